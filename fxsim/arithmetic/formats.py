@@ -1,0 +1,157 @@
+"""Number formats: what a stored integer means, and how it is rounded and limited.
+
+Names follow SystemC (IEEE 1666-2011, clause 7.10) where SystemC has the mode, ac_fixed for
+`RND_CONV_ODD`, and von Neumann's jamming for `JAM`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+
+from fxsim.errors import FormatError
+
+MAX_DATA_BITS = 32
+MAX_ACCUMULATOR_BITS = 64
+
+
+class Rounding(IntEnum):
+    """What becomes of dropped low bits. The values are those that the kernels switch on."""
+
+    RND = 0  # nearest, ties to +infinity
+    RND_ZERO = 1  # nearest, ties to zero
+    RND_MIN_INF = 2  # nearest, ties to -infinity
+    RND_INF = 3  # nearest, ties away from zero
+    RND_CONV = 4  # nearest, ties to even
+    TRN = 5  # towards -infinity
+    TRN_ZERO = 6  # towards zero
+    RND_CONV_ODD = 7  # nearest, ties to odd
+    JAM = 8  # towards -infinity, last kept bit OR-ed with "any lost bit"
+    STOCHASTIC = 9  # up with the probability of the dropped fraction, quantised to the draw
+
+
+class Overflow(IntEnum):
+    """What becomes of a value outside the format. The values are those of the kernels."""
+
+    SAT = 0  # nearest representable value
+    SAT_ZERO = 1  # zero
+    SAT_SYM = 2  # nearest representable value, with -max instead of min
+    WRAP = 3  # drop high bits; with saturated_bits n > 0 as SystemC's SC_WRAP, n
+    WRAP_SM = 4  # sign-magnitude wrap, SystemC's SC_WRAP_SM, n (signed only)
+    ERROR = 5  # raise FormatError
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """`value = code * 2**-frac`, with `bits` the word length, sign included.
+
+    `frac` may be negative or exceed `bits`. Up to 64 bits, because accumulators use it too;
+    data words are limited to 32 bits where they are made.
+    """
+
+    bits: int
+    frac: int
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= MAX_ACCUMULATOR_BITS:
+            raise FormatError(
+                f"FixedPoint: bits must be 1 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
+            )
+
+    @property
+    def min_code(self) -> int:
+        """The smallest code."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max_code(self) -> int:
+        """The largest code."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def step(self) -> Fraction:
+        """The value of one unit in the last place, exactly."""
+        return Fraction(1, 1 << self.frac) if self.frac >= 0 else Fraction(1 << -self.frac)
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """The register that a dot product runs into, one addition after the other in k.
+
+    `bits`: word length. `overflow`, at every addition: `WRAP`, `SAT`, or `ERROR`.
+    Its fraction is that of the exact product, so nothing is rounded inside the sum.
+    """
+
+    bits: int = 32
+    overflow: Overflow = Overflow.ERROR
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= MAX_ACCUMULATOR_BITS:
+            raise FormatError(
+                f"Accumulator: bits must be 2 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
+            )
+        if self.overflow not in (Overflow.WRAP, Overflow.SAT, Overflow.ERROR):
+            raise FormatError(
+                f"Accumulator: overflow must be WRAP, SAT or ERROR, not {self.overflow.name}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFormat:
+    """One word length and one power-of-two scale for a whole tensor.
+
+    `frac` None is dynamic scaling: the scale follows from the leading-zero count of max|x|,
+    the finest one at which no code lies outside the word before rounding.
+    """
+
+    bits: int
+    frac: int | None = None
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= MAX_DATA_BITS:
+            raise FormatError(f"TensorFormat: bits must be 2 to {MAX_DATA_BITS}, not {self.bits}")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFormat:
+    """Bits chosen block by block, each block with its own shared exponent.
+
+    Each block takes the smallest candidate whose sensitivity (see
+    `fxsim.engine.quantise.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
+    block sensitivity, else the largest candidate. A block's scale lies at most `window` octaves
+    below that of the tensor's largest block, so that aligned codes have
+    `max(candidates) + window` bits.
+    """
+
+    rows: int = 4
+    columns: int = 4
+    candidates: tuple[int, ...] = (0, 2, 4, 8)
+    threshold: int = 0
+    window: int = 7
+    rounding: Rounding = Rounding.RND_CONV
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.rows <= 64 and 1 <= self.columns <= 64):
+            raise FormatError(
+                f"BlockFormat: a block must be 1 to 64 on a side, not {self.rows}x{self.columns}"
+            )
+        good = self.candidates and list(self.candidates) == sorted(set(self.candidates))
+        if not good or self.candidates[0] < 0 or 1 in self.candidates:
+            raise FormatError(
+                "BlockFormat: candidates must be ascending bits, 0 or at least 2,"
+                f" not {list(self.candidates)}"
+            )
+        if not 0 <= self.window or not 2 <= self.candidates[-1] + self.window <= 16:
+            raise FormatError(
+                f"BlockFormat: the largest candidate and the window must come to at most 16 bits,"
+                f" not {self.candidates[-1]} + {self.window}"
+            )
+        if not 0 <= self.threshold <= 1 << 20:
+            raise FormatError(f"BlockFormat: threshold must be 0 to 2**20, not {self.threshold}")
+
+
+OperandFormat = TensorFormat | BlockFormat

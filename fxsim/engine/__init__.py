@@ -1,0 +1,1 @@
+"""The integer tensor engine: the API owns every check, `kernels/` holds every jitted loop."""

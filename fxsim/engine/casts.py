@@ -1,0 +1,209 @@
+"""Explicit casts: the only places where codes are rounded or limited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.arithmetic.blocks import BlockMap
+from fxsim.arithmetic.formats import (
+    BlockFormat,
+    FixedPoint,
+    OperandFormat,
+    Overflow,
+    Rounding,
+    TensorFormat,
+)
+from fxsim.engine.kernels import blocks as block_kernels
+from fxsim.engine.kernels import casting
+from fxsim.engine.tensor import Codes, FixedTensor
+from fxsim.engine.threads import split
+from fxsim.errors import FormatError
+
+LARGEST_SHIFT = 62
+OPERAND_BITS = 16  # multiplier operands are int16
+GAIN_BITS = 12  # width of the sensitivity weights of block-wise quantisation
+LARGEST_BLOCK_INPUT = 47  # bits of |x| that block sums hold without overflow
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a cast lost: how many codes dropped a bit, and how many left the format."""
+
+    quantised: int
+    overflowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStatistics:
+    """What block-wise quantisation saw: sums over tiles, in the tensor's own integer units.
+
+    `sensitivity`: of the chosen bits; `signal`: of dropping every tile (0 bits).
+    """
+
+    sensitivity: int
+    signal: int
+    saturated: int
+
+
+def bit_length(value: int) -> int:
+    """Bits of |value|: the word's length less its leading zeros."""
+    return abs(int(value)).bit_length()
+
+
+def peak(codes: Codes) -> int:
+    """max|code|, 0 for an empty tensor."""
+    flat = np.ascontiguousarray(codes).reshape(-1)
+    return max(int(part) for part in split(casting.peak_range, flat.size, 1, flat))
+
+
+def cast(
+    tensor: FixedTensor,
+    target: FixedPoint,
+    rounding: Rounding = Rounding.RND_CONV,
+    overflow: Overflow = Overflow.SAT,
+    saturated_bits: int = 0,
+    key: int = 0,
+    dtype: Any = np.int64,
+) -> tuple[FixedTensor, Losses]:
+    """Move a tensor to another format, rounding each code once.
+
+    key : the stream of draws (`fxsim.arithmetic.draws.stream_key`), for STOCHASTIC only
+    saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+
+    Raises
+    ------
+    FormatError : with `Overflow.ERROR`, if a code does not fit; if a shift exceeds 62 places;
+        if a left shift with WRAP_SM or WRAP, n would need more than 64 bits.
+
+    Source: IEEE 1666-2011, 7.10.9 (quantisation and overflow modes).
+    """
+    shift = tensor.format.frac - target.frac
+    x = np.ascontiguousarray(tensor.codes).reshape(-1)
+    if target.bits == 64 or abs(shift) > LARGEST_SHIFT:
+        raise FormatError(
+            f"cast: from frac {tensor.format.frac} to {target.bits} bits, frac {target.frac}: the"
+            f" engine shifts by at most {LARGEST_SHIFT} places into at most 63 bits"
+        )
+    keeps_high_bits = overflow is Overflow.WRAP_SM or (overflow is Overflow.WRAP and saturated_bits)
+    if shift < 0 and keeps_high_bits and bit_length(peak(x)) - shift > LARGEST_SHIFT:
+        raise FormatError(
+            f"cast: {overflow.name} after a left shift by {-shift} needs more than 62 bits; use"
+            " SAT, or cast in two steps"
+        )
+    low, high = target.min_code, target.max_code
+    if overflow is Overflow.SAT_SYM and target.signed:
+        low = -high
+    out = np.empty(x.size, dtype)
+    parts = split(
+        casting.cast_range, x.size, 2, x, out, shift, low, high, target.bits, target.signed,
+        int(rounding), int(overflow), saturated_bits, np.uint64(key),
+        rounding is Rounding.STOCHASTIC,
+    )
+    losses = Losses(sum(p[0] for p in parts), sum(p[1] for p in parts))
+    if overflow is Overflow.ERROR and losses.overflowed:
+        first = _first_outside(x, shift, low, high, rounding)
+        raise FormatError(
+            f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
+            f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
+        )
+    return FixedTensor(out.reshape(tensor.shape), target), losses
+
+
+def _first_outside(x: Codes, shift: int, low: int, high: int, rounding: Rounding) -> int:
+    scaled = x >> shift if shift > 0 else x
+    low, high = (low, high) if shift > 0 else (-(-low >> -shift), high >> -shift)
+    outside = (scaled < low) | (scaled > high)
+    outside |= scaled >= high  # a code that only rounding carried out
+    return int(np.argmax(outside))
+
+
+def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = None) -> FixedPoint:
+    """The finest power-of-two scale at which codes up to `largest` (at `frac`) fit `bits` bits.
+
+    A leading-zero count. A tensor that fits as it is keeps its scale, and is not rounded.
+    """
+    kept = frac - max(0, bit_length(largest) - (bits - 1))
+    return FixedPoint(bits, kept if max_frac is None else min(kept, max_frac))
+
+
+def quantise_tensor(
+    tensor: FixedTensor, wanted: TensorFormat, key: int, operand: bool = True
+) -> tuple[FixedTensor, Losses]:
+    """Cast to one word length and scale; as an int16 operand with a one-tile map, if asked."""
+    if operand and wanted.bits > OPERAND_BITS:
+        raise FormatError(f"operand: bits must be 2 to {OPERAND_BITS}, not {wanted.bits}")
+    if wanted.frac is None:
+        target = dynamic_format(peak(tensor.codes), tensor.format.frac, wanted.bits)
+    else:
+        target = FixedPoint(wanted.bits, wanted.frac)
+    dtype = np.int16 if operand else np.int64
+    result, losses = cast(
+        tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype
+    )
+    if not operand:
+        return result, losses
+    rows, columns = tensor.matrix().shape
+    return FixedTensor(result.codes, target, BlockMap.whole(rows, columns, wanted.bits)), losses
+
+
+def quantise_blocks(
+    tensor: FixedTensor, wanted: BlockFormat, gain: NDArray[np.int64], key: int
+) -> tuple[FixedTensor, BlockStatistics]:
+    """Choose each tile's bits by its first-order sensitivity, and quantise it at those bits.
+
+    Each tile of the (rows, columns) matrix view becomes a block floating-point block: n-bit
+    codes under its own power-of-two exponent. Its sensitivity at n bits is
+
+        s(n) = gain * sum over the tile of |x - Q_n(x)|
+
+    a bound on |sum g_i (x_i - Q_n(x_i))| when `gain` bounds the gradient |g_i|; the tile takes the
+    first candidate with s(n) <= threshold/2**16 * (mean over tiles of s(0)).
+
+    gain : (block rows or 1, block columns or 1) integers in 0..2**12, see
+        `fxsim.precision.dynasty`
+    Returns the int16 operand, aligned to the finest tile's grid, and what was seen.
+
+    Integers throughout, so that a replay chooses the same bits.
+    Source: reconstruction, see `fxsim.precision.dynasty`.
+    """
+    x = np.ascontiguousarray(tensor.matrix().astype(np.int64, copy=False))
+    rows, columns = x.shape
+    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
+    peaks, totals = np.zeros(grid, np.int64), np.zeros(grid, np.int64)
+    per_row = wanted.rows * columns
+    split(
+        block_kernels.block_extents_range, grid[0], per_row, x, wanted.rows, wanted.columns,
+        peaks, totals,
+    )
+    length = bit_length(peaks.max(initial=0))
+    if length > LARGEST_BLOCK_INPUT:
+        raise FormatError(f"block format: |x| must be below 2**{LARGEST_BLOCK_INPUT}")
+    base = max(0, length - (wanted.candidates[-1] - 1) - wanted.window)
+    unit = max(0, length - 15)
+    signal = int(((totals >> unit) * gain).sum())
+    limit = (signal // peaks.size) * wanted.threshold >> 16
+    bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
+    codes = np.empty((rows, columns), np.int16)
+    parts = split(
+        block_kernels.encode_blocks_range, grid[0], 4 * per_row, x, wanted.rows, wanted.columns,
+        peaks, gain, np.array(wanted.candidates, np.int64), base, unit, limit,
+        int(wanted.rounding), np.uint64(key), bits, shifts, codes,
+    )
+    narrowest = next(n for n in wanted.candidates if n > 0)
+    exponents = wanted.window + wanted.candidates[-1] - narrowest + 1
+    metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
+    block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
+    target = FixedPoint(wanted.candidates[-1] + wanted.window, tensor.format.frac - base)
+    statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
+    return FixedTensor(codes.reshape(tensor.shape), target, block_map), statistics
+
+
+def worst_code(wanted: OperandFormat) -> int:
+    """The largest |code| that an operand in this format can hold, aligned."""
+    if isinstance(wanted, TensorFormat):
+        return 1 << (wanted.bits - 1)
+    return 1 << (wanted.candidates[-1] - 1 + wanted.window)

@@ -1,0 +1,76 @@
+"""out[i, j] = sum over k of a[i, k] * b[j, k], for ranges of rows i.
+
+a (M, K) and b (N, K) are int16, C-contiguous; out is (M, N) int64.
+"""
+
+import numpy as np
+
+from fxsim.engine.kernels._jit import kernel
+
+
+@kernel
+def gemm_int32_range(start, stop, a, b, out, chunk):
+    """Wide sums through int32. Precondition: chunk * max|a| * max|b| < 2**31.
+
+    Four columns at a time: LLVM turns the k loop into multiply-add of pairs (vpmaddwd).
+    """
+    depth, columns = a.shape[1], b.shape[0]
+    for i in range(start, stop):
+        for j in range(columns):
+            out[i, j] = 0
+        for first in range(0, depth, chunk):
+            last = min(first + chunk, depth)
+            j = 0
+            while j + 4 <= columns:
+                s0, s1, s2, s3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+                for k in range(first, last):
+                    x = np.int32(a[i, k])
+                    s0 = np.int32(s0 + np.int32(x * np.int32(b[j, k])))
+                    s1 = np.int32(s1 + np.int32(x * np.int32(b[j + 1, k])))
+                    s2 = np.int32(s2 + np.int32(x * np.int32(b[j + 2, k])))
+                    s3 = np.int32(s3 + np.int32(x * np.int32(b[j + 3, k])))
+                out[i, j] += s0
+                out[i, j + 1] += s1
+                out[i, j + 2] += s2
+                out[i, j + 3] += s3
+                j += 4
+            while j < columns:
+                s0 = np.int32(0)
+                for k in range(first, last):
+                    s0 = np.int32(s0 + np.int32(np.int32(a[i, k]) * np.int32(b[j, k])))
+                out[i, j] += s0
+                j += 1
+
+
+@kernel
+def gemm_int64_range(start, stop, a, b, out):
+    """Wide sums through int64; a product of two int16 fits int32."""
+    for i in range(start, stop):
+        for j in range(b.shape[0]):
+            total = np.int64(0)
+            for k in range(a.shape[1]):
+                total += np.int64(np.int32(a[i, k]) * np.int32(b[j, k]))
+            out[i, j] = total
+
+
+@kernel
+def gemm_saturating_range(start, stop, rows, a, b, out, low, high):
+    """Sums that saturate to [low, high] at every addition, for `rows[start:stop]`.
+
+    Returns how many additions saturated.
+    """
+    saturated = 0
+    for index in range(start, stop):
+        i = rows[index]
+        for j in range(b.shape[0]):
+            total = np.int64(0)
+            for k in range(a.shape[1]):
+                total += np.int64(np.int32(a[i, k]) * np.int32(b[j, k]))
+                if total > high:
+                    total = high
+                    saturated += 1
+                elif total < low:
+                    total = low
+                    saturated += 1
+            out[i, j] = total
+    return saturated

@@ -1,0 +1,103 @@
+"""Rounding and overflow of one code, and the draw that stochastic rounding uses.
+
+Preconditions: 0 <= shift <= 62; the numbers of the modes are those of
+`fxsim.arithmetic.formats.Rounding` and `Overflow`.
+"""
+
+import numpy as np
+
+from fxsim.engine.kernels._jit import kernel
+
+RND, RND_ZERO, RND_MIN_INF, RND_INF, RND_CONV, TRN, TRN_ZERO, RND_CONV_ODD, JAM, STOCHASTIC = range(
+    10
+)
+SAT, SAT_ZERO, SAT_SYM, WRAP, WRAP_SM, ERROR = range(6)
+DRAW_BITS = 16
+
+
+@kernel
+def draw64(key, index):
+    """splitmix64's output number `index` (int64) of stream `key` (uint64)."""
+    z = key + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def draw(key, index):
+    """The top DRAW_BITS bits of a draw."""
+    return np.int64(draw64(key, index) >> np.uint64(64 - DRAW_BITS))
+
+
+@kernel
+def round_shift(code, shift, mode, draw_code):
+    """code * 2**-shift, rounded; `draw_code` matters to STOCHASTIC only."""
+    if shift == 0:
+        return code
+    floor = code >> shift
+    rest = code - (floor << shift)
+    if mode == TRN:
+        return floor
+    if mode == STOCHASTIC:
+        top = rest >> (shift - DRAW_BITS) if shift > DRAW_BITS else rest << (DRAW_BITS - shift)
+        return floor + ((top + draw_code) >> DRAW_BITS)
+    if mode == TRN_ZERO:
+        return floor + np.int64(code < 0 and rest != 0)
+    if mode == JAM:
+        return floor | np.int64(rest != 0)
+    half = np.int64(1) << (shift - 1)
+    if rest != half:
+        return floor + np.int64(rest > half)
+    if mode == RND:
+        up = True
+    elif mode == RND_ZERO:
+        up = floor < 0
+    elif mode == RND_MIN_INF:
+        up = False
+    elif mode == RND_INF:
+        up = floor >= 0
+    elif mode == RND_CONV:
+        up = floor & 1 == 1
+    else:
+        up = floor & 1 == 0
+    return floor + np.int64(up)
+
+
+@kernel
+def wrap(code, bits, signed):
+    """The low `bits` bits (1 to 64; unsigned at most 62), sign-extended for signed formats."""
+    if bits == 64:
+        return code
+    low = code & ((np.int64(1) << bits) - 1) if bits < 63 else code & np.int64(2**63 - 1)
+    if signed and (low >> (bits - 1)) & 1:
+        low -= np.int64(1) << bits if bits < 63 else np.int64(-(2**63))
+    return low
+
+
+@kernel
+def saturate_top(low, bits, signed, n, over):
+    """`low` in the low bits - n bits; the n bits above are those of the nearest limit."""
+    one = np.int64(1)
+    if signed:
+        top = (one << (bits - 1)) - (one << (bits - n)) if over else -(one << (bits - 1))
+    else:
+        top = (one << bits) - (one << (bits - n)) if over else np.int64(0)
+    return top + (low & ((one << (bits - n)) - 1))
+
+
+@kernel
+def limit(code, low, high, bits, signed, mode, n):
+    """A code that lies outside [low, high], brought inside; 2 <= bits <= 62 for WRAP with n."""
+    if mode == SAT_ZERO:
+        return np.int64(0)
+    if mode < WRAP or mode == ERROR or (n >= bits and n > 0):
+        return high if code > high else low
+    if mode == WRAP:
+        return saturate_top(code, bits, signed, n, code >= 0) if n else wrap(code, bits, signed)
+    above = code >> bits if n == 0 else code >> 63
+    mirrored = ((above ^ (code >> (bits - max(n, 1)))) & 1) == 1
+    if n > 1:
+        mirrored = not mirrored
+    word = ~code if mirrored else code
+    return wrap(word, bits, True) if n < 2 else saturate_top(word, bits, True, n, code >= 0)

@@ -1,0 +1,39 @@
+"""The errors that fxsim raises deliberately.
+
+The command line prints any `FxsimError` as one line, without a traceback, and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FxsimError(Exception):
+    """Base of every deliberate error: something outside fxsim's code must change."""
+
+
+class ConfigError(FxsimError):
+    """A YAML file or an option says something it must not."""
+
+
+class FormatError(FxsimError):
+    """A number does not fit a format, or a format cannot do what was asked of it."""
+
+
+class ShapeError(FxsimError):
+    """The shapes of two operands do not go together."""
+
+
+class DataError(FxsimError):
+    """A dataset, trace or run is missing, damaged or not what it claims to be."""
+
+
+class ReplayError(FxsimError):
+    """A replayed run did not reproduce the recorded bits."""
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(str(word), list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,139 @@
+"""DYNASTY: block-wise dynamic precision. A reconstruction, see the class."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from fxsim.arithmetic.formats import Accumulator, BlockFormat, Overflow, Rounding, TensorFormat
+from fxsim.engine.casts import GAIN_BITS, bit_length
+from fxsim.engine.tensor import FixedTensor
+from fxsim.precision.names import RoundingName
+from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Role, State
+
+GUARD_BITS = 4  # of the smoothed gains, below the GAIN_BITS that are used
+
+
+class Dynasty(BaseModel):
+    """Bits per 4x4 tile from a first-order sensitivity, under a perturbation budget.
+
+    Reconstruction of Liu et al., "DYNASTY: ...", ASP-DAC 2023, arXiv 2210.17047.
+    Known of it: block-wise dynamic precision over 4x4 tiles; a relative, first-order sensitivity
+    (its equation 3b) from fast online analytics, smoothed exponentially; a map generator whose
+    algorithm 1 tunes a lambda so that convergence stays stable. Ours, because the formulas were
+    not at hand: everything below.
+
+    - s_b(n) = gain_b * sum over tile b of |x - Q_n(x)|, Q_n block floating point with n-bit codes;
+      a tile takes the first candidate with s_b(n) <= lambda_role * mean over tiles of s(0).
+    - gain_b estimates the gradient's magnitude: for weights that of tile b's own gradient, for
+      activations that of its four columns (channels), each from the steps before, smoothed by
+      1/8 a step and never below a quarter of the tensor's mean; for errors it is 1.
+    - lambda_role grows by `growth` a step while the smoothed relative perturbation
+      sum s_b(n_b) / sum s_b(0) of the role is below `budget`, else it shrinks by `shrink`; all
+      shrink while the loss rises above its slow average by `loss_margin`.
+    - For `warmup` steps lambda is 0: only lossless savings are taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    summary: ClassVar[str] = "bits per 4x4 tile by first-order sensitivity (a reconstruction)"
+    source: ClassVar[str] = "Liu et al., ASP-DAC 2023, arXiv 2210.17047; reconstruction"
+    integer: ClassVar[bool] = True
+
+    block_rows: Annotated[int, Field(ge=1, le=64)] = 4
+    block_columns: Annotated[int, Field(ge=1, le=64)] = 4
+    candidates: tuple[int, ...] = (0, 2, 4, 8)
+    exponent_window: Annotated[int, Field(ge=0, le=14)] = 7
+    weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.06
+    activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.06
+    error_budget: Annotated[float, Field(ge=0, le=1)] = 0.12
+    growth: Annotated[float, Field(gt=1, le=2)] = 1.05
+    shrink: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    smoothing: Annotated[float, Field(gt=0, le=1)] = 0.1
+    loss_margin: Annotated[float, Field(ge=0)] = 0.5
+    warmup: Annotated[int, Field(ge=0)] = 20
+    initial_lambda: Annotated[float, Field(gt=0, le=1)] = 0.02
+    weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
+    accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
+    rounding: RoundingName = Rounding.RND_CONV
+    error_rounding: RoundingName = Rounding.STOCHASTIC
+    update_rounding: RoundingName = Rounding.STOCHASTIC
+
+    @property
+    def name(self) -> str:
+        return "dynasty"
+
+    @property
+    def accumulator(self) -> Accumulator:
+        return Accumulator(self.accumulator_bits, Overflow.SAT)
+
+    @property
+    def weight_gradient(self) -> TensorFormat:
+        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
+
+    def initial_state(self) -> State:
+        return {f"lambda.{role}": self.initial_lambda for role in OPERAND_ROLES}
+
+    def decide(self, state: State, feedback: Feedback | None) -> tuple[State, Decisions]:
+        """Move each role's lambda, and announce it as a threshold with 16 fractional bits."""
+        if feedback is None:
+            return state, {f"threshold.{role}": 0 for role in OPERAND_ROLES}
+        new = {**state, **self._smoothed_loss(state, feedback.loss)}
+        if feedback.step + 1 < self.warmup:
+            return new, {f"threshold.{role}": 0 for role in OPERAND_ROLES}
+        unstable = new["loss.fast"] > new["loss.slow"] * (1 + self.loss_margin)
+        decisions = {}
+        for role in OPERAND_ROLES:
+            seen = feedback.perturbation.get(role, 0.0)
+            before = state.get(f"perturbation.{role}", seen)
+            smooth = before + self.smoothing * (seen - before)
+            budget = getattr(self, f"{role}_budget")
+            factor = self.shrink if unstable or smooth > budget else self.growth
+            new[f"perturbation.{role}"] = smooth
+            new[f"lambda.{role}"] = min(max(state[f"lambda.{role}"] * factor, 1e-4), 1.0)
+            decisions[f"threshold.{role}"] = round(new[f"lambda.{role}"] * (1 << 16))
+        return new, decisions
+
+    def _smoothed_loss(self, state: State, loss: float) -> State:
+        fast, slow = state.get("loss.fast", loss), state.get("loss.slow", loss)
+        return {
+            "loss.fast": fast + self.smoothing * (loss - fast),
+            "loss.slow": slow + self.smoothing / 10 * (loss - slow),
+        }
+
+    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> BlockFormat:
+        return BlockFormat(
+            self.block_rows,
+            self.block_columns,
+            self.candidates,
+            decisions[f"threshold.{role}"],
+            self.exponent_window,
+            self.error_rounding if role is Role.ERROR else self.rounding,
+        )
+
+    def observe(
+        self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
+    ) -> NDArray[np.int64] | None:
+        """Smooth the tiles' mean gradient magnitudes, relative to the largest, in integers."""
+        magnitude = np.abs(gradient.matrix())
+        if role is Role.ACTIVATION:
+            magnitude = magnitude.sum(axis=0, keepdims=True)
+        means = _tile_means(magnitude, self.block_rows, self.block_columns)
+        top = GAIN_BITS + GUARD_BITS
+        excess = bit_length(int(means.max())) - top
+        scaled = means >> excess if excess > 0 else means << -excess
+        scaled = np.maximum(scaled, (int(scaled.sum()) // scaled.size) >> 2)
+        old = scaled if gains is None else gains
+        return old + ((scaled - old) >> 3)
+
+
+def _tile_means(magnitude: NDArray[np.int64], rows: int, columns: int) -> NDArray[np.int64]:
+    """(block rows, block columns) mean of each tile, rounded down."""
+    down = np.add.reduceat(magnitude, np.arange(0, magnitude.shape[0], rows), axis=0)
+    both = np.add.reduceat(down, np.arange(0, magnitude.shape[1], columns), axis=1)
+    heights = np.diff(np.r_[0 : magnitude.shape[0] : rows, magnitude.shape[0]])
+    widths = np.diff(np.r_[0 : magnitude.shape[1] : columns, magnitude.shape[1]])
+    means: NDArray[np.int64] = both // np.outer(heights, widths)
+    return means

@@ -1,0 +1,1 @@
+"""Training in integers: layers, model, loss, update, data, loop. It knows no hardware cost."""
