@@ -20,24 +20,28 @@ def gemm_int32_range(start, stop, a, b, out, chunk):
             out[i, j] = 0
         for first in range(0, depth, chunk):
             last = min(first + chunk, depth)
+            x = a[i, first:last]  # slices: a k loop from 0 needs no checks of negative indices
             j = 0
             while j + 4 <= columns:
+                y0, y1 = b[j, first:last], b[j + 1, first:last]
+                y2, y3 = b[j + 2, first:last], b[j + 3, first:last]
                 s0, s1, s2, s3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-                for k in range(first, last):
-                    x = np.int32(a[i, k])
-                    s0 = np.int32(s0 + np.int32(x * np.int32(b[j, k])))
-                    s1 = np.int32(s1 + np.int32(x * np.int32(b[j + 1, k])))
-                    s2 = np.int32(s2 + np.int32(x * np.int32(b[j + 2, k])))
-                    s3 = np.int32(s3 + np.int32(x * np.int32(b[j + 3, k])))
+                for k in range(x.shape[0]):
+                    value = np.int32(x[k])
+                    s0 = np.int32(s0 + np.int32(value * np.int32(y0[k])))
+                    s1 = np.int32(s1 + np.int32(value * np.int32(y1[k])))
+                    s2 = np.int32(s2 + np.int32(value * np.int32(y2[k])))
+                    s3 = np.int32(s3 + np.int32(value * np.int32(y3[k])))
                 out[i, j] += s0
                 out[i, j + 1] += s1
                 out[i, j + 2] += s2
                 out[i, j + 3] += s3
                 j += 4
             while j < columns:
+                y0 = b[j, first:last]
                 s0 = np.int32(0)
-                for k in range(first, last):
-                    s0 = np.int32(s0 + np.int32(np.int32(a[i, k]) * np.int32(b[j, k])))
+                for k in range(x.shape[0]):
+                    s0 = np.int32(s0 + np.int32(np.int32(x[k]) * np.int32(y0[k])))
                 out[i, j] += s0
                 j += 1
 
