@@ -1,0 +1,1 @@
+"""The machine, as YAML describes it: array, PE, dataflow, memory, vector unit."""

@@ -1,0 +1,1 @@
+"""Trace times accelerator: action counts, cycles and energy."""
