@@ -1,0 +1,23 @@
+"""What there is: policies, workloads, accelerators, studies and datasets, in one line each."""
+
+from __future__ import annotations
+
+from fxsim import shipped, yaml_reader
+from fxsim.precision import POLICIES
+from fxsim.training.data import DATASETS
+
+
+def everything() -> dict[str, dict[str, str]]:
+    """{kind: {name: description}}."""
+    found = {"policies": {n: f"{p.summary} [{p.source}]" for n, p in POLICIES.items()}}
+    for kind, key in (("workloads", "source"), ("accelerators", "source"), ("reports", "title")):
+        entries = {}
+        for name, path in shipped.names(kind).items():
+            data = yaml_reader.read(path).data
+            entries[name] = " ".join(str(data.get(key, "")).split())
+        found["studies" if kind == "reports" else kind] = entries
+    found["datasets"] = {
+        name: "bundled with scikit-learn" if name == "digits" else "official idx files, --data-dir"
+        for name in DATASETS
+    }
+    return found

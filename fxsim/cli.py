@@ -1,0 +1,364 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fxsim import __version__
+from fxsim.errors import ConfigError, FxsimError, ReplayError, hint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fxsim.progress import Progress
+
+# click's ClickException: typer depends on click up to one release and carries it inside since
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train networks bit-accurately in fixed point, and price them on accelerators.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads; all processors by default. Bits never depend on it.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the datasets' official files (else FXSIM_DATA)."),
+]
+Accelerators = Annotated[
+    list[str], typer.Option("--accelerator", "-a", help="Accelerator, by name or YAML file.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the results.")]
+
+
+@app.command()
+def run(
+    study: Annotated[
+        str | None, typer.Argument(help="A study's YAML file or name; the quickstart if absent.")
+    ] = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the study's.")] = None,
+    threads: Threads = None,
+    force: Annotated[bool, typer.Option(help="Train again what has not changed.")] = False,
+    json_: Json = False,
+) -> None:
+    """Run a study: train under every policy, price on every accelerator, write a report.
+
+    Example: fxsim run            (the quickstart: digits, 3 policies, 2 accelerators)
+    """
+    from fxsim import study as studies
+    from fxsim.report import html, tables
+
+    _use_threads(threads)
+    loaded = studies.load(studies.find(study))
+    directory = out or studies.default_directory(loaded)
+    with _progress() as progress:
+        result = studies.run(loaded, directory, progress, data_dir, force, epochs)
+        progress.note("writing the report")
+        written = html.write(result)
+    averages = studies.averaged(studies.summary(result))
+    if json_:
+        _print_json({"summary": _records(averages), "files": [str(p) for p in written]})
+        return
+    _print_table(tables.readable(averages), loaded.spec.title)
+    for line in html.answers(result, averages):
+        typer.echo(line)
+    _print_files([*written, directory / "runs"])
+
+
+@app.command()
+def simulate(
+    workload: Annotated[str, typer.Argument(help="A workload's YAML file or name.")],
+    policy: Annotated[str, typer.Option(help="Precision policy.")] = "uniform",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A parameter of the policy, as name=value; repeatable."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Dataset instead of the workload's.")] = None,
+    data_dir: DataDir = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the workload's.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    threads: Threads = None,
+    out: Out = None,
+    json_: Json = False,
+) -> None:
+    """Train one network under one policy and record its trace.
+
+    Example: fxsim simulate lenet5 --data fashion-mnist --data-dir DIR --policy dynasty
+    """
+    from fxsim import runs, shipped
+
+    _use_threads(threads)
+    built = _policy(policy, parameter or [])
+    path = shipped.find("workloads", workload)
+    inputs = runs.prepare(path, policy, built, seed, None, data_dir, data, epochs)
+    name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
+    directory = out or Path("runs") / name
+    _refuse_foreign(directory, "run.json")
+    with _progress() as progress:
+        finished = runs.execute(inputs, directory, progress.run(name, False))
+    manifest = finished.manifest
+    if json_:
+        _print_json({**manifest, "mean_bits": finished.mean_bits(), "directory": str(directory)})
+        return
+    bits = ", ".join(f"{role} {value:.2f}" for role, value in finished.mean_bits().items())
+    typer.echo(f"test accuracy   {100 * manifest['test_accuracy']:.2f} %")
+    typer.echo(f"mean bits       {bits or 'float32'}")
+    typer.echo(f"time            {manifest['wall_s']} s, {manifest['steps']} steps")
+    typer.echo(f"weights SHA-256 {manifest['weights_sha256']}")
+    _print_files([directory])
+
+
+@app.command()
+def estimate(
+    target: Annotated[str, typer.Argument(help="A run's directory, or a workload.")],
+    accelerator: Accelerators,
+    policy: Annotated[str, typer.Option(help="For a workload: the policy of the step.")] = "uniform",
+    by: Annotated[str, typer.Option(help="Rows: pass, layer, operation or step.")] = "pass",
+    json_: Json = False,
+) -> None:
+    """Price a recorded run on accelerators without training again, or a workload's one step.
+
+    Example: fxsim estimate reports/quickstart/runs/dynasty-seed0 -a int8_systolic
+    """
+    from fxsim import estimates
+
+    if by not in estimates.GROUPINGS:
+        known = ", ".join(estimates.GROUPINGS)
+        _fail(f"--by must be one of {known}, not {by!r}{hint(by, estimates.GROUPINGS)}")
+    machines = [estimates.machine(name) for name in accelerator]
+    with _progress() as progress:
+        trace, label = estimates.trace_of(target, policy, progress)
+        tables = {m.name: estimates.breakdown(trace, m, by) for m in machines}
+    if json_:
+        _print_json({name: _records(table) for name, table in tables.items()})
+        return
+    for name, table in tables.items():
+        _print_table(estimates.readable(table), f"{label} on {name}")
+
+
+@app.command()
+def compare(
+    runs_: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of runs.")],
+    accelerator: Annotated[
+        list[str] | None, typer.Option("--accelerator", "-a", help="Price them on these, too.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Compare runs side by side; speedup and saving are against the first that can be priced.
+
+    Example: fxsim compare reports/quickstart/runs/* -a dynasty
+    """
+    from fxsim import estimates
+    from fxsim.runs import Run
+
+    machines = [estimates.machine(name) for name in accelerator or []]
+    table = estimates.comparison([Run.load(path) for path in runs_], machines)
+    if json_:
+        _print_json(_records(table))
+    else:
+        _print_table(estimates.readable(table), "comparison")
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="A study's YAML file or name, already run.")],
+    out: Out = None,
+) -> None:
+    """Price a finished study again and write its report, without training.
+
+    Example: fxsim report quickstart
+    """
+    from fxsim import study as studies
+    from fxsim.report import html
+
+    loaded = studies.load(studies.find(study))
+    directory = out or studies.default_directory(loaded)
+    with _progress() as progress:
+        progress.note("pricing and writing the report")
+        written = html.write(studies.load_result(directory, loaded))
+    _print_files(written)
+
+
+@app.command()
+def replay(
+    run_: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    data_dir: DataDir = None,
+    threads: Threads = None,
+) -> None:
+    """Execute a run again from its recorded decisions and check every bit of its weights.
+
+    Example: fxsim replay reports/quickstart/runs/dynasty-seed0
+    """
+    from fxsim.runs import Run
+    from fxsim.runs import replay as execute
+
+    _use_threads(threads)
+    recorded = Run.load(run_)
+    with _progress() as progress:
+        digest = execute(recorded, data_dir, progress.run(f"replay of {recorded.label}", False))
+    typer.echo(f"the same bits: weights SHA-256 {digest}")
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
+) -> None:
+    """Check workloads, accelerators and studies without running anything.
+
+    Example: fxsim check accelerators/*.yaml
+    """
+    from fxsim import study, workload, yaml_reader
+    from fxsim.accelerator import schema
+
+    loaders: dict[str, Any] = {
+        "accelerator": schema.load, "workload": workload.load, "study": study.load
+    }  # fmt: skip
+    for path in files:
+        document = yaml_reader.read(path)
+        kind = document.data.get("kind") if isinstance(document.data, dict) else None
+        if kind not in loaders:
+            at = ("kind",) if kind is not None else ()
+            found = repr(kind) if kind is not None else "missing"
+            document.fail(
+                at, f"kind must be one of {', '.join(loaders)}, not {found}{hint(kind, loaders)}"
+            )
+        loaders[kind](path)
+        typer.echo(f"{path}: a good {kind}")
+
+
+@app.command("list")
+def list_(json_: Json = False) -> None:
+    """List the policies, workloads, accelerators, studies and datasets there are."""
+    from fxsim import catalogue
+
+    found = catalogue.everything()
+    if json_:
+        _print_json(found)
+        return
+    width = max(len(name) for entries in found.values() for name in entries)
+    for kind, entries in found.items():
+        typer.secho(kind, bold=True)
+        for name, words in entries.items():
+            typer.echo(f"  {name:{width}}  {words}")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"fxsim {__version__}")
+        raise typer.Exit
+
+
+def _policy(kind: str, settings: list[str]) -> Any:
+    from pydantic import ValidationError
+
+    from fxsim.precision import POLICIES
+
+    if kind not in POLICIES:
+        _fail(f"--policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}")
+    values: dict[str, Any] = {}
+    fields = POLICIES[kind].model_fields
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            _fail(f"--set must be name=value, not {setting!r}")
+        if name not in fields:
+            _fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
+        values[name] = value.split(",") if "tuple" in str(fields[name].annotation) else value
+    try:
+        return POLICIES[kind].model_validate(values)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        _fail(f"--set {error['loc'][0]}={error['input']}: {error['msg']}")
+
+
+def _refuse_foreign(directory: Path, mark: str) -> None:
+    """Refuse to replace a directory that is not one of ours."""
+    if directory.exists() and not (directory / mark).is_file() and any(directory.iterdir()):
+        _fail(f"--out must be new, empty or an earlier run, not {str(directory)!r}")
+
+
+def _use_threads(threads: int | None) -> None:
+    from fxsim.engine.threads import available_threads, set_threads
+
+    if threads is not None and threads < 1:
+        _fail(f"--threads must be at least 1, not {threads}")
+    set_threads(threads or available_threads())
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    from fxsim.progress import Progress
+
+    with Progress() as progress:
+        yield progress
+
+
+def _records(table: pd.DataFrame) -> Any:
+    return json.loads(table.to_json(orient="records"))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _print_table(table: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for i, column in enumerate(table.columns):
+        drawn.add_column(str(column), justify="left" if i < 2 else "right")
+    for row in table.itertuples(index=False):
+        drawn.add_row(*(str(value) for value in row))
+    console = Console()
+    Console(width=console.width if console.is_terminal else 200).print(drawn)
+
+
+def _print_files(paths: list[Path]) -> None:
+    typer.echo("written:")
+    for path in paths:
+        typer.echo(f"  {path}")
+
+
+def _fail(problem: str) -> NoReturn:
+    raise ConfigError(problem)
+
+
+def main() -> None:
+    """Entry point: deliberate errors become one line and exit code 2."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as problem:
+        message = " ".join(getattr(problem, "format_message", lambda: str(problem))().split())
+        if message:
+            typer.echo(f"fxsim: {message}", err=True)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)
+        sys.exit(130)
+    except ReplayError as problem:
+        typer.echo(f"fxsim: {problem}", err=True)
+        sys.exit(1)
+    except FxsimError as problem:
+        typer.echo(f"fxsim: {problem}", err=True)
+        sys.exit(2)

@@ -1,0 +1,131 @@
+"""Prices without training: recorded runs on other machines, one step of a workload, comparisons."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from fxsim import shipped
+from fxsim import workload as workloads
+from fxsim.accelerator import schema
+from fxsim.accelerator.schema import Accelerator
+from fxsim.arithmetic.draws import stream_key
+from fxsim.cost.price import ENERGIES, price
+from fxsim.engine.kernels import casting
+from fxsim.errors import ConfigError, hint
+from fxsim.precision import POLICIES
+from fxsim.runs import Run
+from fxsim.trace import Trace, TraceWriter
+from fxsim.training import data as datasets
+from fxsim.training import loop
+from fxsim.training.model import Model
+from fxsim.training.policy import PrecisionPolicy
+
+GROUPINGS = {"pass": "pass", "layer": "layer", "operation": "operation", "step": "step"}
+_SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
+
+
+class Noter(Protocol):
+    """Hears what goes on."""
+
+    def note(self, text: str) -> None:
+        """A line about it."""
+
+
+def machine(name: str) -> Accelerator:
+    """An accelerator by shipped name or file."""
+    return schema.load(shipped.find("accelerators", name))
+
+
+def trace_of(target: str, policy_kind: str, noter: Noter) -> tuple[Trace, str]:
+    """The trace of a run's directory, or of one training step of a workload; and its label."""
+    if (Path(target) / "run.json").is_file():
+        run = Run.load(Path(target))
+        return run.trace(), run.label
+    if Path(target).is_dir():
+        raise ConfigError(f"{target}: must be a run's directory; it holds no run.json")
+    integer = {name: p for name, p in POLICIES.items() if p.integer}
+    if policy_kind not in integer:
+        raise ConfigError(
+            f"--policy must be one of {', '.join(integer)}, not {policy_kind!r}"
+            f"{hint(policy_kind, integer)}"
+        )
+    workload, model = workloads.load(shipped.find("workloads", target))
+    noter.note(f"{workload.name}: executing one training step on random images")
+    policy: Any = integer[policy_kind]()
+    trace = one_step(model, policy, workload.training.settings())
+    return trace, f"one step of {workload.name}, batch {workload.training.batch}, {policy_kind}"
+
+
+def one_step(model: Model, policy: PrecisionPolicy, settings: loop.TrainingSettings) -> Trace:
+    """The trace of one training step on a batch of random images: shapes, no statistics."""
+    shape = (settings.batch, *model.input_shape)
+    flat = np.empty(int(np.prod(shape)), np.int64)
+    key = np.uint64(stream_key(0, 0, "estimate", "images"))
+    casting.uniform_range(0, flat.size, flat, key, 1 << datasets.INPUT_WORD.frac)
+    images = flat.reshape(shape)
+    labels = np.arange(settings.batch, dtype=np.int64) % model.classes
+    batch = datasets.Dataset("random", images, labels, images[:1], labels[:1], model.classes, "")
+    once = loop.TrainingSettings(1, settings.batch, settings.learning_rate)
+    with tempfile.TemporaryDirectory() as scratch:
+        writer = TraceWriter(Path(scratch), model, policy.accumulator.bits)
+        loop.train(model, batch, policy, once, 0, writer)
+        writer.close()
+        return Trace.load(Path(scratch))
+
+
+def breakdown(trace: Trace, on: Accelerator, by: str) -> pd.DataFrame:
+    """Cycles, off-chip bits and energy of a trace [pJ], a row a group, and their total."""
+    table = price(trace, on).table
+    grouped = table.groupby(GROUPINGS[by], sort=by == "step")
+    sums = grouped[[*_SUMMED, *ENERGIES]].sum().reset_index()
+    sums["energy_pj"] = sums[list(ENERGIES)].sum(axis=1)
+    total = sums.sum(numeric_only=True).to_frame().T.assign(**{GROUPINGS[by]: "total"})
+    columns = [GROUPINGS[by], *_SUMMED, *ENERGIES, "energy_pj"]
+    return pd.concat([sums.astype({GROUPINGS[by]: object}), total], ignore_index=True)[columns]
+
+
+def comparison(runs: list[Run], machines: list[Accelerator]) -> pd.DataFrame:
+    """A row a run and machine, in the runs' order."""
+    rows: list[dict[str, Any]] = []
+    for on in machines or [None]:
+        base: tuple[float, float] | None = None
+        for run in runs:
+            row: dict[str, Any] = {
+                "run": run.label,
+                "accelerator": on.name if on else "-",
+                "test_accuracy": run.manifest["test_accuracy"],
+                **{f"{role}_bits": bits for role, bits in run.mean_bits().items()},
+            }
+            if on is not None and run.integer:
+                cost = price(run.trace(), on)
+                base = base or (cost.cycles, cost.energy_pj)
+                row |= {
+                    "cycles": cost.cycles,
+                    "energy_pj": cost.energy_pj,
+                    "speedup": base[0] / cost.cycles,
+                    "energy_saving": base[1] / cost.energy_pj,
+                }
+            rows.append({**row, "weights_sha256": run.manifest["weights_sha256"]})
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text, three significant figures or more; blanks for what there is not."""
+    return pd.DataFrame({name: [_text(name, v) for v in table[name]] for name in table})
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value[:12] if name.endswith("sha256") else value
+    if value != value:
+        return "-"
+    if name in ("speedup", "energy_saving"):
+        return f"{value:.2f}x"
+    if name == "test_accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.2f}"

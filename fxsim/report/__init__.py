@@ -1,0 +1,1 @@
+"""Reports: figures, tables and one self-contained HTML file from a study's result."""

@@ -1,0 +1,192 @@
+"""The report's files: one HTML page, and its tables as CSV and Parquet."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fxsim import study as studies
+from fxsim.accelerator.schema import Accelerator
+from fxsim.cost import price
+from fxsim.files import atomic_file
+from fxsim.precision import POLICIES
+from fxsim.report import figures, tables
+from fxsim.runs import Run, versions
+from fxsim.study import StudyResult
+
+
+def write(result: StudyResult) -> list[Path]:
+    """Write the report of a study into its directory; the files that were written."""
+    per_seed = studies.summary(result)
+    averages = studies.averaged(per_seed)
+    costs = studies.cost_table(result) if result.priced else None
+    found = {"summary": averages, "summary_by_seed": per_seed, "accuracy": _accuracy(result)}
+    if costs is not None:
+        found["costs"] = costs
+        found["array_utilisation"] = tables.lockstep(costs)
+    written = []
+    for name, table in found.items():
+        for suffix in (".csv", ".parquet"):
+            path = result.directory / "tables" / f"{name}{suffix}"
+            with atomic_file(path) as fresh:
+                if suffix == ".csv":
+                    table.to_csv(fresh, index=False)
+                else:
+                    table.to_parquet(fresh, index=False)
+            written.append(path)
+    page = result.directory / "report.html"
+    with atomic_file(page) as fresh:
+        fresh.write_text(_page(result, averages, per_seed, costs), encoding="utf-8")
+    return [page, *written]
+
+
+def _accuracy(result: StudyResult) -> pd.DataFrame:
+    parts = [
+        run.evaluations.assign(policy=policy, seed=seed)
+        for (policy, seed), run in result.runs.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _page(
+    result: StudyResult,
+    averages: pd.DataFrame,
+    per_seed: pd.DataFrame,
+    costs: pd.DataFrame | None,
+) -> str:
+    spec = result.study.spec
+    template = (files("fxsim.report") / "template.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    first = next(iter(result.runs.values()))
+    example = next((r for r in result.runs.values() if r.integer), first)
+    return environment.from_string(template).render(
+        title=spec.title,
+        name=spec.name,
+        workload=f"{first.manifest['workload']} on {first.manifest['dataset']}",
+        epochs=first.manifest["epochs"],
+        seeds=", ".join(str(seed) for seed in spec.seeds),
+        baseline=spec.baseline,
+        answers=answers(result, averages),
+        summary=_table(tables.readable(averages)),
+        figures=[
+            {"heading": heading, "svg": Markup(figures.to_svg(figure)), "caption": caption}
+            for heading, figure, caption in _figures(result, costs)
+        ],
+        lockstep=_table(_rounded(tables.lockstep(costs))) if costs is not None else "",
+        per_seed=_table(tables.readable(per_seed).assign(seed=per_seed["seed"])),
+        assumptions=_assumptions(),
+        policies=[
+            {"name": name, "summary": POLICIES[kind].summary, "source": POLICIES[kind].source}
+            for name, (kind, _) in result.study.policies.items()
+        ],
+        machines=[_machine(m) for m in result.study.machines.values()],
+        study_file=result.study.path.name,
+        replay_example=example.directory.as_posix(),
+        versions=", ".join(f"{k} {v}" for k, v in versions().items()),
+    )
+
+
+def answers(result: StudyResult, averages: pd.DataFrame) -> list[str]:
+    """One sentence for every policy and accelerator other than the baseline."""
+    baseline = averages[averages["policy"] == result.study.spec.baseline].set_index("accelerator")
+    lines = []
+    for row in averages.itertuples():
+        if row.policy == result.study.spec.baseline or row.speedup != row.speedup:
+            continue
+        change = 100 * (row.test_accuracy - baseline.loc[row.accelerator, "test_accuracy"])
+        lines.append(
+            f"On {row.accelerator}, {row.policy} trains {_times(row.speedup, 'faster', 'slower')}"
+            f" and with {_times(row.energy_saving, 'less', 'more')} energy than"
+            f" {result.study.spec.baseline}, at {change:+.2f} points of test accuracy"
+            f" ({100 * row.test_accuracy:.2f} %)."
+        )
+    return lines
+
+
+def _times(ratio: float, better: str, worse: str) -> str:
+    return f"{ratio:.2f}x {better}" if ratio >= 1 else f"{1 / ratio:.2f}x {worse}"
+
+
+def _figures(
+    result: StudyResult, costs: pd.DataFrame | None
+) -> list[tuple[str, Figure, str]]:
+    found = [
+        (
+            "Accuracy and loss",
+            figures.accuracy_curves(result),
+            "Thick: mean over seeds; thin: each seed.",
+        )
+    ]
+    groups = [("component", "by component"), ("pass", "by pass")]
+    if costs is not None:
+        cycles, energy = tables.stacks(costs)
+        found += [
+            ("Cycles", figures.stacked(cycles, groups, "cycles", "millions"), _MEAN),
+            ("Energy", figures.stacked(energy, groups, "energy", "uJ"), _MEAN),
+        ]
+    for name, run in _block_wise(result):
+        found += [
+            (
+                f"Bit-width map of {name}",
+                figures.bit_width_map(run),
+                f"Mean word length of each layer's operands, step by step (seed"
+                f" {run.manifest['seed']}). Every step is recorded.",
+            ),
+            (
+                f"Inside a layer, {name}",
+                figures.block_maps(run),
+                "Word length of each block of the layer with the most multiply-accumulates, at"
+                " four sampled steps.",
+            ),
+        ]
+    return found
+
+
+_MEAN = "The whole training run, mean over seeds."
+
+
+def _block_wise(result: StudyResult) -> list[tuple[str, Run]]:
+    """The first run of every policy that gives blocks their own bits."""
+    found = {}
+    for (name, _), run in result.runs.items():
+        if run.integer and name not in found:
+            blocks = run.trace().operands["blocks"]
+            if int(blocks.max()) > 1:
+                found[name] = run
+    return list(found.items())
+
+
+def _table(table: pd.DataFrame) -> Markup:
+    return Markup(table.to_html(index=False, border=0, justify="unset"))
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    text = table.copy()
+    for column in ("macs", "array_cycles", "elastic_cycles"):
+        text[column] = [f"{value / 1e6:.1f} M" for value in table[column]]
+    text["array_utilisation"] = [f"{value:.1%}" for value in table["array_utilisation"]]
+    return text
+
+
+def _assumptions() -> list[str]:
+    """The list in the pricing module's docstring, which is the one place where it stands."""
+    listed = (price.__doc__ or "").split("\n- ")[1:]
+    return [" ".join(item.split()) for item in listed]
+
+
+def _machine(machine: Accelerator) -> dict[str, object]:
+    parts = [
+        {"name": name, "source": section.source}
+        for name in (
+            "technology", "pe_array", "pe", "dataflow", "sync", "packing", "vector_unit",
+            "analytics_unit",
+        )
+        if (section := getattr(machine, name)) is not None
+    ]  # fmt: skip
+    parts += [{"name": level.name, "source": level.source} for level in machine.memory]
+    return {"name": machine.name, "source": machine.source, "parts": parts}

@@ -1,0 +1,268 @@
+"""A run: one network trained under one policy with one seed, as a directory.
+
+    run.json            what was run, on what, with which result
+    workload.yaml       the workload as it was
+    metrics.parquet     a row a step
+    evaluations.parquet a row an epoch
+    decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
+    weights.npz         master weights, momenta, running statistics, as integers
+    trace/              see `fxsim.trace`; absent for float policies
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+
+import fxsim
+from fxsim import workload as workloads
+from fxsim.errors import ConfigError, DataError, ReplayError
+from fxsim.files import atomic_directory
+from fxsim.precision import POLICIES
+from fxsim.precision.float32 import Float32
+from fxsim.training import data as datasets
+from fxsim.training import float32, loop
+from fxsim.training.data import Dataset
+from fxsim.training.loop import Watcher
+from fxsim.training.model import Model, weight_hash
+from fxsim.training.policy import PrecisionPolicy
+from fxsim.trace import Trace, TraceWriter
+from fxsim.workload import Workload
+
+Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """Everything that determines a run's bits."""
+
+    workload_path: Path
+    workload: Workload
+    model: Model
+    dataset: Dataset
+    policy_kind: str
+    policy: Policy
+    epochs: int
+    seed: int
+
+    def sha256(self) -> str:
+        """Hash of the code and of all inputs; equal hashes give equal runs."""
+        parts = [
+            _code_sha256(), self.workload_path.read_text(encoding="utf-8"), self.dataset.digest(),
+            self.policy_kind, self.policy.model_dump_json(), str(self.epochs), str(self.seed),
+        ]  # fmt: skip
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _code_sha256() -> str:
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for part in ("arithmetic", "engine", "training", "precision", "trace.py", "workload.py"):
+        files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
+        for file in files:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def prepare(
+    workload_path: Path,
+    policy_kind: str,
+    policy: Policy,
+    seed: int,
+    dataset: Dataset | None = None,
+    data_directory: Path | None = None,
+    data_name: str | None = None,
+    epochs: int | None = None,
+) -> RunInputs:
+    """Read and check all inputs of a run, before anything is written."""
+    workload, model = workloads.load(workload_path)
+    data = dataset or datasets.load(data_name or workload.dataset, data_directory)
+    if data.shape != model.input_shape or data.classes != workload.classes:
+        raise ConfigError(
+            f"{workload_path}: input {list(model.input_shape)} and {workload.classes} classes must"
+            f" be those of {data.name}, {list(data.shape)} and {data.classes}"
+        )
+    return RunInputs(
+        workload_path, workload, model, data, policy_kind, policy,
+        epochs or workload.training.epochs, seed,
+    )  # fmt: skip
+
+
+def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) -> Run:
+    """Train, and write the run's directory in one piece."""
+    settings = inputs.workload.training.settings(inputs.epochs)
+    started = time.perf_counter()
+    with atomic_directory(directory) as fresh:
+        if isinstance(inputs.policy, Float32):
+            network = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
+            parameters, running = network.rounded()
+            decisions: list[dict[str, int]] = []
+        else:
+            trained = _train(inputs, fresh / "trace", watcher, None)
+            parameters, running = trained.parameters, trained.running
+            network, decisions = trained, trained.decisions
+        digest = weight_hash(parameters, running)
+        pd.DataFrame(network.metrics).to_parquet(fresh / "metrics.parquet")
+        pd.DataFrame(network.evaluations).to_parquet(fresh / "evaluations.parquet")
+        pd.DataFrame(decisions).to_parquet(fresh / "decisions.parquet")
+        arrays = {f"{n}/master": p.master.codes for n, p in parameters.items()}
+        arrays |= {f"{n}/momentum": p.momentum.codes for n, p in parameters.items()}
+        arrays |= {f"{n}/running_mean": r.mean for n, r in running.items()}
+        arrays |= {f"{n}/running_variance": r.variance for n, r in running.items()}
+        np.savez_compressed(fresh / "weights.npz", **arrays)
+        text = inputs.workload_path.read_text(encoding="utf-8")
+        (fresh / "workload.yaml").write_text(text, encoding="utf-8")
+        manifest = {
+            "inputs_sha256": inputs.sha256(),
+            "workload": inputs.workload.name,
+            "dataset": inputs.dataset.name,
+            "dataset_sha256": inputs.dataset.digest(),
+            "policy": {"kind": inputs.policy_kind, **json.loads(inputs.policy.model_dump_json())},
+            "epochs": inputs.epochs,
+            "seed": inputs.seed,
+            "steps": len(network.metrics),
+            "weights_sha256": digest,
+            "test_accuracy": network.evaluations[-1]["test_accuracy"],
+            "wall_s": round(time.perf_counter() - started, 2),
+            "versions": versions(),
+        }
+        (fresh / "run.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    return Run.load(directory)
+
+
+def _train(
+    inputs: RunInputs,
+    trace: Path,
+    watcher: Watcher | None,
+    recorded: list[dict[str, int]] | None,
+) -> loop.TrainedNetwork:
+    policy: PrecisionPolicy = inputs.policy
+    settings = inputs.workload.training.settings(inputs.epochs)
+    recorder = TraceWriter(trace, inputs.model, policy.accumulator.bits)
+    try:
+        return loop.train(
+            inputs.model, inputs.dataset, policy, settings, inputs.seed, recorder, watcher,
+            recorded,
+        )  # fmt: skip
+    finally:
+        recorder.close()
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    return {
+        "fxsim": fxsim.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A finished run."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    metrics: pd.DataFrame
+    evaluations: pd.DataFrame
+    decisions: pd.DataFrame
+
+    @classmethod
+    def load(cls, directory: Path) -> Run:
+        """Read a run's directory."""
+        try:
+            manifest = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+            tables = [
+                pd.read_parquet(directory / f"{name}.parquet")
+                for name in ("metrics", "evaluations", "decisions")
+            ]
+        except (OSError, ValueError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise DataError(f"{directory}: must be the directory of a run: {reason}") from None
+        return cls(directory, manifest, *tables)
+
+    @property
+    def integer(self) -> bool:
+        """Whether it was executed in integers, and so has a trace."""
+        return POLICIES[self.manifest["policy"]["kind"]].integer
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        kind = self.manifest["policy"]["kind"]
+        return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
+
+    def trace(self) -> Trace:
+        """The recorded trace."""
+        if not self.integer:
+            raise DataError(
+                f"{self.directory}: a {self.manifest['policy']['kind']} run has no trace, because"
+                " it was not executed in integers"
+            )
+        return Trace.load(self.directory / "trace")
+
+    def mean_bits(self) -> dict[str, float]:
+        """{role: mean word length of the run's operands}, empty for float runs."""
+        columns = [c for c in self.metrics.columns if c.endswith("_bits")]
+        return {c.removesuffix("_bits"): float(self.metrics[c].mean()) for c in columns}
+
+
+def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None = None) -> str:
+    """Execute a run again from its recorded decisions; its hash, which must be the recorded one.
+
+    The policy decides nothing. The full block maps of all sampled steps must be equal too.
+    Raises ReplayError if a bit differs.
+    """
+    recipe = dict(run.manifest["policy"])
+    kind = recipe.pop("kind")
+    policy = POLICIES[kind].model_validate(recipe)
+    inputs = prepare(
+        run.directory / "workload.yaml", kind, policy, run.manifest["seed"],
+        data_directory=data_directory, data_name=run.manifest["dataset"],
+        epochs=run.manifest["epochs"],
+    )  # fmt: skip
+    if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
+        raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")
+    if isinstance(policy, Float32):
+        settings = inputs.workload.training.settings(inputs.epochs)
+        network = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
+        found = weight_hash(*network.rounded())
+    else:
+        found = _replay_integer(run, inputs, watcher)
+    wanted = run.manifest["weights_sha256"]
+    if found != wanted:
+        raise ReplayError(
+            f"{run.directory}: the replayed weights' SHA-256 must be {wanted[:16]}..., it is"
+            f" {found[:16]}..."
+        )
+    return found
+
+
+def _replay_integer(run: Run, inputs: RunInputs, watcher: Watcher | None) -> str:
+    import tempfile
+
+    decisions = [
+        {str(k): int(v) for k, v in row.items()} for row in run.decisions.to_dict("records")
+    ]
+    if len(decisions) != run.manifest["steps"]:
+        raise ReplayError(
+            f"{run.directory}: must hold {run.manifest['steps']} steps of decisions,"
+            f" not {len(decisions)}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        trained = _train(inputs, Path(scratch) / "trace", watcher, decisions)
+        again = Trace.load(Path(scratch) / "trace").maps
+    if not again.equals(run.trace().maps):
+        raise ReplayError(f"{run.directory}: the replayed block maps differ from the recorded ones")
+    return trained.weights_sha256
