@@ -156,7 +156,8 @@ def quantise_blocks(
     """Choose each tile's bits by its first-order sensitivity, and quantise it at those bits.
 
     Each tile of the (rows, columns) matrix view becomes a block floating-point block: n-bit
-    codes under its own power-of-two exponent. Its sensitivity at n bits is
+    codes under its own power-of-two exponent, the smallest at which no code can leave the word
+    (a tile that saturates its largest values would bias its sum). Its sensitivity at n bits is
 
         s(n) = gain * sum over the tile of |x - Q_n(x)|
 
@@ -194,7 +195,7 @@ def quantise_blocks(
         int(wanted.rounding), np.uint64(key), bits, shifts, codes,
     )
     narrowest = next(n for n in wanted.candidates if n > 0)
-    exponents = wanted.window + wanted.candidates[-1] - narrowest + 1
+    exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
     metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
     block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
     target = FixedPoint(wanted.candidates[-1] + wanted.window, tensor.format.frac - base)

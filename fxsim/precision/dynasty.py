@@ -32,8 +32,8 @@ class Dynasty(BaseModel):
       activations that of its four columns (channels), each from the steps before, smoothed by
       1/8 a step and never below a quarter of the tensor's mean; for errors it is 1.
     - lambda_role grows by `growth` a step while the smoothed relative perturbation
-      sum s_b(n_b) / sum s_b(0) of the role is below `budget`, else it shrinks by `shrink`; all
-      shrink while the loss rises above its slow average by `loss_margin`.
+      sum s_b(n_b) / sum s_b(0) of the role is below its budget, else it shrinks by `shrink`; all
+      shrink by `retreat` while the smoothed loss exceeds its slow average by `loss_margin`.
     - For `warmup` steps lambda is 0: only lossless savings are taken.
     """
 
@@ -46,11 +46,12 @@ class Dynasty(BaseModel):
     block_columns: Annotated[int, Field(ge=1, le=64)] = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
     exponent_window: Annotated[int, Field(ge=0, le=14)] = 7
-    weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.06
-    activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.06
-    error_budget: Annotated[float, Field(ge=0, le=1)] = 0.12
+    weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
+    activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
+    error_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     growth: Annotated[float, Field(gt=1, le=2)] = 1.05
     shrink: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    retreat: Annotated[float, Field(gt=0, lt=1)] = 0.5
     smoothing: Annotated[float, Field(gt=0, le=1)] = 0.1
     loss_margin: Annotated[float, Field(ge=0)] = 0.5
     warmup: Annotated[int, Field(ge=0)] = 20
@@ -90,7 +91,8 @@ class Dynasty(BaseModel):
             before = state.get(f"perturbation.{role}", seen)
             smooth = before + self.smoothing * (seen - before)
             budget = getattr(self, f"{role}_budget")
-            factor = self.shrink if unstable or smooth > budget else self.growth
+            factor = self.shrink if smooth > budget else self.growth
+            factor = self.retreat if unstable else factor
             new[f"perturbation.{role}"] = smooth
             new[f"lambda.{role}"] = min(max(state[f"lambda.{role}"] * factor, 1e-4), 1.0)
             decisions[f"threshold.{role}"] = round(new[f"lambda.{role}"] * (1 << 16))
@@ -121,10 +123,12 @@ class Dynasty(BaseModel):
         if role is Role.ACTIVATION:
             magnitude = magnitude.sum(axis=0, keepdims=True)
         means = _tile_means(magnitude, self.block_rows, self.block_columns)
+        if not means.any():
+            return gains  # a step without gradient says nothing about sensitivity
         top = GAIN_BITS + GUARD_BITS
         excess = bit_length(int(means.max())) - top
         scaled = means >> excess if excess > 0 else means << -excess
-        scaled = np.maximum(scaled, (int(scaled.sum()) // scaled.size) >> 2)
+        scaled = np.maximum(scaled, ((int(scaled.sum()) // scaled.size) >> 2) + 1)
         old = scaled if gains is None else gains
         return old + ((scaled - old) >> 3)
 

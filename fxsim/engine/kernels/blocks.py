@@ -97,7 +97,11 @@ def encode_blocks_range(
             length = bit_length(peak[block_row, block_column])
             for index in range(candidates.shape[0]):
                 width = candidates[index]
-                shift = max(length - (width - 1), base) if width > 0 else base
+                shift = base
+                if width > 0:
+                    shift = max(length - (width - 1), base)
+                    highest = (np.int64(1) << (width - 1)) - 1
+                    shift += np.int64(peak[block_row, block_column] > highest << shift)
                 error, saturated = encode_tile(
                     x, codes, top, bottom, left, right, width, shift, base, rounding, key, False
                 )

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from fxsim.arithmetic.formats import (
+    Accumulator,
+    BlockFormat,
+    FixedPoint,
+    Overflow,
+    TensorFormat,
+)
+from fxsim.errors import FormatError
+
+
+def test_limits_and_step():
+    assert (FixedPoint(8, 4).min_code, FixedPoint(8, 4).max_code) == (-128, 127)
+    assert (FixedPoint(8, 4, signed=False).min_code, FixedPoint(8, 4, False).max_code) == (0, 255)
+    assert FixedPoint(8, 4).step == Fraction(1, 16)
+    assert FixedPoint(8, -3).step == 8
+
+
+def test_formats_print_as_they_are_built():
+    assert eval(repr(FixedPoint(8, 4))) == FixedPoint(8, 4)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: FixedPoint(0, 0), "bits must be 1 to 64, not 0"),
+        (lambda: FixedPoint(65, 0), "bits must be 1 to 64, not 65"),
+        (lambda: Accumulator(1), "bits must be 2 to 64, not 1"),
+        (lambda: Accumulator(32, Overflow.SAT_SYM), "must be WRAP, SAT or ERROR, not SAT_SYM"),
+        (lambda: TensorFormat(1), "bits must be 2 to 32, not 1"),
+        (lambda: BlockFormat(0, 4), "1 to 64 on a side, not 0x4"),
+        (lambda: BlockFormat(candidates=(0, 1, 8)), "0 or at least 2, not \\[0, 1, 8\\]"),
+        (lambda: BlockFormat(candidates=(8, 4)), "ascending"),
+        (lambda: BlockFormat(window=9), "at most 16 bits, not 8 \\+ 9"),
+        (lambda: BlockFormat(threshold=-1), "threshold must be 0 to"),
+    ],
+)
+def test_impossible_formats_say_why(build, message):
+    with pytest.raises(FormatError, match=message):
+        build()

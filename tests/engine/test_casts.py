@@ -1,0 +1,127 @@
+"""Casts against the specification, bit for bit, in every mode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import shared
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxsim.arithmetic import draws, reference
+from fxsim.arithmetic.formats import FixedPoint, Overflow, Rounding, TensorFormat
+from fxsim.engine import casts
+from fxsim.engine.kernels import rounding as kernels
+from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError
+
+CODES = st.integers(-(2**61), 2**61)
+
+
+def test_kernels_number_the_modes_as_the_formats_do():
+    for mode in Rounding:
+        assert getattr(kernels, mode.name) == mode
+    for mode in Overflow:
+        assert getattr(kernels, mode.name) == mode
+
+
+@given(key=st.integers(0, 2**64 - 1), index=st.integers(0, 2**40))
+def test_draws_equal_reference(key, index):
+    assert int(kernels.draw64(np.uint64(key), np.int64(index))) == draws.draw64(key, index)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding), ids=lambda m: m.name)
+@given(codes=st.lists(CODES, min_size=1, max_size=8), shift=st.integers(0, 62), key=st.integers(0, 9))
+def test_rounding_equals_reference(rounding, codes, shift, key):
+    x = FixedTensor(np.array(codes, np.int64), FixedPoint(63, shift))
+    got, losses = casts.cast(x, FixedPoint(63, 0), rounding, key=key)
+    want = [
+        reference.cast(c, shift, 63, True, rounding.name, "SAT", 0, draws.draw(key, i))
+        for i, c in enumerate(codes)
+    ]
+    assert got.codes.tolist() == [w[0] for w in want]
+    assert losses.quantised == sum(w[1] for w in want)
+
+
+@pytest.mark.parametrize("overflow", [m for m in Overflow if m is not Overflow.ERROR])
+@given(
+    codes=st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=8),
+    shift=st.integers(-20, 40),
+    bits=st.integers(1, 32),
+    signed=st.booleans(),
+    n=st.integers(0, 6),
+)
+def test_overflow_equals_reference(overflow, codes, shift, bits, signed, n):
+    if overflow is Overflow.WRAP_SM:
+        signed = True
+    n = n if overflow in (Overflow.WRAP, Overflow.WRAP_SM) else 0
+    x = FixedTensor(np.array(codes, np.int64), FixedPoint(42, shift))
+    got, losses = casts.cast(x, FixedPoint(bits, 0, signed), Rounding.RND, overflow, n)
+    want = [reference.cast(c, shift, bits, signed, "RND", overflow.name, n) for c in codes]
+    assert got.codes.tolist() == [w[0] for w in want]
+    assert losses.overflowed == sum(w[2] for w in want)
+
+
+def test_every_systemc_cast_agrees():
+    d = np.load(shared("golden", "arithmetic", "public_cast.npz"))
+    names = ("RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV", "TRN", "TRN_ZERO")
+    x, y, flags = d["x"], d["y"], d["flags"]
+    edges = np.r_[0, np.cumsum(d["count"])]
+    refused = 0
+    for config, start, stop in zip(d["cfg"].tolist(), edges[:-1], edges[1:], strict=True):
+        _, source_bits, frac, signed, bits, integer_bits, q, o, n = config
+        source = FixedTensor(x[start:stop], FixedPoint(source_bits, frac))
+        target = FixedPoint(bits, bits - integer_bits, bool(signed))
+        try:
+            got, losses = casts.cast(source, target, Rounding[names[q]], Overflow(o), n)
+        except FormatError:  # an intermediate above 64 bits is refused, never wrong
+            assert frac - target.frac < 0
+            assert o >= Overflow.WRAP
+            refused += stop - start
+            continue
+        assert np.array_equal(got.codes, y[start:stop]), config
+        assert losses.quantised == int((flags[start:stop] & 1).sum())
+        assert losses.overflowed == int((flags[start:stop] >> 1).sum())
+    assert refused < len(x) // 50
+
+
+def test_stochastic_rounding_is_unbiased_and_differs_from_nearest():
+    x = FixedTensor(np.full(20_000, 5, np.int64), FixedPoint(8, 4))  # 5/16
+    got, _ = casts.cast(x, FixedPoint(8, 0), Rounding.STOCHASTIC, key=7)
+    share, deviation = 5 / 16, (5 / 16 * 11 / 16 / 20_000) ** 0.5
+    assert abs(got.codes.mean() - share) < 5 * deviation
+    assert set(got.codes.tolist()) == {0, 1}
+
+
+def test_error_overflow_names_the_first_element():
+    x = FixedTensor(np.array([1, 2, 300, 4], np.int64), FixedPoint(16, 0))
+    with pytest.raises(FormatError, match="1 of 4 codes do not fit .* element 2, value 300"):
+        casts.cast(x, FixedPoint(8, 0), overflow=Overflow.ERROR)
+
+
+def test_shifts_beyond_the_word_are_refused():
+    x = FixedTensor(np.array([1], np.int64), FixedPoint(8, 100))
+    with pytest.raises(FormatError, match="at most 62 places"):
+        casts.cast(x, FixedPoint(8, 0))
+
+
+@given(st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=20), st.integers(2, 16))
+def test_dynamic_scale_is_the_finest_that_fits(codes, bits):
+    x = FixedTensor(np.array(codes, np.int64), FixedPoint(32, 10))
+    got, _ = casts.quantise_tensor(x, TensorFormat(bits), 0)
+    largest, shift = max(abs(c) for c in codes), 10 - got.format.frac
+    assert shift >= 0
+    assert largest < 1 << (shift + bits - 1)
+    assert shift == 0 or largest >= 1 << (shift + bits - 2)
+    assert got.codes.tolist() == [reference.cast(c, shift, bits)[0] for c in codes]
+
+
+def test_operands_are_at_most_16_bits():
+    x = FixedTensor(np.array([[1]], np.int64), FixedPoint(8, 0))
+    with pytest.raises(FormatError, match="2 to 16, not 17"):
+        casts.quantise_tensor(x, TensorFormat(17), 0)
+
+
+def test_floats_are_not_codes():
+    with pytest.raises(FormatError, match="must be integers, not float64"):
+        FixedTensor(np.zeros(2), FixedPoint(8, 0))
