@@ -124,7 +124,8 @@ class BlockFormat:
     `fxsim.engine.quantise.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
     block sensitivity, else the largest candidate. A block's scale lies at most `window` octaves
     below that of the tensor's largest block, so that aligned codes have
-    `max(candidates) + window` bits.
+    `max(candidates) + window + 1` bits. The sensitivity of skipping a tile (0 bits) is counted
+    `skip_penalty` times.
     """
 
     rows: int = 4
@@ -133,6 +134,7 @@ class BlockFormat:
     threshold: int = 0
     window: int = 7
     rounding: Rounding = Rounding.RND_CONV
+    skip_penalty: int = 1
 
     def __post_init__(self) -> None:
         if not (1 <= self.rows <= 64 and 1 <= self.columns <= 64):
@@ -145,10 +147,14 @@ class BlockFormat:
                 "BlockFormat: candidates must be ascending bits, 0 or at least 2,"
                 f" not {list(self.candidates)}"
             )
-        if not 0 <= self.window or not 2 <= self.candidates[-1] + self.window <= 16:
+        if not 0 <= self.window or not 2 <= self.candidates[-1] + self.window <= 15:
             raise FormatError(
-                f"BlockFormat: the largest candidate and the window must come to at most 16 bits,"
+                f"BlockFormat: the largest candidate and the window must come to at most 15 bits,"
                 f" not {self.candidates[-1]} + {self.window}"
+            )
+        if not 1 <= self.skip_penalty <= 16:
+            raise FormatError(
+                f"BlockFormat: skip_penalty must be 1 to 16, not {self.skip_penalty}"
             )
         if not 0 <= self.threshold <= 1 << 20:
             raise FormatError(f"BlockFormat: threshold must be 0 to 2**20, not {self.threshold}")

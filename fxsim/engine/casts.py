@@ -161,8 +161,9 @@ def quantise_blocks(
 
         s(n) = gain * sum over the tile of |x - Q_n(x)|
 
-    a bound on |sum g_i (x_i - Q_n(x_i))| when `gain` bounds the gradient |g_i|; the tile takes the
-    first candidate with s(n) <= threshold/2**16 * (mean over tiles of s(0)).
+    (times `skip_penalty` at n = 0), a bound on |sum g_i (x_i - Q_n(x_i))| when `gain` bounds the
+    gradient |g_i|; the tile takes the first candidate with
+    s(n) <= threshold/2**16 * (mean over tiles of gain * sum |x|).
 
     gain : (block rows or 1, block columns or 1) integers in 0..2**12, see
         `fxsim.precision.dynasty`
@@ -192,19 +193,13 @@ def quantise_blocks(
     parts = split(
         block_kernels.encode_blocks_range, grid[0], 4 * per_row, x, wanted.rows, wanted.columns,
         peaks, gain, np.array(wanted.candidates, np.int64), base, unit, limit,
-        int(wanted.rounding), np.uint64(key), bits, shifts, codes,
+        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), bits, shifts, codes,
     )
     narrowest = next(n for n in wanted.candidates if n > 0)
     exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
     metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
     block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
-    target = FixedPoint(wanted.candidates[-1] + wanted.window, tensor.format.frac - base)
+    target = FixedPoint(wanted.candidates[-1] + wanted.window + 1, tensor.format.frac - base)
     statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
     return FixedTensor(codes.reshape(tensor.shape), target, block_map), statistics
 
-
-def worst_code(wanted: OperandFormat) -> int:
-    """The largest |code| that an operand in this format can hold, aligned."""
-    if isinstance(wanted, TensorFormat):
-        return 1 << (wanted.bits - 1)
-    return 1 << (wanted.candidates[-1] - 1 + wanted.window)

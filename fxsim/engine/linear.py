@@ -96,8 +96,8 @@ def _run_uncertified(
     overflowed = sum(parts)
     if overflowed and accumulator.overflow is Overflow.ERROR:
         raise FormatError(
-            f"gemm: a {accumulator.bits}-bit accumulator overflowed at {overflowed} of"
-            f" {a.shape[0] * work} additions; widen it, or let it WRAP or SAT"
+            f"gemm: a {accumulator.bits}-bit accumulator overflowed at {overflowed} additions of"
+            f" {a.shape[0]} x {b.shape[0]} sums; widen it, or let it WRAP or SAT"
         )
 
 

@@ -28,6 +28,8 @@ class Dynasty(BaseModel):
 
     - s_b(n) = gain_b * sum over tile b of |x - Q_n(x)|, Q_n block floating point with n-bit codes;
       a tile takes the first candidate with s_b(n) <= lambda_role * mean over tiles of s(0).
+    - Skipping a tile counts `skip_penalty` times: unlike rounding, it errs to one side, and what
+      many skipped tiles leave out adds up.
     - gain_b estimates the gradient's magnitude: for weights that of tile b's own gradient, for
       activations that of its four columns (channels), each from the steps before, smoothed by
       1/8 a step and never below a quarter of the tensor's mean; for errors it is 1.
@@ -45,7 +47,8 @@ class Dynasty(BaseModel):
     block_rows: Annotated[int, Field(ge=1, le=64)] = 4
     block_columns: Annotated[int, Field(ge=1, le=64)] = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
-    exponent_window: Annotated[int, Field(ge=0, le=14)] = 7
+    skip_penalty: Annotated[int, Field(ge=1, le=16)] = 8
+    exponent_window: Annotated[int, Field(ge=0, le=13)] = 7
     weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     error_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
@@ -113,6 +116,7 @@ class Dynasty(BaseModel):
             decisions[f"threshold.{role}"],
             self.exponent_window,
             self.error_rounding if role is Role.ERROR else self.rounding,
+            self.skip_penalty,
         )
 
     def observe(

@@ -36,7 +36,7 @@ def test_formats_print_as_they_are_built():
         (lambda: BlockFormat(0, 4), "1 to 64 on a side, not 0x4"),
         (lambda: BlockFormat(candidates=(0, 1, 8)), "0 or at least 2, not \\[0, 1, 8\\]"),
         (lambda: BlockFormat(candidates=(8, 4)), "ascending"),
-        (lambda: BlockFormat(window=9), "at most 16 bits, not 8 \\+ 9"),
+        (lambda: BlockFormat(window=8), "at most 15 bits, not 8 \\+ 8"),
         (lambda: BlockFormat(threshold=-1), "threshold must be 0 to"),
     ],
 )

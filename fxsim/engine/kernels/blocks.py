@@ -75,6 +75,7 @@ def encode_blocks_range(
     base,
     unit,
     limit,
+    skip_penalty,
     rounding,
     key,
     bits,
@@ -83,7 +84,7 @@ def encode_blocks_range(
 ):
     """Give every tile the first candidate whose sensitivity is at most `limit`, else the last.
 
-    Sensitivity of a tile: (sum of |error| >> unit) * gain. `gain` is a grid, or a single row or
+    Sensitivity of a tile: (sum of |error| >> unit) * gain, at 0 bits times skip_penalty. `gain` is a grid, or a single row or
     column of one that holds for all. Returns (summed sensitivity, saturated codes).
     """
     rows, columns = x.shape
@@ -105,7 +106,7 @@ def encode_blocks_range(
                 error, saturated = encode_tile(
                     x, codes, top, bottom, left, right, width, shift, base, rounding, key, False
                 )
-                loss = (error >> unit) * weight
+                loss = (error >> unit) * weight * (skip_penalty if width == 0 else 1)
                 if loss <= limit or index == candidates.shape[0] - 1:
                     encode_tile(
                         x, codes, top, bottom, left, right, width, shift, base, rounding, key, True
