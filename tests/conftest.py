@@ -1,29 +1,10 @@
-"""Shared fixtures. Tests that need the data or golden files beside a checkout skip without them."""
+"""Hypothesis without deadlines: the first call of a kernel compiles it."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import pytest
 from hypothesis import settings
 
 settings.register_profile("fxsim", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("fxsim")
-
-ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("FXSIM_SHARED", ROOT.parent / "shared"))
-
-
-def shared(*parts: str) -> Path:
-    """A file beside the checkout; the test skips, and says so, where it is absent."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {'/'.join(parts)} in {SHARED} (FXSIM_SHARED), which is absent")
-    return path
-
-
-def jit_only() -> None:
-    """Skip a test that is hopelessly slow when kernels are interpreted."""
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-        pytest.skip("too slow with NUMBA_DISABLE_JIT=1")

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 # From the lowest to the highest: a module imports only what stands before its own place.
 ORDER = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import shared
+from support import shared
 
 from fxsim.arithmetic import reference
 
