@@ -128,7 +128,9 @@ def simulate(
 def estimate(
     target: Annotated[str, typer.Argument(help="A run's directory, or a workload.")],
     accelerator: Accelerators,
-    policy: Annotated[str, typer.Option(help="For a workload: the policy of the step.")] = "uniform",
+    policy: Annotated[
+        str, typer.Option(help="For a workload: the policy of the step.")
+    ] = "uniform",
     by: Annotated[str, typer.Option(help="Rows: pass, layer, operation or step.")] = "pass",
     json_: Json = False,
 ) -> None:
@@ -236,7 +238,8 @@ def check(
             at = ("kind",) if kind is not None else ()
             found = repr(kind) if kind is not None else "missing"
             document.fail(
-                at, f"kind must be one of {', '.join(loaders)}, not {found}{hint(kind, loaders)}"
+                at,
+                f"kind must be one of {', '.join(loaders)}, not {found}{hint(kind or '', loaders)}",
             )
         loaders[kind](path)
         typer.echo(f"{path}: a good {kind}")
@@ -348,8 +351,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         sys.exit(app(standalone_mode=False))
-    except _UsageError as problem:
-        message = " ".join(getattr(problem, "format_message", lambda: str(problem))().split())
+    except _UsageError as error:
+        message = " ".join(getattr(error, "format_message", lambda: "")().split())
         if message:
             typer.echo(f"fxsim: {message}", err=True)
         sys.exit(2)

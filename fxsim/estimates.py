@@ -92,7 +92,8 @@ def breakdown(trace: Trace, on: Accelerator, by: str) -> pd.DataFrame:
 def comparison(runs: list[Run], machines: list[Accelerator]) -> pd.DataFrame:
     """A row a run and machine, in the runs' order."""
     rows: list[dict[str, Any]] = []
-    for on in machines or [None]:
+    places: list[Accelerator | None] = [*machines]
+    for on in places or [None]:
         base: tuple[float, float] | None = None
         for run in runs:
             row: dict[str, Any] = {

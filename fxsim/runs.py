@@ -1,12 +1,12 @@
 """A run: one network trained under one policy with one seed, as a directory.
 
-    run.json            what was run, on what, with which result
-    workload.yaml       the workload as it was
-    metrics.parquet     a row a step
-    evaluations.parquet a row an epoch
-    decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
-    weights.npz         master weights, momenta, running statistics, as integers
-    trace/              see `fxsim.trace`; absent for float policies
+run.json            what was run, on what, with which result
+workload.yaml       the workload as it was
+metrics.parquet     a row a step
+evaluations.parquet a row an epoch
+decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
+weights.npz         master weights, momenta, running statistics, as integers
+trace/              see `fxsim.trace`; absent for float policies
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from fxsim.errors import ConfigError, DataError, ReplayError
 from fxsim.files import atomic_directory
 from fxsim.precision import POLICIES
 from fxsim.precision.float32 import Float32
+from fxsim.trace import Trace, TraceWriter
 from fxsim.training import data as datasets
 from fxsim.training import float32, loop
 from fxsim.training.data import Dataset
 from fxsim.training.loop import Watcher
-from fxsim.training.model import Model, weight_hash
+from fxsim.training.model import Model
 from fxsim.training.policy import PrecisionPolicy
-from fxsim.trace import Trace, TraceWriter
 from fxsim.workload import Workload
 
 Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
@@ -103,21 +103,20 @@ def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) 
     started = time.perf_counter()
     with atomic_directory(directory) as fresh:
         if isinstance(inputs.policy, Float32):
-            network = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
-            parameters, running = network.rounded()
-            decisions: list[dict[str, int]] = []
+            floats = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
+            network: loop.TrainedNetwork = floats.rounded()
         else:
-            trained = _train(inputs, fresh / "trace", watcher, None)
-            parameters, running = trained.parameters, trained.running
-            network, decisions = trained, trained.decisions
-        digest = weight_hash(parameters, running)
+            network = _train(inputs, fresh / "trace", watcher, None)
         pd.DataFrame(network.metrics).to_parquet(fresh / "metrics.parquet")
         pd.DataFrame(network.evaluations).to_parquet(fresh / "evaluations.parquet")
-        pd.DataFrame(decisions).to_parquet(fresh / "decisions.parquet")
-        arrays = {f"{n}/master": p.master.codes for n, p in parameters.items()}
-        arrays |= {f"{n}/momentum": p.momentum.codes for n, p in parameters.items()}
-        arrays |= {f"{n}/running_mean": r.mean for n, r in running.items()}
-        arrays |= {f"{n}/running_variance": r.variance for n, r in running.items()}
+        pd.DataFrame(network.decisions).to_parquet(fresh / "decisions.parquet")
+        arrays: dict[str, Any] = {}
+        for name, parameter in network.parameters.items():
+            arrays[f"{name}/master"] = parameter.master.codes
+            arrays[f"{name}/momentum"] = parameter.momentum.codes
+        for name, running in network.running.items():
+            arrays[f"{name}/running_mean"] = running.mean
+            arrays[f"{name}/running_variance"] = running.variance
         np.savez_compressed(fresh / "weights.npz", **arrays)
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
@@ -130,7 +129,7 @@ def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) 
             "epochs": inputs.epochs,
             "seed": inputs.seed,
             "steps": len(network.metrics),
-            "weights_sha256": digest,
+            "weights_sha256": network.weights_sha256,
             "test_accuracy": network.evaluations[-1]["test_accuracy"],
             "wall_s": round(time.perf_counter() - started, 2),
             "versions": versions(),
@@ -237,7 +236,7 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
     if isinstance(policy, Float32):
         settings = inputs.workload.training.settings(inputs.epochs)
         network = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
-        found = weight_hash(*network.rounded())
+        found = network.rounded().weights_sha256
     else:
         found = _replay_integer(run, inputs, watcher)
     wanted = run.manifest["weights_sha256"]

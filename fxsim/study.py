@@ -252,5 +252,3 @@ def default_directory(study: Study) -> Path:
 def find(name: str | None) -> Path:
     """A study's file by path or shipped name; the quickstart if None."""
     return shipped.find("reports", name or QUICKSTART)
-
-

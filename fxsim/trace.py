@@ -102,8 +102,7 @@ class TraceWriter:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._tables = {
-            name: _Table(directory / f"{name}.parquet", schema)
-            for name, schema in _SCHEMAS.items()
+            name: _Table(directory / f"{name}.parquet", schema) for name, schema in _SCHEMAS.items()
         }
         self._accumulator_bits = accumulator_bits
         self._samples = samples

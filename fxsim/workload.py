@@ -82,9 +82,7 @@ class PlainSpec(_LayerBase):
     kind: Literal["batch_norm", "relu", "global_average_pool", "add", "flatten"]
 
 
-LayerSpec = Annotated[
-    Conv2dSpec | LinearSpec | PoolSpec | PlainSpec, Field(discriminator="kind")
-]
+LayerSpec = Annotated[Conv2dSpec | LinearSpec | PoolSpec | PlainSpec, Field(discriminator="kind")]
 
 
 class TrainingSpec(_Part):

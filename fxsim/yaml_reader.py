@@ -51,7 +51,7 @@ class Document:
             return schema.model_validate(data)
         except ValidationError as problem:
             error = problem.errors()[0]
-            inner = tuple(part for part in error["loc"] if self._stands(at + (part,), at, error))
+            inner = tuple(part for part in error["loc"] if self._stands((*at, part), at, error))
             self.fail(at + inner, _explain(error, at + inner, schema))
 
     def _stands(self, location: Location, at: Location, error: Any) -> bool:
@@ -115,9 +115,7 @@ def _plain(
             result[key] = _plain(path, value_node, (*at, key), marks, above)
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _plain(path, item, (*at, i), marks, above) for i, item in enumerate(node.value)
-        ]
+        return [_plain(path, item, (*at, i), marks, above) for i, item in enumerate(node.value)]
     if node.tag == "tag:yaml.org,2002:null":
         return None
     return node.value
@@ -126,7 +124,9 @@ def _plain(
 def _name(value: Any) -> str:
     if value is None:
         return "nothing"
-    return {dict: "a mapping", list: "a list"}.get(type(value), repr(value))
+    if isinstance(value, dict):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else repr(value)
 
 
 def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:

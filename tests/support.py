@@ -1,4 +1,4 @@
-"""Helpers of the tests. Tests that need the data or golden files beside a checkout skip without them."""
+"""Helpers. Tests that need the data or golden files beside a checkout skip without them."""
 
 from __future__ import annotations
 

@@ -138,7 +138,10 @@ class Reference:
         (x2, fx2), (w2, fw2) = self.pair("c2", r1, 16)
         f2 = fx2 + fw2
         y3 = [
-            [c + ref.cast(b, 26 - f2, 49)[0] for c, b in zip(row, self.master["c2.bias"][0], strict=True)]
+            [
+                c + ref.cast(b, 26 - f2, 49)[0]
+                for c, b in zip(row, self.master["c2.bias"][0], strict=True)
+            ]
             for row in self.convolve(x2, w2, n, 2)
         ]
         y4, f4 = self.add(y3, f2, r1, 16)
@@ -187,7 +190,10 @@ class Reference:
         words, fw = self.words(masked, ft, None)
         errors = turn(words)
         back1, f1 = ref.normalise_backward(errors, normals, roots, frac, fw, gamma)
-        cross = [sum(a * b for a, b in zip(e, u, strict=True)) for e, u in zip(errors, normals, strict=True)]
+        cross = [
+            sum(a * b for a, b in zip(e, u, strict=True))
+            for e, u in zip(errors, normals, strict=True)
+        ]
         gradients["b1.gamma"] = ([cross], fw + 11)
         gradients["b1.beta"] = ([[sum(e) for e in errors]], fw)
         e1, s1 = self.numbers.operand(turn(back1), self.key("c1", "error"), "error")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fxsim.accelerator.schema import Accelerator, Operand
 from fxsim.errors import FxsimError
 
+Ints = NDArray[np.int64]
+
 _DIMENSIONS = ("m", "n", "k")
 _INDEXED: dict[Operand, tuple[int, int]] = {"left": (0, 2), "right": (2, 1), "output": (0, 1)}
 
@@ -78,7 +80,7 @@ def _candidates(size: int, span: int) -> list[int]:
     return [*found, size]
 
 
-def _reloads(order: tuple[int, ...], trips: NDArray[np.int64], operand: Operand) -> NDArray:
+def _reloads(order: tuple[int, ...], trips: Ints, operand: Operand) -> Ints:
     """Fetches of each tile of an operand: trips of the irrelevant loops outside a relevant one."""
     count = np.ones(trips.shape[1], np.int64)
     relevant = _INDEXED[operand]
@@ -130,10 +132,9 @@ def best_mapping(machine: Accelerator, shape: ProductShape, what: str) -> Mappin
         volume = tiles.prod(axis=0)
         i = int(np.lexsort((-volume, traffic))[0])
         if best is None or (traffic[i], -volume[i]) < best[:2]:
-            mapping = Mapping(
-                *(int(t) for t in tiles[:, i]), "".join(_DIMENSIONS[d] for d in order),
-                int(left[i]), int(right[i]), int(output[i]),
-            )  # fmt: skip
+            m, n, k = (int(size) for size in tiles[:, i])
+            loops = "".join(_DIMENSIONS[d] for d in order)
+            mapping = Mapping(m, n, k, loops, int(left[i]), int(right[i]), int(output[i]))
             best = (float(traffic[i]), -int(volume[i]), mapping)
     assert best is not None
     return best[2]

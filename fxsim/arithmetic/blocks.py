@@ -47,9 +47,7 @@ class BlockMap:
     def elements_by_bits(self) -> dict[int, int]:
         """{bits: elements}, ascending."""
         sizes = self.tile_sizes()
-        return {
-            int(level): int(sizes[self.bits == level].sum()) for level in np.unique(self.bits)
-        }
+        return {int(level): int(sizes[self.bits == level].sum()) for level in np.unique(self.bits)}
 
     def stored_bits(self) -> int:
         """Bits of all words and their metadata, densely packed."""

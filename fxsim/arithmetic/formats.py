@@ -147,15 +147,13 @@ class BlockFormat:
                 "BlockFormat: candidates must be ascending bits, 0 or at least 2,"
                 f" not {list(self.candidates)}"
             )
-        if not 0 <= self.window or not 2 <= self.candidates[-1] + self.window <= 15:
+        if not self.window >= 0 or not 2 <= self.candidates[-1] + self.window <= 15:
             raise FormatError(
                 f"BlockFormat: the largest candidate and the window must come to at most 15 bits,"
                 f" not {self.candidates[-1]} + {self.window}"
             )
         if not 1 <= self.skip_penalty <= 16:
-            raise FormatError(
-                f"BlockFormat: skip_penalty must be 1 to 16, not {self.skip_penalty}"
-            )
+            raise FormatError(f"BlockFormat: skip_penalty must be 1 to 16, not {self.skip_penalty}")
         if not 0 <= self.threshold <= 1 << 20:
             raise FormatError(f"BlockFormat: threshold must be 0 to 2**20, not {self.threshold}")
 

@@ -184,9 +184,7 @@ def draw(key: int, index: int) -> int:
 # --- tensors to operands ---------------------------------------------------------------------
 
 
-def quantise_tensor(
-    codes: Sequence[int], bits: int, mode: str, key: int
-) -> tuple[list[int], int]:
+def quantise_tensor(codes: Sequence[int], bits: int, mode: str, key: int) -> tuple[list[int], int]:
     """(codes in `bits` bits, binary places dropped): dynamic scale by leading-zero count."""
     largest = max((abs(c) for c in codes), default=0)
     shift = max(0, largest.bit_length() - (bits - 1))
@@ -275,9 +273,7 @@ def accumulate(
 
 def gemm(a: Matrix, b: Matrix, bits: int, overflow: str) -> Matrix:
     """a (M, K) times b (N, K) transposed."""
-    return [
-        [accumulate(list(zip(x, y, strict=True)), bits, overflow)[0] for y in b] for x in a
-    ]
+    return [[accumulate(list(zip(x, y, strict=True)), bits, overflow)[0] for y in b] for x in a]
 
 
 def _at(image: list[Matrix], y: int, x: int, c: int) -> int:
@@ -370,7 +366,11 @@ def normalise(
 
 
 def normalise_backward(
-    errors: Matrix, normals: Matrix, roots: Sequence[tuple[int, int]], frac: int, error_frac: int,
+    errors: Matrix,
+    normals: Matrix,
+    roots: Sequence[tuple[int, int]],
+    frac: int,
+    error_frac: int,
     gammas: Sequence[int],
 ) -> tuple[Matrix, int]:
     """(input gradients by channel, their fractional bits); all arguments are by channel."""
@@ -379,10 +379,7 @@ def normalise_backward(
         mean = divide_nearest(16 * sum(e), len(e))
         slope = divide_nearest(sum(a * b for a, b in zip(e, u, strict=True)), 128 * len(e))
         projected.append(
-            [
-                rnd_conv((a << 15) - (mean << 11) - b * slope, 13)
-                for a, b in zip(e, u, strict=True)
-            ]
+            [rnd_conv((a << 15) - (mean << 11) - b * slope, 13) for a, b in zip(e, u, strict=True)]
         )
         factors.append(gamma * root)
         fracs.append(error_frac + 11 + half - frac)
@@ -431,7 +428,13 @@ def softmax_error(
 
 
 def sgd(
-    master: int, momentum: int, gradient: int, friction: int, rate: int, decay: int, mode: str,
+    master: int,
+    momentum: int,
+    gradient: int,
+    friction: int,
+    rate: int,
+    decay: int,
+    mode: str,
     draw_code: int,
 ) -> tuple[int, int]:
     """(new master with 26 fractional bits, new momentum with 24)."""

@@ -68,10 +68,11 @@ def element_bits(
     if pass_ == "grad_input":
         image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
         gathered = error_columns(image, g)[:, : g.kernel * g.kernel * g.filters]
-        return gathered.astype(np.uint8), turned_weight(b, g).T
+        turned = turned_weight(b.astype(np.int16), g).T
+        return gathered.astype(np.uint8), turned.astype(np.uint8)
     image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
-    gathered = image_columns(image, g)[:, : g.depth].astype(np.uint8)
-    return (gathered, b.T) if pass_ == "forward" else (gathered.T, b)
+    fields = image_columns(image, g)[:, : g.depth].astype(np.uint8)
+    return (fields, b.T) if pass_ == "forward" else (fields.T, b)
 
 
 def lockstep_compute(machine: Accelerator, left: Bits, right: Bits) -> int:

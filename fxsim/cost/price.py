@@ -79,7 +79,12 @@ def _stored(trace: Trace, machine: Accelerator) -> dict[tuple[int, str, str], in
     o = trace.operands
     found = {}
     for step, layer, role, bits, counts, metadata in zip(
-        o["step"], o["layer"], o["role"], o["bits"], o["elements_by_bits"], o["metadata_bits"],
+        o["step"],
+        o["layer"],
+        o["role"],
+        o["bits"],
+        o["elements_by_bits"],
+        o["metadata_bits"],
         strict=True,
     ):
         words = sum(
@@ -106,9 +111,8 @@ def _product(row: Any, stored: dict[tuple[int, str, str], int], machine: Acceler
     left, right = [int(b) for b in row.left_bits], [int(b) for b in row.right_bits]
     joint = np.array(row.joint_macs, np.int64).reshape(len(left), len(right))
     work = np.array([[pe.work(a, b) for b in right] for a in left])
-    present = joint > 0
-    used_left = [b for b, used in zip(left, present.any(axis=1), strict=True) if used]
-    used_right = [b for b, used in zip(right, present.any(axis=0), strict=True) if used]
+    used_left = [b for b, macs in zip(left, joint.sum(axis=1), strict=True) if macs]
+    used_right = [b for b, macs in zip(right, joint.sum(axis=0), strict=True) if macs]
     macs = row.m * row.n * row.k
     if joint.sum() != macs:
         raise DataError(
@@ -153,10 +157,10 @@ def _products(
         roles = (group["left"].iloc[0], group["right"].iloc[0])
         array = _ArrayTime(trace, machine, layer, pass_, roles, maps)
         array.prepare(products)
-        for product in products:
-            rows.append(
-                {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
-            )
+        rows += [
+            {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
+            for product in products
+        ]
     return pd.DataFrame(rows), mappings
 
 
@@ -259,7 +263,7 @@ def _buffer_accesses(
     one that stays is read once; partial sums pass the output buffer once for every fold in k.
     """
     s, flow, pe = product.shape, machine.flow, machine.pe
-    spread = {
+    spread: dict[str, int] = {
         flow.rows: machine.pe_array.rows * pe.tile,
         flow.columns: machine.pe_array.columns * pe.tile,
     }
@@ -281,9 +285,7 @@ def _buffer_accesses(
 
 def _vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     v = trace.vectors
-    spill = v["resident_bits"].where(
-        v["resident_bits"] > machine.buffer("output").usable_bits, 0
-    )
+    spill = v["resident_bits"].where(v["resident_bits"] > machine.buffer("output").usable_bits, 0)
     work = _Elementwise(
         adds=v["elements"] * v["adds"],
         multiplies=v["elements"] * v["multiplies"],

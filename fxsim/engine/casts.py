@@ -12,7 +12,6 @@ from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import (
     BlockFormat,
     FixedPoint,
-    OperandFormat,
     Overflow,
     Rounding,
     TensorFormat,
@@ -99,8 +98,20 @@ def cast(
         low = -high
     out = np.empty(x.size, dtype)
     parts = split(
-        casting.cast_range, x.size, 2, x, out, shift, low, high, target.bits, target.signed,
-        int(rounding), int(overflow), saturated_bits, np.uint64(key),
+        casting.cast_range,
+        x.size,
+        2,
+        x,
+        out,
+        shift,
+        low,
+        high,
+        target.bits,
+        target.signed,
+        int(rounding),
+        int(overflow),
+        saturated_bits,
+        np.uint64(key),
         rounding is Rounding.STOCHASTIC,
     )
     losses = Losses(sum(p[0] for p in parts), sum(p[1] for p in parts))
@@ -141,9 +152,7 @@ def quantise_tensor(
     else:
         target = FixedPoint(wanted.bits, wanted.frac)
     dtype = np.int16 if operand else np.int64
-    result, losses = cast(
-        tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype
-    )
+    result, losses = cast(tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype)
     if not operand:
         return result, losses
     rows, columns = tensor.matrix().shape
@@ -178,8 +187,14 @@ def quantise_blocks(
     peaks, totals = np.zeros(grid, np.int64), np.zeros(grid, np.int64)
     per_row = wanted.rows * columns
     split(
-        block_kernels.block_extents_range, grid[0], per_row, x, wanted.rows, wanted.columns,
-        peaks, totals,
+        block_kernels.block_extents_range,
+        grid[0],
+        per_row,
+        x,
+        wanted.rows,
+        wanted.columns,
+        peaks,
+        totals,
     )
     length = bit_length(peaks.max(initial=0))
     if length > LARGEST_BLOCK_INPUT:
@@ -191,9 +206,24 @@ def quantise_blocks(
     bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
     codes = np.empty((rows, columns), np.int16)
     parts = split(
-        block_kernels.encode_blocks_range, grid[0], 4 * per_row, x, wanted.rows, wanted.columns,
-        peaks, gain, np.array(wanted.candidates, np.int64), base, unit, limit,
-        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), bits, shifts, codes,
+        block_kernels.encode_blocks_range,
+        grid[0],
+        4 * per_row,
+        x,
+        wanted.rows,
+        wanted.columns,
+        peaks,
+        gain,
+        np.array(wanted.candidates, np.int64),
+        base,
+        unit,
+        limit,
+        wanted.skip_penalty,
+        int(wanted.rounding),
+        np.uint64(key),
+        bits,
+        shifts,
+        codes,
     )
     narrowest = next(n for n in wanted.candidates if n > 0)
     exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
@@ -202,4 +232,3 @@ def quantise_blocks(
     target = FixedPoint(wanted.candidates[-1] + wanted.window + 1, tensor.format.frac - base)
     statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
     return FixedTensor(codes.reshape(tensor.shape), target, block_map), statistics
-

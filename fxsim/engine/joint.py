@@ -22,7 +22,8 @@ def levels(block_map: BlockMap) -> Counts:
 
 
 def _sizes(total: int, block: int) -> Counts:
-    return np.diff(np.r_[0:total:block, total]).astype(np.int64)
+    sizes: Counts = np.diff(np.r_[0:total:block, total]).astype(np.int64)
+    return sizes
 
 
 def _column_counts(m: BlockMap, known: Counts) -> Counts:
@@ -54,8 +55,17 @@ def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Count
     taps = g.kernel * g.kernel
     counts = np.zeros((taps, level.shape[3], len(known)), np.int64)
     split(
-        counting.tap_counts_range, taps, level.shape[0] * target[0] * target[1], level, counts,
-        *target, g.kernel, g.stride, g.padding, g.dilation, back,
+        counting.tap_counts_range,
+        taps,
+        level.shape[0] * target[0] * target[1],
+        level,
+        counts,
+        *target,
+        g.kernel,
+        g.stride,
+        g.padding,
+        g.dilation,
+        back,
     )
     wide = np.repeat(counts, _sizes(m.columns, m.block_columns), axis=1)
     return wide.reshape(-1, len(known))
@@ -75,9 +85,18 @@ def _field_counts(m: BlockMap, known: Counts, g: Convolution) -> Counts:
     rows = batch * g.out_height * g.out_width
     counts = np.zeros((rows, len(known)), np.int64)
     split(
-        counting.pixel_counts_range, rows, g.kernel * g.kernel * level.shape[3], level,
-        _sizes(m.columns, m.block_columns), counts, g.out_height, g.out_width,
-        g.kernel, g.stride, g.padding, g.dilation,
+        counting.pixel_counts_range,
+        rows,
+        g.kernel * g.kernel * level.shape[3],
+        level,
+        _sizes(m.columns, m.block_columns),
+        counts,
+        g.out_height,
+        g.out_width,
+        g.kernel,
+        g.stride,
+        g.padding,
+        g.dilation,
     )
     return counts
 

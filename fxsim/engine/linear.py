@@ -90,9 +90,7 @@ def _run_uncertified(
     bound = np.abs(a.astype(np.int64)).sum(axis=1) * peak_b
     rows = np.flatnonzero(bound > high)
     work = a.shape[1] * b.shape[0]
-    parts = split(
-        gemm.gemm_saturating_range, rows.size, work, rows, a, b, out, -high - 1, high
-    )
+    parts = split(gemm.gemm_saturating_range, rows.size, work, rows, a, b, out, -high - 1, high)
     overflowed = sum(parts)
     if overflowed and accumulator.overflow is Overflow.ERROR:
         raise FormatError(
@@ -126,9 +124,7 @@ def _padded(codes: Codes) -> NDArray[np.int16]:
 
 def multiply(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> FixedTensor:
     """a (M, K) times b (N, K) transposed: (M, N) in the accumulator's format."""
-    codes = gemm_codes(
-        _padded(a.codes), _padded(b.codes), _peak(a), _peak(b), accumulator
-    )
+    codes = gemm_codes(_padded(a.codes), _padded(b.codes), _peak(a), _peak(b), accumulator)
     return FixedTensor(codes, _product_format(a, b, accumulator))
 
 
@@ -144,9 +140,7 @@ def linear_grad_input(
     return multiply(error, _transposed(weight), accumulator)
 
 
-def linear_grad_weight(
-    x: FixedTensor, error: FixedTensor, accumulator: Accumulator
-) -> FixedTensor:
+def linear_grad_weight(x: FixedTensor, error: FixedTensor, accumulator: Accumulator) -> FixedTensor:
     """(N, inputs) activations, (N, outputs) errors: (outputs, inputs), summed over N in order."""
     return multiply(_transposed(error), _transposed(x), accumulator)
 
@@ -167,8 +161,18 @@ def image_columns(codes: Codes, g: Convolution) -> NDArray[np.int16]:
     rows = codes.shape[0] * g.out_height * g.out_width
     out = np.empty((rows, -(-g.depth // PAD) * PAD), np.int16)
     split(
-        columns.columns_range, rows, g.depth, codes, out, g.out_height, g.out_width,
-        g.kernel, g.kernel, g.stride, g.padding, g.dilation,
+        columns.columns_range,
+        rows,
+        g.depth,
+        codes,
+        out,
+        g.out_height,
+        g.out_width,
+        g.kernel,
+        g.kernel,
+        g.stride,
+        g.padding,
+        g.dilation,
     )
     return out
 
@@ -179,8 +183,18 @@ def error_columns(codes: Codes, g: Convolution) -> NDArray[np.int16]:
     depth = g.kernel * g.kernel * g.filters
     out = np.empty((rows, -(-depth // PAD) * PAD), np.int16)
     split(
-        columns.columns_back_range, rows, depth, codes, out, g.height, g.width,
-        g.kernel, g.kernel, g.stride, g.padding, g.dilation,
+        columns.columns_back_range,
+        rows,
+        depth,
+        codes,
+        out,
+        g.height,
+        g.width,
+        g.kernel,
+        g.kernel,
+        g.stride,
+        g.padding,
+        g.dilation,
     )
     return out
 

@@ -63,9 +63,7 @@ class RunningStatistics:
 
 def words(tensor: FixedTensor, max_frac: int | None = None) -> FixedTensor:
     """The tensor as (M, C) 16-bit words at dynamic scale."""
-    target = casts.dynamic_format(
-        casts.peak(tensor.codes), tensor.format.frac, WORD_BITS, max_frac
-    )
+    target = casts.dynamic_format(casts.peak(tensor.codes), tensor.format.frac, WORD_BITS, max_frac)
     flat = FixedTensor(np.ascontiguousarray(tensor.matrix()), tensor.format)
     return casts.cast(flat, target)[0]
 
@@ -118,8 +116,19 @@ def forward(
     normalising.reciprocal_roots(np.maximum(variance + epsilon, 1), root, half)
     normal, out = np.empty(x.shape, np.int64), np.empty(x.shape, np.int64)
     parts = split(
-        normalising.normalise_range, x.shape[0], 4 * channels, x.codes, mean, root, half,
-        gamma, beta, normal, out, OUTPUT.min_code, OUTPUT.max_code,
+        normalising.normalise_range,
+        x.shape[0],
+        4 * channels,
+        x.codes,
+        mean,
+        root,
+        half,
+        gamma,
+        beta,
+        normal,
+        out,
+        OUTPUT.min_code,
+        OUTPUT.max_code,
     )
     stash = NormalisationStash(normal, root, half, x.format.frac)
     return FixedTensor(out, OUTPUT), stash, sum(p[0] + p[1] for p in parts)
@@ -146,7 +155,12 @@ def backward(
     shift[(largest == 0) | (factor == 0)] = 0
     out = np.empty(error.shape, np.int64)
     split(
-        normalising.scale_channels_range, error.shape[0], 2 * channels, projected, factor, shift,
+        normalising.scale_channels_range,
+        error.shape[0],
+        2 * channels,
+        projected,
+        factor,
+        shift,
         out,
     )
     return (

@@ -54,9 +54,7 @@ def average_pool_backward(
 ) -> FixedTensor:
     """Each input's share of the errors, with 8 more fractional bits, rounded half up."""
     out = np.zeros(shape, np.int64)
-    split(
-        pooling.average_pool_back_range, shape[0], out[0].size, error.codes, size, stride, out
-    )
+    split(pooling.average_pool_back_range, shape[0], out[0].size, error.codes, size, stride, out)
     return FixedTensor(out, _grown(error.format, size, stride, SHARE_BITS))
 
 

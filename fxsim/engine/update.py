@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
+
 from fxsim.arithmetic.formats import FixedPoint, Rounding
 from fxsim.engine import casts
 from fxsim.engine.kernels import updating
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-
-import numpy as np
 
 MASTER = FixedPoint(32, 26)
 MOMENTUM = FixedPoint(32, 24)
@@ -44,7 +44,16 @@ def sgd(
     words = casts.cast(gradient, MOMENTUM)[0].codes.reshape(-1)
     weights, velocity = master.codes.copy(), momentum.codes.copy()
     parts = split(
-        updating.sgd_range, words.size, 8, weights.reshape(-1), velocity.reshape(-1), words,
-        friction, rate, decay, int(rounding), np.uint64(key),
+        updating.sgd_range,
+        words.size,
+        8,
+        weights.reshape(-1),
+        velocity.reshape(-1),
+        words,
+        friction,
+        rate,
+        decay,
+        int(rounding),
+        np.uint64(key),
     )
     return FixedTensor(weights, MASTER), FixedTensor(velocity, MOMENTUM), sum(parts)

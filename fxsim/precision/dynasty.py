@@ -134,7 +134,8 @@ class Dynasty(BaseModel):
         scaled = means >> excess if excess > 0 else means << -excess
         scaled = np.maximum(scaled, ((int(scaled.sum()) // scaled.size) >> 2) + 1)
         old = scaled if gains is None else gains
-        return old + ((scaled - old) >> 3)
+        smoothed: NDArray[np.int64] = old + ((scaled - old) >> 3)
+        return smoothed
 
 
 def _tile_means(magnitude: NDArray[np.int64], rows: int, columns: int) -> NDArray[np.int64]:

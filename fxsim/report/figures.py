@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +17,7 @@ from fxsim.study import StudyResult
 
 # Okabe and Ito's colour-blind safe palette.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -34,7 +35,9 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -71,12 +74,9 @@ def bit_width_map(run: Run, columns: int = 120) -> Figure:
     operands = run.trace().operands
     mean = operands["word_bits"] / (operands["rows"] * operands["columns"])
     bins = operands["step"] * columns // (operands["step"].max() + 1)
-    table = (
-        pd.DataFrame(
-            {"row": operands["layer"] + " " + operands["role"], "bin": bins, "bits": mean}
-        )
-        .pivot_table(index="row", columns="bin", values="bits", sort=False)
-    )
+    table = pd.DataFrame(
+        {"row": operands["layer"] + " " + operands["role"], "bin": bins, "bits": mean}
+    ).pivot_table(index="row", columns="bin", values="bits", sort=False)
     order = sorted(table.index, key=lambda name: (name.split()[1], list(table.index).index(name)))
     table = table.loc[order]
     figure, (axes,) = _figure(8.4, 0.9 + 0.21 * len(table))

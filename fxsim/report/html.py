@@ -112,9 +112,7 @@ def _times(ratio: float, better: str, worse: str) -> str:
     return f"{ratio:.2f}x {better}" if ratio >= 1 else f"{1 / ratio:.2f}x {worse}"
 
 
-def _figures(
-    result: StudyResult, costs: pd.DataFrame | None
-) -> list[tuple[str, Figure, str]]:
+def _figures(result: StudyResult, costs: pd.DataFrame | None) -> list[tuple[str, Figure, str]]:
     found = [
         (
             "Accuracy and loss",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 
 from fxsim.cost.price import ENERGIES
@@ -82,7 +85,7 @@ LABELS = {
 
 def readable(averages: pd.DataFrame) -> pd.DataFrame:
     """`fxsim.study.averaged` as text, for the terminal and the page."""
-    formats = {
+    formats: dict[str, Callable[[Any], str]] = {
         "test_accuracy": lambda v: f"{100 * v:.2f} %",
         "weight_bits": lambda v: f"{v:.2f}",
         "activation_bits": lambda v: f"{v:.2f}",

@@ -99,9 +99,9 @@ class StepContext:
             result, seen = casts.quantise_blocks(tensor, wanted, gain, key)
             saturated, analysed = seen.saturated, len(wanted.candidates)
             # relative to the tensor, so that layers count alike whatever their scale
-            self.sensitivity[role] = self.sensitivity.get(role, 0) + (seen.sensitivity << 16) // max(
-                seen.signal, 1
-            )
+            self.sensitivity[role] = self.sensitivity.get(role, 0) + (
+                seen.sensitivity << 16
+            ) // max(seen.signal, 1)
             self.signal[role] = self.signal.get(role, 0) + (1 << 16)
         self._count(role, result)
         if self.recorder is not None:
@@ -131,9 +131,7 @@ class StepContext:
         codes = casts.cast(self.parameters[name].master, target)[0].codes
         return codes.astype(np.int64)
 
-    def product(
-        self, layer: str, pass_: str, geometry: Convolution | None, *roles: Role
-    ) -> None:
+    def product(self, layer: str, pass_: str, geometry: Convolution | None, *roles: Role) -> None:
         """Tell the recorder of a product."""
         if self.recorder is not None:
             self.recorder.product(layer, pass_, geometry, roles)

@@ -59,7 +59,9 @@ def permutation(size: int, key: int) -> NDArray[np.int64]:
     return np.argsort(draws, kind="stable").astype(np.int64)
 
 
-def input_cast(images: NDArray[np.int64], largest: int, mean: float, std: float) -> NDArray[np.int64]:
+def input_cast(
+    images: NDArray[np.int64], largest: int, mean: float, std: float
+) -> NDArray[np.int64]:
     """Normalise pixels of 0..largest and round to `INPUT_WORD`: the one float-to-integer cast."""
     values = (images / largest - mean) / std
     codes = np.rint(np.ldexp(values, INPUT_WORD.frac)).astype(np.int64)
@@ -143,7 +145,9 @@ def _find_idx(name: str, file: str, directory: Path) -> Path:
             if path.is_file():
                 return path
     places = ", ".join(_FOLDERS[name])
-    raise DataError(f"{directory}: must hold {file}.gz for dataset {name} (in {places}); it does not")
+    raise DataError(
+        f"{directory}: must hold {file}.gz for dataset {name} (in {places}); it does not"
+    )
 
 
 DATASETS: dict[str, Callable[[Path | None], Dataset]] = {

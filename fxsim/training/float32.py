@@ -28,10 +28,10 @@ from fxsim.training.layers.linear import Linear
 from fxsim.training.layers.normalisation import BatchNorm
 from fxsim.training.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
 from fxsim.training.layers.structure import Add, Flatten
-from fxsim.training.loop import EVALUATION_BATCH, TrainingSettings, Watcher
+from fxsim.training.loop import EVALUATION_BATCH, TrainedNetwork, TrainingSettings, Watcher
 from fxsim.training.model import INPUT, Model
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # of float32
 EPSILON = 2.0**normalisation.EPSILON_LOG2
 RUNNING_STEP = 0.1
 
@@ -148,14 +148,17 @@ def _scatter(layer: Pool, shape: tuple[int, ...], shares: Floats) -> Floats:
     rows, columns = shares.shape[1:3]
     for tap in range(size * size):
         y, x = divmod(tap, size)
-        out[:, y : y + stride * rows : stride, x : x + stride * columns : stride] += shares[..., tap]
+        out[:, y : y + stride * rows : stride, x : x + stride * columns : stride] += shares[
+            ..., tap
+        ]
     return out
 
 
 def _max_pool(layer: MaxPool, s: FloatState, x: Floats) -> Floats:
     windows = _windows(x, layer)
     s.stash[layer.name] = (windows.argmax(axis=-1), x.shape)
-    return windows.max(axis=-1)
+    largest: Floats = windows.max(axis=-1)
+    return largest
 
 
 def _max_pool_back(layer: MaxPool, s: FloatState, error: Floats) -> list[Floats]:
@@ -166,7 +169,8 @@ def _max_pool_back(layer: MaxPool, s: FloatState, error: Floats) -> list[Floats]
 
 def _average_pool(layer: Pool, s: FloatState, x: Floats) -> Floats:
     s.stash[layer.name] = x.shape
-    return _windows(x, layer).mean(axis=-1)
+    mean: Floats = _windows(x, layer).mean(axis=-1)
+    return mean
 
 
 def _average_pool_back(layer: Pool, s: FloatState, error: Floats) -> list[Floats]:
@@ -266,27 +270,27 @@ class FloatNetwork:
     metrics: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
 
-    def rounded(self) -> tuple[dict[str, Parameter], dict[str, RunningStatistics]]:
-        """The weights rounded to the integer run's master format, for storing and hashing."""
-
-        def codes(values: Floats, target: FixedPoint) -> NDArray[np.int64]:
-            exact = np.rint(np.ldexp(values.astype(np.float64), target.frac))
-            return np.clip(exact, target.min_code, target.max_code).astype(np.int64)
-
+    def rounded(self) -> TrainedNetwork:
+        """The run with its weights rounded to an integer run's formats, to be stored and hashed."""
         parameters = {
             name: Parameter(
-                FixedTensor(codes(w, MASTER), MASTER),
+                FixedTensor(_codes(w, MASTER), MASTER),
                 FixedTensor(np.zeros(w.shape, np.int64), MOMENTUM),
             )
             for name, w in self.state.weights.items()
         }
         running = {
             name: RunningStatistics(
-                codes(m, normalisation.RUNNING_MEAN), codes(v, normalisation.RUNNING_VARIANCE)
+                _codes(m, normalisation.RUNNING_MEAN), _codes(v, normalisation.RUNNING_VARIANCE)
             )
             for name, (m, v) in self.state.running.items()
         }
-        return parameters, running
+        return TrainedNetwork(parameters, running, self.metrics, self.evaluations, [])
+
+
+def _codes(values: Floats, target: FixedPoint) -> NDArray[np.int64]:
+    exact = np.rint(np.ldexp(values.astype(np.float64), target.frac))
+    return np.clip(exact, target.min_code, target.max_code).astype(np.int64)
 
 
 def train(

@@ -95,7 +95,7 @@ def weight_hash(
     return digest.hexdigest()
 
 
-def _feed(digest: "hashlib._Hash", name: str, arrays: Sequence[np.ndarray]) -> None:
+def _feed(digest: hashlib._Hash, name: str, arrays: Sequence[np.ndarray]) -> None:
     digest.update(name.encode() + b"\0")
     for array in arrays:
         digest.update(np.ascontiguousarray(array, "<i8").tobytes())

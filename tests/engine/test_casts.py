@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import shared
 from hypothesis import given
 from hypothesis import strategies as st
+from support import shared
 
 from fxsim.arithmetic import draws, reference
 from fxsim.arithmetic.formats import FixedPoint, Overflow, Rounding, TensorFormat
@@ -31,7 +31,9 @@ def test_draws_equal_reference(key, index):
 
 
 @pytest.mark.parametrize("rounding", list(Rounding), ids=lambda m: m.name)
-@given(codes=st.lists(CODES, min_size=1, max_size=8), shift=st.integers(0, 62), key=st.integers(0, 9))
+@given(
+    codes=st.lists(CODES, min_size=1, max_size=8), shift=st.integers(0, 62), key=st.integers(0, 9)
+)
 def test_rounding_equals_reference(rounding, codes, shift, key):
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(63, shift))
     got, losses = casts.cast(x, FixedPoint(63, 0), rounding, key=key)
@@ -95,7 +97,7 @@ def test_stochastic_rounding_is_unbiased_and_differs_from_nearest():
 
 def test_error_overflow_names_the_first_element():
     x = FixedTensor(np.array([1, 2, 300, 4], np.int64), FixedPoint(16, 0))
-    with pytest.raises(FormatError, match="1 of 4 codes do not fit .* element 2, value 300"):
+    with pytest.raises(FormatError, match=r"1 of 4 codes do not fit .* element 2, value 300"):
         casts.cast(x, FixedPoint(8, 0), overflow=Overflow.ERROR)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import shared
 from hypothesis import given
 from hypothesis import strategies as st
+from support import shared
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
@@ -73,7 +73,9 @@ def test_sums_beyond_64_bits_are_refused():
 
 def test_an_error_accumulator_says_how_often_it_overflowed():
     a = FixedTensor(np.full((1, 4), 127, np.int16), FixedPoint(8, 0))
-    with pytest.raises(FormatError, match="16-bit accumulator overflowed at 2 additions of 1 x 1 sums"):
+    with pytest.raises(
+        FormatError, match="16-bit accumulator overflowed at 2 additions of 1 x 1 sums"
+    ):
         linear.multiply(a, a, Accumulator(16, Overflow.ERROR))
 
 
@@ -106,7 +108,9 @@ def test_convolutions_equal_reference(
         return reference.accumulate(pairs, bits, overflow)[0]
 
     images, weights, errors = x.codes.tolist(), w.codes.tolist(), e.codes.tolist()
-    places = [(i, y, z) for i in range(batch) for y in range(g.out_height) for z in range(g.out_width)]
+    places = [
+        (i, y, z) for i in range(batch) for y in range(g.out_height) for z in range(g.out_width)
+    ]
     shape = (kernel, stride, padding, dilation)
     pairs = {
         (i, y, z, f): reference.convolution_pairs(images[i], weights[f], y, z, *shape)
@@ -155,7 +159,9 @@ def test_limited_accumulators_agree_with_systemc():
     rounding = ("RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV", "TRN", "TRN_ZERO")
     place = row = compared = 0
     for config in d["cfg"].tolist():
-        (_, fa, fb, k, p_bits, p_int, p_q, p_o, p_n, signed, bits, integer, q, o, n, _, rows) = config
+        (_, fa, fb, k, p_bits, p_int, p_q, p_o, p_n, signed, bits, integer, q, o, n, _, rows) = (
+            config
+        )
         for _ in range(rows):
             pairs = list(zip(a[place : place + k], b[place : place + k], strict=True))
             over = 0  # the start value is stored, and so cast, before anything is added

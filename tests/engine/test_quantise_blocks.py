@@ -25,7 +25,9 @@ from fxsim.engine.threads import set_threads
     spread=st.integers(0, 20),
     seed=st.integers(0, 999),
 )
-def test_equals_reference(rounding, shape, block, candidates, threshold, window, penalty, spread, seed):
+def test_equals_reference(
+    rounding, shape, block, candidates, threshold, window, penalty, spread, seed
+):
     rng = np.random.default_rng(seed)
     x = rng.integers(-(2**15), 2**15, shape) >> rng.integers(0, spread + 1, shape)
     grid = (-(-shape[0] // block[0]), -(-shape[1] // block[1]))

@@ -65,7 +65,9 @@ def test_batch_norm_equals_reference(seed, rows, channels, frac):
     assert back.codes.T.tolist() == want
     assert back.format.frac == out_frac
     assert grad_beta.codes.tolist() == [sum(column) for column in errors]
-    products = [sum(a * b for a, b in zip(p, q, strict=True)) for p, q in zip(errors, normals, strict=True)]
+    products = [
+        sum(a * b for a, b in zip(p, q, strict=True)) for p, q in zip(errors, normals, strict=True)
+    ]
     assert grad_gamma.codes.tolist() == products
 
 
@@ -99,9 +101,7 @@ def test_softmax_equals_reference(rows, classes, scale, seed):
     rng = np.random.default_rng(seed)
     logits = rng.integers(-(2**scale) - 1, 2**scale + 1, (rows, classes))
     labels = rng.integers(0, classes, rows)
-    probability, error = softmax.softmax_cross_entropy(
-        FixedTensor(logits, softmax.LOGIT), labels
-    )
+    probability, error = softmax.softmax_cross_entropy(FixedTensor(logits, softmax.LOGIT), labels)
     want = reference.softmax_error(logits.tolist(), labels.tolist(), softmax.POWERS.tolist())
     assert (probability.codes.tolist(), error.codes.tolist()) == want
 
@@ -154,7 +154,9 @@ def test_sgd_equals_reference(rounding, state, gradient, rate, decay, key):
     friction = update.constant(Fraction(9, 10), update.FRICTION_FRAC)
     tensors = [
         FixedTensor(np.array([code], np.int64), form)
-        for code, form in zip((*state, gradient), (update.MASTER, update.MOMENTUM, update.MOMENTUM), strict=True)
+        for code, form in zip(
+            (*state, gradient), (update.MASTER, update.MOMENTUM, update.MOMENTUM), strict=True
+        )
     ]
     master, momentum, _ = update.sgd(*tensors, friction, rate, decay, rounding, key)
     want = reference.sgd(*state, gradient, friction, rate, decay, rounding.name, draws.draw(key, 0))

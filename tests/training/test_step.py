@@ -55,7 +55,7 @@ def test_a_training_run_has_the_bits_of_the_pure_integer_reference(policy, numbe
 
 def context(policy) -> tuple:
     model, data = tiny.model(), tiny.data()
-    state, decisions = policy.decide(policy.initial_state(), None)
+    _, decisions = policy.decide(policy.initial_state(), None)
     decisions = {**decisions, loop.RATE: 1 << 16}
     around = StepContext(
         0, 0, True, policy, decisions, model.initial_parameters(0), model.initial_running(), {}
@@ -109,8 +109,9 @@ def test_the_walk_would_see_a_float(monkeypatch):
 
 def test_compiled_kernels_have_integer_signatures():
     """No kernel was ever compiled for, or returns, a float."""
-    import fxsim.engine.kernels as package
     from numba import types
+
+    import fxsim.engine.kernels as package
 
     loop.train(tiny.model(), tiny.data(), Dynasty(), tiny.SETTINGS, 0)
     looked = 0

@@ -39,9 +39,7 @@ def block_extents_range(start, stop, x, block_rows, block_columns, peak, total):
 
 
 @kernel
-def encode_tile(
-    x, codes, top, bottom, left, right, bits, shift, base, rounding, key, store
-):
+def encode_tile(x, codes, top, bottom, left, right, bits, shift, base, rounding, key, store):
     """Quantise one tile at (bits, shift); returns (sum of |error|, saturated codes).
 
     Stores codes aligned to the tensor's grid, `base` octaves below the tile's, if `store`.
@@ -84,8 +82,9 @@ def encode_blocks_range(
 ):
     """Give every tile the first candidate whose sensitivity is at most `limit`, else the last.
 
-    Sensitivity of a tile: (sum of |error| >> unit) * gain, at 0 bits times skip_penalty. `gain` is a grid, or a single row or
-    column of one that holds for all. Returns (summed sensitivity, saturated codes).
+    Sensitivity of a tile: (sum of |error| >> unit) * gain, at 0 bits times skip_penalty. `gain`
+    is a grid, or a single row or column of one that holds for all. Returns (summed sensitivity,
+    saturated codes).
     """
     rows, columns = x.shape
     sensitivity, clipped = np.int64(0), 0

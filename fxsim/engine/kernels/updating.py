@@ -14,9 +14,7 @@ LOW = -(2**31)
 
 
 @kernel
-def sgd_range(
-    start, stop, master, momentum, gradient, friction, rate, decay, rounding, key
-):
+def sgd_range(start, stop, master, momentum, gradient, friction, rate, decay, rounding, key):
     """momentum = friction * momentum + gradient + decay * master; master -= rate * momentum.
 
     Each product is rounded once (to nearest even; the last as `rounding` says), each sum

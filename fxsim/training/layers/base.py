@@ -81,5 +81,3 @@ def constant_parameter(shape: Shape, value: int) -> Parameter:
 def parameter(codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Parameter:
     """A parameter with these master codes and no momentum."""
     return Parameter(FixedTensor(codes, MASTER), FixedTensor(np.zeros_like(codes), MOMENTUM))
-
-

@@ -39,7 +39,7 @@ class _Pool(Layer):
         return (*pooled, channels)
 
     def _work(self, batch: int, pass_: str, stash_bits: int) -> VectorWork:
-        size, stride = self.window
+        size, _stride = self.window
         outputs = batch * self.elements
         inputs = batch * int(np.prod(self.in_shapes[0]))
         read, written = (inputs, outputs) if pass_ == "forward" else (outputs, inputs)

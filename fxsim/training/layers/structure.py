@@ -31,9 +31,7 @@ class Add(Layer):
     def forward(self, context: StepContext, inputs: Sequence[FixedTensor]) -> FixedTensor:
         out = elementwise.add(*inputs)
         size, word = out.codes.size, WIDE_WORD_BITS
-        context.vector(
-            self.name, "forward", VectorWork(size, 1, 0, 2 * word * size, word * size)
-        )
+        context.vector(self.name, "forward", VectorWork(size, 1, 0, 2 * word * size, word * size))
         return out
 
     def backward(self, context: StepContext, error: FixedTensor) -> list[FixedTensor | None]:

@@ -1,0 +1,162 @@
+"""Prices by hand, conservation, and additivity."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tiny
+from machines import machine
+
+from fxsim import estimates
+from fxsim.cost.price import ENERGIES, price
+from fxsim.precision import Dynasty, Uniform
+from fxsim.trace import Trace, TraceWriter
+from fxsim.training import loop
+from fxsim.training.layers.linear import Linear
+from fxsim.training.loop import TrainingSettings
+from fxsim.training.model import Model
+
+
+def linear_trace() -> Trace:
+    """One step of a single 6 -> 4 linear layer without bias, batch 2, uniform 8 bits."""
+    layer = Linear(
+        name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False, first=True
+    )
+    settings = TrainingSettings(1, 2, Fraction("0.1"))
+    return estimates.one_step(Model((layer,), (6,), 4), Uniform(), settings)
+
+
+def row(priced, **where):
+    table = priced.table
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_a_tiny_layer_by_hand():
+    """Forward of (2 x 6) by (6 x 4) on 2x2 fixed 8-bit units, output stationary."""
+    on = machine("bit_parallel", 2, 2, "output_stationary", dram_bandwidth=64)
+    forward = row(price(linear_trace(), on), layer="fc", **{"pass": "forward"}, operation="product")
+    m, n, k, word, accumulator = 2, 4, 6, 8, 32
+    folds = (m // 2) * (n // 2)
+    array_cycles = folds * (2 + 2 - 2 + k) - 1
+    assert forward["array_cycles"] == array_cycles
+    left, right = m * k * word, k * n * word
+    dram_bits = left + right  # everything fits: each operand is fetched once
+    assert forward["dram_bits"] == dram_bits
+    # the largest tile is the whole product, so that all of it must come before the array starts
+    first_tile_cycles = (left + right) / 64
+    memory_cycles = dram_bits / 64
+    assert forward["cycles"] == np.ceil(max(array_cycles, memory_cycles) + first_tile_cycles)
+    assert forward["macs"] == m * n * k
+    assert forward["array_pj"] == m * n * k * 1000.0
+    assert forward["dram_pj"] == dram_bits * 10.0
+    results = m * n * accumulator
+    assert forward["buffer_pj"] == pytest.approx(  # a sum of decimal fractions
+        (left + left * (n // 2)) * 0.1  # filled once, read for each of the column folds
+        + (right + right * (m // 2)) * 0.01
+        + (results + results) * 0.001,  # written once by the array, read by the vector unit
+        rel=1e-12,
+    )
+    leakage_w = 4 * 1e-6
+    assert forward["leakage_pj"] == pytest.approx(
+        forward["cycles"] * 1e-9 * leakage_w * 1e12, rel=1e-12
+    )
+
+
+def test_the_update_and_the_cast_by_hand():
+    priced = price(linear_trace(), machine())
+    weights, master, momentum, gradient = 24, 32, 32, 16
+    update = row(priced, layer="fc", **{"pass": "update"})
+    moved = 2 * weights * (master + momentum + gradient)
+    assert update["dram_bits"] == moved
+    assert update["vector_pj"] == weights * (3 * 1.0 + 3 * 2.0)
+    assert update["cycles"] == np.ceil(max(weights * 6 / 4, moved / 64))
+    casts = priced.table[(priced.table["operation"] == "cast")]
+    assert sorted(casts["dram_bits"]) == sorted([2 * 6 * 8, 4 * 6 * 8, 2 * 4 * 8])
+    error = casts[casts["pass"] == "backward"].iloc[0]
+    assert error["vector_pj"] == 2 * 4 * 1.0
+
+
+def test_without_double_buffering_times_add():
+    one, two = (
+        row(price(linear_trace(), machine(double_buffered=flag)), layer="fc",
+            **{"pass": "forward"}, operation="product")
+        for flag in (True, False)
+    )  # fmt: skip
+    assert two["cycles"] > one["cycles"]
+    assert two["cycles"] >= two["array_cycles"] + two["memory_cycles"]
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    found = {}
+    for policy in (Uniform(), Dynasty(warmup=1, initial_lambda=0.3)):
+        place = tmp_path_factory.mktemp(policy.name)
+        writer = TraceWriter(place, tiny.model(), policy.accumulator.bits, samples=2)
+        settings = TrainingSettings(6, tiny.BATCH, Fraction("0.1"))
+        loop.train(tiny.model(), tiny.data(), policy, settings, 0, writer)
+        writer.close()
+        found[policy.name] = Trace.load(place)
+    return found
+
+
+@pytest.mark.parametrize("pe", ["bit_parallel", "composable"])
+@pytest.mark.parametrize("policy", ["uniform", "dynasty"])
+def test_conservation(traces, policy, pe):
+    trace, on = traces[policy], machine(pe, 2, 2, tile=2)
+    priced = price(trace, on)
+    products = priced.table[priced.table["operation"] == "product"]
+    # each MAC is done once, in every pass
+    expected = (trace.products["m"] * trace.products["n"] * trace.products["k"]).sum()
+    assert products["macs"].sum() == expected
+    # never above peak: the array is never faster than its perfectly elastic self
+    assert (products["array_cycles"] >= np.floor(products["elastic_cycles"])).all()
+    assert (products["cycles"] >= products["array_cycles"]).all()
+    assert (products["cycles"] >= products["dram_bits"] / 64).all()
+    # totals are the sums of their parts
+    assert priced.energy_pj == pytest.approx(priced.table[list(ENERGIES)].sum().sum())
+    by_pass = estimates.breakdown(trace, on, "pass")
+    by_layer = estimates.breakdown(trace, on, "layer")
+    for column in ("cycles", "energy_pj", "macs"):
+        total = by_pass[column].iloc[-1]
+        assert total == pytest.approx(by_layer[column].iloc[-1])
+        assert total == pytest.approx(by_pass[column].iloc[:-1].sum())
+
+
+def test_blocks_save_on_a_flexible_array_and_not_on_a_fixed_one(traces):
+    flexible, fixed = machine("composable", tile=2), machine("bit_parallel", tile=2)
+
+    def array(name, on):
+        table = price(traces[name], on).table
+        return table[["array_cycles", "array_pj"]].sum()
+
+    assert (array("dynasty", flexible) < array("uniform", flexible)).all()
+    assert (array("dynasty", fixed) == array("uniform", fixed)).all()
+
+
+def test_pricing_says_where_lockstep_came_from(traces):
+    table = price(traces["dynasty"], machine("composable", tile=2)).table
+    products = table[table["operation"] == "product"]
+    assert set(products[products["step"].isin([0, 5])]["maps"]) == {"exact"}
+    assert "nearest" in set(products[~products["step"].isin([0, 5])]["maps"])
+
+
+def test_bandwidth_never_costs_cycles(traces):
+    cycles = [price(traces["dynasty"], machine(dram_bandwidth=b)).cycles for b in (8, 64, 512)]
+    assert cycles == sorted(cycles, reverse=True)
+
+
+def test_the_trace_counts_what_it_says(traces):
+    operands = traces["dynasty"].operands
+    for found in operands.itertuples():
+        assert sum(found.elements_by_bits) == found.rows * found.columns
+        words = sum(b * c for b, c in zip(found.bits, found.elements_by_bits, strict=True))
+        assert words == found.word_bits
+    maps = traces["dynasty"].block_maps(5)
+    rows = operands[operands["step"] == 5].set_index(["layer", "role"])
+    for key, found in maps.items():
+        assert found.stored_bits() == rows.loc[key, "word_bits"] + rows.loc[key, "metadata_bits"]
