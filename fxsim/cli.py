@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # click's ClickException: typer depends on click up to one release and carries it inside since
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
@@ -349,19 +351,22 @@ def _fail(problem: str) -> NoReturn:
 def main() -> None:
     """Entry point: deliberate errors become one line and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    code = _INTERRUPTED
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)  # an exit code, also of an interrupt that typer caught
     except _UsageError as error:
         message = " ".join(getattr(error, "format_message", lambda: "")().split())
         if message:
             typer.echo(f"fxsim: {message}", err=True)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)
-        sys.exit(130)
+        pass
     except ReplayError as problem:
         typer.echo(f"fxsim: {problem}", err=True)
         sys.exit(1)
     except FxsimError as problem:
         typer.echo(f"fxsim: {problem}", err=True)
         sys.exit(2)
+    if code == _INTERRUPTED:
+        typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)
+    sys.exit(code)

@@ -50,8 +50,13 @@ class Document:
         try:
             return schema.model_validate(data)
         except ValidationError as problem:
-            error = problem.errors()[0]
+            found = problem.errors()
+            # a mistyped key is also a missing one: the mistyping is what the user must see
+            unknown = [error for error in found if error["type"] == "extra_forbidden"]
+            error = (unknown or found)[0]
             inner = tuple(part for part in error["loc"] if self._stands((*at, part), at, error))
+            if error["type"] == "union_tag_invalid":
+                inner = (*inner, "kind")
             self.fail(at + inner, _explain(error, at + inner, schema))
 
     def _stands(self, location: Location, at: Location, error: Any) -> bool:
@@ -145,6 +150,11 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     if kind == "value_error":
         problem = str(context["error"])
         return f"{where} {problem}" if problem.startswith("must") else f"{where}: {problem}"
+    if kind == "too_short":
+        return (
+            f"{where} must hold at least {context['min_length']} entry, not"
+            f" {context['actual_length']}"
+        )
     bounds = {
         "greater_than": ("gt", "more than"),
         "greater_than_equal": ("ge", "at least"),
@@ -153,7 +163,7 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     }
     if kind in bounds:
         key, words = bounds[kind]
-        return f"{where} must be {words} {context[key]}, not {given}"
+        return f"{where} must be {words} {context[key]:g}, not {given}"
     if kind in ("literal_error", "enum"):
         choices = [w.strip(" '") for w in context["expected"].replace(" or ", ", ").split(",")]
         return (
@@ -162,7 +172,7 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     if kind == "union_tag_invalid":
         choices = [w.strip(" '") for w in context["expected_tags"].split(",")]
         return (
-            f"{where}.kind must be one of {', '.join(choices)}, not {context['tag']!r}"
+            f"{where} must be one of {', '.join(choices)}, not {context['tag']!r}"
             f"{hint(context['tag'], choices)}"
         )
     if kind == "union_tag_not_found":

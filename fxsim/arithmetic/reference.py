@@ -340,7 +340,7 @@ def divide_nearest(numerator: int, denominator: int) -> int:
 
 
 def reciprocal_root(value: int) -> tuple[int, int]:
-    """(root, half): 1/sqrt(value) is root * 2**-half, low by less than 2**-15 of itself."""
+    """(root, half): 1/sqrt(value) is root * 2**-half, within 2**-15 of itself."""
     drop = max(value.bit_length() - 30, 0)
     drop += drop % 2
     kept = value >> drop

@@ -26,7 +26,9 @@ import pandas as pd
 
 from fxsim.accelerator.mapper import Mapping, ProductShape, best_mapping
 from fxsim.accelerator.schema import Accelerator
+from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import Folds, element_bits, lockstep_compute, uniform_beat
+from fxsim.engine.linear import Convolution
 from fxsim.errors import DataError
 from fxsim.trace import Trace
 
@@ -154,9 +156,9 @@ def _products(
         )  # fmt: skip
         mapping = best_mapping(machine, mean, f"{layer}, {pass_}")
         mappings[layer, pass_] = mapping
-        roles = (group["left"].iloc[0], group["right"].iloc[0])
-        array = _ArrayTime(trace, machine, layer, pass_, roles, maps)
-        array.prepare(products)
+        left, right = group["left"].iloc[0], group["right"].iloc[0]
+        pairs = {step: (found[layer, left], found[layer, right]) for step, found in maps.items()}
+        array = _ArrayTime(machine, pass_, trace.geometry(layer), pairs, products)
         rows += [
             {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
             for product in products
@@ -169,20 +171,16 @@ class _ArrayTime:
 
     def __init__(
         self,
-        trace: Trace,
         machine: Accelerator,
-        layer: str,
         pass_: str,
-        roles: tuple[str, str],
-        maps: dict[int, dict[tuple[str, str], Any]],
+        geometry: Convolution | None,
+        maps: dict[int, tuple[BlockMap, BlockMap]],
+        products: list[_Product],
     ) -> None:
-        self._machine, self._pass, self._geometry = machine, pass_, trace.geometry(layer)
-        self._maps = {
-            step: (found[layer, roles[0]], found[layer, roles[1]]) for step, found in maps.items()
-        }
-        self._steps = np.array(sorted(self._maps))
+        self._machine, self._pass, self._geometry, self._maps = machine, pass_, geometry, maps
+        self._work = {p.step: p.work for p in products if p.step in maps}
+        self._steps = np.array(sorted(maps))
         self._known: dict[tuple[bytes, bytes], int] = {}
-        self._loss: dict[int, float] = {}
 
     def cycles(self, product: _Product) -> tuple[int, str]:
         """(cycles, "exact" or "nearest")."""
@@ -192,11 +190,11 @@ class _ArrayTime:
         if constant is not None:
             return folds.cycles(folds.count * folds.steps * constant), "exact"
         nearest = int(self._steps[np.abs(self._steps - product.step).argmin()])
+        compute = self._lockstep(nearest)
         if nearest == product.step:
-            compute = self._lockstep(nearest)
-            self._loss[nearest] = compute / product.work if product.work else 0.0
             return folds.cycles(compute), "exact"
-        return folds.cycles(round(self._loss[nearest] * product.work)), "nearest"
+        loss = compute / self._work[nearest] if self._work[nearest] else 0.0
+        return folds.cycles(round(loss * product.work)), "nearest"
 
     def _lockstep(self, step: int) -> int:
         left, right = self._maps[step]
@@ -205,12 +203,6 @@ class _ArrayTime:
             bits = element_bits(self._pass, left, right, self._geometry)
             self._known[key] = lockstep_compute(self._machine, *bits)
         return self._known[key]
-
-    def prepare(self, products: list[_Product]) -> None:
-        """Compute the loss of every sampled step, so that the others can use it."""
-        for product in products:
-            if product.step in self._maps:
-                self.cycles(product)
 
 
 def _product_cost(

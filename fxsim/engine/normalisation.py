@@ -5,7 +5,7 @@ Formats, all power-of-two scales:
 - input words: 16 bits, dynamic scale, at most 24 fractional bits;
 - mean: 4 more fractional bits than the input, rounded half up; variance: of those centred codes,
   biased, rounded down; epsilon: 2**-17;
-- reciprocal root: 17-bit mantissa, low by less than 2**-15 of itself;
+- reciprocal root: 17-bit mantissa, within 2**-15 of itself;
 - normalised words (kept for the backward pass): 16 bits, 11 fractional, saturating;
 - gamma: 16 bits, 13 fractional (-4 to 4); beta: 32 bits, 24 fractional; result: 32 bits, 16
   fractional, saturating. All rounding is to nearest, ties to even, unless said otherwise.

@@ -32,7 +32,7 @@ def integer_root(value):
 def reciprocal_roots(variance, root, half):
     """1/sqrt(variance) = root * 2**-half, for variance codes of 1 to 2**61.
 
-    root has 16 or 17 bits and is low by less than 2**-15 of itself.
+    root has 16 or 17 bits and is within 2**-15 of itself.
     """
     for c in range(variance.shape[0]):
         length = bit_length(variance[c])

@@ -1,0 +1,228 @@
+"""The command line as a user meets it: in a fresh directory, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support import ROOT, jit_only
+
+COMMAND = [sys.executable, "-c", "from fxsim.cli import main; main()"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
+
+
+def fxsim(*arguments: object, at: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=at, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+STUDY = """\
+kind: study
+name: small
+title: A small study
+workload: digits_cnn
+epochs: 1
+policies:
+  - {name: float32, kind: float32}
+  - {name: uniform8, kind: uniform}
+  - {name: dynasty, kind: dynasty, weight_budget: 0.2, warmup: 5}
+accelerators: [dynasty, int8_systolic]
+seeds: [0]
+baseline: uniform8
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A one-epoch study, run once for this module."""
+    jit_only()
+    place = tmp_path_factory.mktemp("study")
+    (place / "small.yaml").write_text(STUDY)
+    return place, fxsim("run", "small.yaml", at=place)
+
+
+def test_a_study_prints_its_table_and_names_its_files(study):
+    place, done = study
+    for words in ("uniform8", "dynasty", "int8_systolic", "speedup", "SHA-256", "test accuracy"):
+        assert words in done.stdout
+    assert "loss" in done.stderr
+    assert "bits" in done.stderr
+    results = place / "reports" / "small"
+    for name in ("summary", "costs", "accuracy"):
+        csv = pd.read_csv(results / "tables" / f"{name}.csv")
+        parquet = pd.read_parquet(results / "tables" / f"{name}.parquet")
+        assert len(csv) == len(parquet) > 0
+        assert f"{name}.csv" in done.stdout
+    page = (results / "report.html").read_text()
+    assert page.count("<svg") == 5
+    assert "http-equiv" not in page
+    assert "src=" not in page
+    assert "reconstruction" in page
+    summary = pd.read_csv(results / "tables" / "summary.csv").set_index(["policy", "accelerator"])
+    assert summary.loc[("uniform8", "dynasty"), "speedup"] == 1
+    assert summary.loc[("dynasty", "dynasty"), "speedup"] > 1
+    assert summary.loc[("dynasty", "dynasty"), "weight_bits"] < 8
+    assert pd.isna(summary.loc[("float32", "dynasty"), "cycles"])
+
+
+def test_cycles_and_energy_are_the_sums_of_the_costs(study):
+    tables = study[0] / "reports" / "small" / "tables"
+    costs, summary = pd.read_csv(tables / "costs.csv"), pd.read_csv(tables / "summary.csv")
+    energy = costs[[c for c in costs.columns if c.endswith("_pj")]].sum(axis=1)
+    sums = (
+        costs.assign(energy=energy).groupby(["policy", "accelerator"])[["cycles", "energy"]].sum()
+    )
+    for row in summary.dropna(subset="cycles").itertuples():
+        assert row.cycles == pytest.approx(sums.loc[(row.policy, row.accelerator), "cycles"])
+        assert row.energy_uj * 1e6 == pytest.approx(
+            sums.loc[(row.policy, row.accelerator), "energy"]
+        )
+
+
+def test_an_unchanged_study_is_not_trained_again(study):
+    place, first = study
+    again = fxsim("run", "small.yaml", "--threads", 1, at=place)
+    assert again.stderr.count("unchanged, using the earlier run") == 3
+    assert again.stdout == first.stdout
+
+
+def test_replay_gives_the_same_bits_at_another_thread_count(study):
+    place, _ = study
+    run = place / "reports" / "small" / "runs" / "dynasty-seed0"
+    recorded = json.loads((run / "run.json").read_text())["weights_sha256"]
+    assert recorded in fxsim("replay", run, "--threads", 1, at=place).stdout
+
+
+def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):
+    import shutil
+
+    run = tmp_path / "changed"
+    shutil.copytree(study[0] / "reports" / "small" / "runs" / "dynasty-seed0", run)
+    decisions = pd.read_parquet(run / "decisions.parquet")
+    decisions.loc[len(decisions) - 1, "threshold.weight"] = 0
+    decisions.to_parquet(run / "decisions.parquet")
+    done = fxsim("replay", run, at=tmp_path, code=1)
+    assert "differ" in done.stderr or "SHA-256 must be" in done.stderr
+    assert len(done.stderr.strip().splitlines()[-1:]) == 1
+
+
+def test_estimate_prices_an_old_run_elsewhere_without_training(study):
+    place, _ = study
+    run = place / "reports" / "small" / "runs" / "dynasty-seed0"
+    found = json.loads(
+        fxsim("estimate", run, "-a", "int8_systolic", "-a", "dynasty", "--json", at=place).stdout
+    )
+    summary = pd.read_csv(place / "reports" / "small" / "tables" / "summary.csv")
+    for machine, rows in found.items():
+        mask = (summary["policy"] == "dynasty") & (summary["accelerator"] == machine)
+        assert rows[-1]["pass"] == "total"
+        assert rows[-1]["cycles"] == pytest.approx(summary[mask]["cycles"].iloc[0])
+
+
+def test_compare_and_report(study):
+    place, _ = study
+    runs = sorted((place / "reports" / "small" / "runs").iterdir())
+    rows = json.loads(fxsim("compare", *runs, "-a", "dynasty", "--json", at=place).stdout)
+    assert [row["run"].split()[1] for row in rows] == ["dynasty", "float32", "uniform"]
+    before = (place / "reports" / "small" / "report.html").read_bytes()
+    fxsim("report", "small.yaml", at=place)
+    assert (place / "reports" / "small" / "report.html").read_bytes() == before
+
+
+def test_a_workloads_step_is_estimated_without_its_data(tmp_path):
+    jit_only()
+    done = fxsim("estimate", "lenet5", "-a", "int8_systolic", "--json", at=tmp_path)
+    total = json.loads(done.stdout)["int8_systolic"][-1]
+    # forward and grad_weight of the published 416,520 MACs; grad_input of all but the first layer,
+    # whose second convolution multiplies 14 x 14 x 6 sums of 5 x 5 x 16, the padding's zeros too
+    grad_input = 14 * 14 * 6 * 5 * 5 * 16 + 48_000 + 10_080 + 840
+    assert total["macs"] == 64 * (2 * 416_520 + grad_input)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path):
+    jit_only()
+    process = subprocess.Popen(
+        [*COMMAND, "simulate", "digits_cnn", "--epochs", "500", "--out", "result"],
+        cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "epoch 1," not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "fxsim: interrupted; nothing unfinished was kept"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "missing.yaml"], "missing.yaml: must be a file or one of the shipped reports"),
+        (["run", "quickstrat"], "did you mean 'quickstart'?"),
+        (["run", "quickstart", "--threads", "0"], "--threads must be at least 1, not 0"),
+        (["run", "quickstart", "--epochs", "0"], "--epochs"),
+        (["run", "quickstart", "--epoch", "1"], "--epoch"),
+        (["simulate", "digits_cnn", "--policy", "dinasty"], "did you mean 'dynasty'?"),
+        (["simulate", "digits_cnn", "--set", "weight=80"], "--set weight=80"),
+        (
+            ["simulate", "digits_cnn", "--set", "wait=8"],
+            "no parameter 'wait'; did you mean 'weight'",
+        ),
+        (["simulate", "digits_cnn", "--set", "weight"], "must be name=value, not 'weight'"),
+        (["simulate", "digits_cnn", "--data", "digit"], "did you mean 'digits'?"),
+        (["simulate", "lenet5", "--data", "digits"], "input [28, 28, 1] and 10 classes must be"),
+        (["simulate", "lenet5", "--data-dir", "nowhere"], "must be a directory, not 'nowhere'"),
+        (["estimate", "lenet5", "-a", "dynsty"], "did you mean 'dynasty'?"),
+        (["estimate", "lenet5", "-a", "dynasty", "--by", "pas"], "did you mean 'pass'?"),
+        (["estimate", "lenet5", "-a", "dynasty", "--policy", "float32"], "must be one of uniform"),
+        (["estimate", ".", "-a", "dynasty"], "it holds no run.json"),
+        (["compare", "nowhere"], "nowhere: must be the directory of a run"),
+        (["replay", "nowhere"], "nowhere: must be the directory of a run"),
+        (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["frobnicate"], "frobnicate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_code_2_and_nothing_written(tmp_path, arguments, message):
+    done = fxsim(*arguments, at=tmp_path, code=2)
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_directories_are_not_replaced(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    done = fxsim("simulate", "digits_cnn", "--out", "mine", at=tmp_path, code=2)
+    assert "--out must be new, empty or an earlier run, not 'mine'" in done.stderr
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_check_and_list(tmp_path):
+    files = sorted((ROOT / "accelerators").glob("*.yaml"))
+    assert fxsim("check", *files, at=tmp_path).stdout.count("a good accelerator") == len(files)
+    found = json.loads(fxsim("list", "--json", at=tmp_path).stdout)
+    assert {"policies", "workloads", "accelerators", "studies", "datasets"} == set(found)
+    assert all(words for entries in found.values() for words in entries.values())
+
+
+def test_help_does_not_load_the_engine(tmp_path):
+    started = time.perf_counter()
+    done = fxsim("--help", at=tmp_path)
+    assert "simulate" in done.stdout
+    assert time.perf_counter() - started < 30
+    script = "import sys; from fxsim import cli; assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, check=True)
