@@ -327,13 +327,14 @@ def _print_json(value: Any) -> None:
 
 def _print_table(table: pd.DataFrame, title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for i, column in enumerate(table.columns):
-        drawn.add_column(str(column), justify="left" if i < 2 else "right")
+        drawn.add_column(escape(str(column)), justify="left" if i < 2 else "right")
     for row in table.itertuples(index=False):
-        drawn.add_row(*(str(value) for value in row))
+        drawn.add_row(*(escape(str(value)) for value in row))
     console = Console()
     Console(width=console.width if console.is_terminal else 200).print(drawn)
 

@@ -125,7 +125,7 @@ def stacked(
 
     table : index (policy, accelerator), columns (grouping, part)
     """
-    figure, axes = _figure(8.4, 0.9 + 0.42 * len(table), 1, 2)
+    figure, axes = _figure(9.4, 1.2 + 0.42 * len(table), 1, 2)
     labels = [f"{policy}\non {machine}" for policy, machine in table.index]
     for panel, (grouping, heading) in zip(axes, groups, strict=True):
         part = table[grouping]
@@ -135,7 +135,10 @@ def stacked(
             left = left + part[column].to_numpy()
         panel.set(xlabel=f"{title} [{unit}]", title=heading)
         panel.invert_yaxis()
-        panel.legend(frameon=False, fontsize=7.5, loc="upper center", ncol=3,
-                     bbox_to_anchor=(0.5, -0.28))  # fmt: skip
+        panel.locator_params(axis="x", nbins=6)
+        panel.legend(
+            frameon=False, fontsize=8, loc="upper center", ncol=3, bbox_to_anchor=(0.5, -0.25),
+            columnspacing=1.2, handlelength=1.2,
+        )  # fmt: skip
     axes[1].set_yticklabels([])
     return figure

@@ -100,10 +100,10 @@ def answers(result: StudyResult, averages: pd.DataFrame) -> list[str]:
             continue
         change = 100 * (row.test_accuracy - baseline.loc[row.accelerator, "test_accuracy"])
         lines.append(
-            f"On {row.accelerator}, {row.policy} trains {_times(row.speedup, 'faster', 'slower')}"
-            f" and with {_times(row.energy_saving, 'less', 'more')} energy than"
-            f" {result.study.spec.baseline}, at {change:+.2f} points of test accuracy"
-            f" ({100 * row.test_accuracy:.2f} %)."
+            f"On the {row.accelerator} accelerator, the {row.policy} policy trains"
+            f" {_times(row.speedup, 'faster', 'slower')} than {result.study.spec.baseline}, with"
+            f" {_times(row.energy_saving, 'less', 'more')} energy and {change:+.2f} points of test"
+            f" accuracy ({100 * row.test_accuracy:.2f} %)."
         )
     return lines
 
@@ -125,7 +125,7 @@ def _figures(result: StudyResult, costs: pd.DataFrame | None) -> list[tuple[str,
         cycles, energy = tables.stacks(costs)
         found += [
             ("Cycles", figures.stacked(cycles, groups, "cycles", "millions"), _MEAN),
-            ("Energy", figures.stacked(energy, groups, "energy", "uJ"), _MEAN),
+            ("Energy", figures.stacked(energy / 1e3, groups, "energy", "mJ"), _MEAN),
         ]
     for name, run in _block_wise(result):
         found += [

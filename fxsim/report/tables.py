@@ -39,8 +39,8 @@ def _cycle_parts(costs: pd.DataFrame) -> dict[str, pd.Series]:
         "array": busy.where(product, 0),
         "vector unit": busy.where(~product & ~cast, 0),
         "casts and analytics": busy.where(cast, 0),
-        "waiting for memory, products": (costs["cycles"] - busy).where(product, 0),
-        "waiting for memory, elementwise": (costs["cycles"] - busy).where(~product, 0),
+        "memory, products": (costs["cycles"] - busy).where(product, 0),
+        "memory, elementwise": (costs["cycles"] - busy).where(~product, 0),
     }
 
 
