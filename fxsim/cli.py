@@ -363,10 +363,10 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         pass
     except ReplayError as problem:
-        typer.echo(f"fxsim: {problem}", err=True)
+        typer.echo(str(problem), err=True)
         sys.exit(1)
     except FxsimError as problem:
-        typer.echo(f"fxsim: {problem}", err=True)
+        typer.echo(str(problem), err=True)
         sys.exit(2)
     if code == _INTERRUPTED:
         typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)

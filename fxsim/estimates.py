@@ -67,7 +67,7 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: loop.TrainingSetti
     flat = np.empty(int(np.prod(shape)), np.int64)
     key = np.uint64(stream_key(0, 0, "estimate", "images"))
     casting.uniform_range(0, flat.size, flat, key, 1 << datasets.INPUT_WORD.frac)
-    images = flat.reshape(shape)
+    images = flat.astype(np.int16).reshape(shape)
     labels = np.arange(settings.batch, dtype=np.int64) % model.classes
     batch = datasets.Dataset("random", images, labels, images[:1], labels[:1], model.classes, "")
     once = loop.TrainingSettings(1, settings.batch, settings.learning_rate)

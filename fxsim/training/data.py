@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,12 @@ DATA_VARIABLE = "FXSIM_DATA"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Images as codes of `INPUT_WORD`, (N, H, W, C) int64, and labels, (N,) int64."""
+    """Images as codes of `INPUT_WORD`, (N, H, W, C) int16, and labels, (N,) int64."""
 
     name: str
-    train_images: NDArray[np.int64]
+    train_images: NDArray[np.int16]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.int64]
+    test_images: NDArray[np.int16]
     test_labels: NDArray[np.int64]
     classes: int
     source: str
@@ -47,8 +48,10 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of all codes and labels."""
         found = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            found.update(np.ascontiguousarray(array, "<i8").tobytes())
+        for images in (self.train_images, self.test_images):
+            found.update(np.ascontiguousarray(images, "<i2").tobytes())
+        for labels in (self.train_labels, self.test_labels):
+            found.update(np.ascontiguousarray(labels, "<i8").tobytes())
         return found.hexdigest()
 
 
@@ -60,17 +63,19 @@ def permutation(size: int, key: int) -> NDArray[np.int64]:
 
 
 def input_cast(
-    images: NDArray[np.int64], largest: int, mean: float, std: float
-) -> NDArray[np.int64]:
+    images: NDArray[np.integer[Any]], largest: int, mean: float, std: float
+) -> NDArray[np.int16]:
     """Normalise pixels of 0..largest and round to `INPUT_WORD`: the one float-to-integer cast."""
-    values = (images / largest - mean) / std
-    codes = np.rint(np.ldexp(values, INPUT_WORD.frac)).astype(np.int64)
-    return np.clip(codes, INPUT_WORD.min_code, INPUT_WORD.max_code)
+    pixels = np.arange(largest + 1)
+    codes = np.rint(np.ldexp((pixels / largest - mean) / std, INPUT_WORD.frac))
+    table = np.clip(codes, INPUT_WORD.min_code, INPUT_WORD.max_code).astype(np.int16)
+    found: NDArray[np.int16] = table[images]
+    return found
 
 
-def batch(images: NDArray[np.int64], chosen: NDArray[np.int64] | slice) -> FixedTensor:
+def batch(images: NDArray[np.int16], chosen: NDArray[np.int64] | slice) -> FixedTensor:
     """Some images as a wide tensor."""
-    return FixedTensor(np.ascontiguousarray(images[chosen]), INPUT_WORD)
+    return FixedTensor(images[chosen].astype(np.int64), INPUT_WORD)
 
 
 def _digits(directory: Path | None) -> Dataset:
@@ -116,7 +121,7 @@ def _idx(name: str, directory: Path | None, mean: float, std: float, source: str
             " files; it is not set"
         )
     arrays = [_read_idx(name, file, digest, directory) for file, digest in _IDX[name].items()]
-    images = [input_cast(a[..., None].astype(np.int64), 255, mean, std) for a in arrays[::2]]
+    images = [input_cast(a[..., None], 255, mean, std) for a in arrays[::2]]
     labels = [a.astype(np.int64) for a in arrays[1::2]]
     return Dataset(name, images[0], labels[0], images[1], labels[1], 10, source)
 

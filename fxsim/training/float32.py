@@ -337,7 +337,7 @@ def _train(
     return network
 
 
-def _floats(codes: NDArray[np.int64]) -> Floats:
+def _floats(codes: NDArray[np.int16]) -> Floats:
     return np.ldexp(codes.astype(np.float32), -INPUT_WORD.frac)
 
 

@@ -1,0 +1,49 @@
+"""Timing two callables in turn, and printing or writing the ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fxsim.engine.threads import set_threads
+from fxsim.files import atomic_file
+
+
+def ratio(ours: Callable[[], Any], other: Callable[[], Any], rounds: int = 7) -> float:
+    """Time of `other` over time of `ours`, best of interleaved rounds: above 1, ours is faster."""
+    best = [float("inf"), float("inf")]
+    ours(), other()
+    for _ in range(rounds):
+        for i, work in enumerate((ours, other)):
+            started = time.perf_counter()
+            work()
+            best[i] = min(best[i], time.perf_counter() - started)
+    return best[1] / best[0]
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """`--threads N` (1 by default) and `--json PATH`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    found = parser.parse_args()
+    set_threads(found.threads)
+    return found
+
+
+def report(rows: list[tuple[str, float, float]], path: Path | None) -> None:
+    """Print (work, ratio, target) rows, and write them where asked."""
+    table = [
+        {"work": work, "ratio": round(value, 3), "target": target, "meets": value >= target}
+        for work, value, target in rows
+    ]
+    for row in table:
+        meets = "meets" if row["meets"] else "misses"
+        print(f"{row['work']:<58} {row['ratio']:>7.2f}x  {meets} {row['target']}x")
+    if path is not None:
+        with atomic_file(path) as fresh:
+            fresh.write_text(json.dumps(table, indent=2))
