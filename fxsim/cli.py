@@ -111,7 +111,6 @@ def simulate(
     inputs = runs.prepare(path, policy, built, seed, None, data_dir, data, epochs)
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
     directory = out or Path("runs") / name
-    _refuse_foreign(directory, "run.json")
     with _progress() as progress:
         finished = runs.execute(inputs, directory, progress.run(name, False))
     manifest = finished.manifest
@@ -293,12 +292,6 @@ def _policy(kind: str, settings: list[str]) -> Any:
     except ValidationError as problem:
         error = problem.errors()[0]
         _fail(f"--set {error['loc'][0]}={error['input']}: {error['msg']}")
-
-
-def _refuse_foreign(directory: Path, mark: str) -> None:
-    """Refuse to replace a directory that is not one of ours."""
-    if directory.exists() and not (directory / mark).is_file() and any(directory.iterdir()):
-        _fail(f"--out must be new, empty or an earlier run, not {str(directory)!r}")
 
 
 def _use_threads(threads: int | None) -> None:

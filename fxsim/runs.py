@@ -98,7 +98,13 @@ def prepare(
 
 
 def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) -> Run:
-    """Train, and write the run's directory in one piece."""
+    """Train, and write the run's directory in one piece; an earlier run there is replaced."""
+    foreign = directory.exists() and not (directory / "run.json").is_file()
+    if foreign and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(
+            f"{directory}: the place of a run must be new, empty or an earlier run; it holds"
+            " something else"
+        )
     settings = inputs.workload.training.settings(inputs.epochs)
     started = time.perf_counter()
     with atomic_directory(directory) as fresh:

@@ -180,7 +180,7 @@ def _reusable(place: Path, inputs: RunInputs) -> Run | None:
     if not (place / "run.json").is_file():
         return None
     old = Run.load(place)
-    return old if old.manifest["inputs_sha256"] == inputs.sha256() else None
+    return old if old.manifest.get("inputs_sha256") == inputs.sha256() else None
 
 
 def load_result(directory: Path, study: Study) -> StudyResult:

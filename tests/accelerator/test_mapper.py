@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import permutations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import machine
 
@@ -23,6 +23,7 @@ def fetched(tiles, sizes, order, operand):
     return loads
 
 
+@settings(max_examples=25)
 @given(
     m=st.integers(1, 40), n=st.integers(1, 40), k=st.integers(1, 40),
     buffer_bits=st.sampled_from([400, 1000, 4000, 100_000]),
