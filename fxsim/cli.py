@@ -235,12 +235,12 @@ def check(
     for path in files:
         document = yaml_reader.read(path)
         kind = document.data.get("kind") if isinstance(document.data, dict) else None
-        if kind not in loaders:
+        if not isinstance(kind, str) or kind not in loaders:
             at = ("kind",) if kind is not None else ()
             found = repr(kind) if kind is not None else "missing"
             document.fail(
                 at,
-                f"kind must be one of {', '.join(loaders)}, not {found}{hint(kind or '', loaders)}",
+                f"kind must be one of {', '.join(loaders)}, not {found}{hint(str(kind), loaders)}",
             )
         loaders[kind](path)
         typer.echo(f"{path}: a good {kind}")
@@ -360,6 +360,9 @@ def main() -> None:
         sys.exit(1)
     except FxsimError as problem:
         typer.echo(str(problem), err=True)
+        sys.exit(2)
+    except OSError as problem:
+        typer.echo(f"{problem.filename or 'fxsim'}: {problem.strerror or problem}", err=True)
         sys.exit(2)
     if code == _INTERRUPTED:
         typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)

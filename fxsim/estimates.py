@@ -25,7 +25,7 @@ from fxsim.training import loop
 from fxsim.training.model import Model
 from fxsim.training.policy import PrecisionPolicy
 
-GROUPINGS = {"pass": "pass", "layer": "layer", "operation": "operation", "step": "step"}
+GROUPINGS = ("pass", "layer", "operation", "step")
 _SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
 
 
@@ -58,7 +58,8 @@ def trace_of(target: str, policy_kind: str, noter: Noter) -> tuple[Trace, str]:
     noter.note(f"{workload.name}: executing one training step on random images")
     policy: Any = integer[policy_kind]()
     trace = one_step(model, policy, workload.training.settings())
-    return trace, f"one step of {workload.name}, batch {workload.training.batch}, {policy_kind}"
+    label = f"the first step of {workload.name}, batch {workload.training.batch}, {policy_kind}"
+    return trace, label
 
 
 def one_step(model: Model, policy: PrecisionPolicy, settings: loop.TrainingSettings) -> Trace:
@@ -72,21 +73,20 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: loop.TrainingSetti
     batch = datasets.Dataset("random", images, labels, images[:1], labels[:1], model.classes, "")
     once = loop.TrainingSettings(1, settings.batch, settings.learning_rate)
     with tempfile.TemporaryDirectory() as scratch:
-        writer = TraceWriter(Path(scratch), model, policy.accumulator.bits)
-        loop.train(model, batch, policy, once, 0, writer)
-        writer.close()
+        with TraceWriter(Path(scratch), model, policy.accumulator.bits) as writer:
+            loop.train(model, batch, policy, once, 0, writer)
         return Trace.load(Path(scratch))
 
 
 def breakdown(trace: Trace, on: Accelerator, by: str) -> pd.DataFrame:
     """Cycles, off-chip bits and energy of a trace [pJ], a row a group, and their total."""
     table = price(trace, on).table
-    grouped = table.groupby(GROUPINGS[by], sort=by == "step")
+    grouped = table.groupby(by, sort=by == "step")
     sums = grouped[[*_SUMMED, *ENERGIES]].sum().reset_index()
     sums["energy_pj"] = sums[list(ENERGIES)].sum(axis=1)
-    total = sums.sum(numeric_only=True).to_frame().T.assign(**{GROUPINGS[by]: "total"})
-    columns = [GROUPINGS[by], *_SUMMED, *ENERGIES, "energy_pj"]
-    return pd.concat([sums.astype({GROUPINGS[by]: object}), total], ignore_index=True)[columns]
+    total = sums.sum(numeric_only=True).to_frame().T.assign(**{by: "total"})
+    columns = [by, *_SUMMED, *ENERGIES, "energy_pj"]
+    return pd.concat([sums.astype({by: object}), total], ignore_index=True)[columns]
 
 
 def comparison(runs: list[Run], machines: list[Accelerator]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,12 @@ def prepare(
             f"{workload_path}: input {list(model.input_shape)} and {workload.classes} classes must"
             f" be those of {data.name}, {list(data.shape)} and {data.classes}"
         )
+    size = workload.training.batch
+    if size > len(data.train_labels):
+        raise ConfigError(
+            f"{workload_path}: training.batch must be at most the {len(data.train_labels)} training"
+            f" images of {data.name}, not {size}"
+        )
     return RunInputs(
         workload_path, workload, model, data, policy_kind, policy,
         epochs or workload.training.epochs, seed,
@@ -152,14 +159,11 @@ def _train(
 ) -> loop.TrainedNetwork:
     policy: PrecisionPolicy = inputs.policy
     settings = inputs.workload.training.settings(inputs.epochs)
-    recorder = TraceWriter(trace, inputs.model, policy.accumulator.bits)
-    try:
+    with TraceWriter(trace, inputs.model, policy.accumulator.bits) as recorder:
         return loop.train(
             inputs.model, inputs.dataset, policy, settings, inputs.seed, recorder, watcher,
             recorded,
         )  # fmt: skip
-    finally:
-        recorder.close()
 
 
 def versions() -> dict[str, str]:
@@ -171,6 +175,12 @@ def versions() -> dict[str, str]:
         "numba": numba.__version__,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+_MANIFEST = (
+    "inputs_sha256", "workload", "dataset", "dataset_sha256", "policy", "epochs", "seed", "steps",
+    "weights_sha256", "test_accuracy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +198,9 @@ class Run:
         """Read a run's directory."""
         try:
             manifest = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+            lacking = [key for key in _MANIFEST if key not in manifest]
+            if lacking:
+                raise ValueError(f"run.json has no {lacking[0]!r}")
             tables = [
                 pd.read_parquet(directory / f"{name}.parquet")
                 for name in ("metrics", "evaluations", "decisions")
@@ -196,6 +209,16 @@ class Run:
             reason = str(problem).splitlines()[0]
             raise DataError(f"{directory}: must be the directory of a run: {reason}") from None
         return cls(directory, manifest, *tables)
+
+    def matches(self, kind: str, policy: Policy, workload: Path, epochs: int | None) -> bool:
+        """Whether the run was made from this policy and workload (and epochs, if given)."""
+        recipe = {"kind": kind, **json.loads(policy.model_dump_json())}
+        text = (self.directory / "workload.yaml").read_text(encoding="utf-8")
+        return (
+            self.manifest["policy"] == recipe
+            and text == workload.read_text(encoding="utf-8")
+            and epochs in (None, self.manifest["epochs"])
+        )
 
     @property
     def integer(self) -> bool:
@@ -255,8 +278,6 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
 
 
 def _replay_integer(run: Run, inputs: RunInputs, watcher: Watcher | None) -> str:
-    import tempfile
-
     decisions = [
         {str(k): int(v) for k, v in row.items()} for row in run.decisions.to_dict("records")
     ]

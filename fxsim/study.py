@@ -11,12 +11,14 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim import runs, shipped, yaml_reader
+from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
 from fxsim.cost.price import Priced, price
-from fxsim.errors import ConfigError, hint
+from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Policy, Run, RunInputs
+from fxsim.training.data import DATASETS
 from fxsim.training.loop import Watcher
 
 QUICKSTART = "quickstart"
@@ -115,6 +117,13 @@ def load(path: Path) -> Study:
             document.fail(("accelerators", i), f"accelerators.{i}: {machine.name!r} is given twice")
         machines[machine.name] = machine
     workload_path = _named(document, ("workload",), "workloads", spec.workload, path)
+    workloads.load(workload_path)
+    if spec.dataset is not None and spec.dataset not in DATASETS:
+        document.fail(
+            ("dataset",),
+            f"dataset must be one of {', '.join(DATASETS)}, not {spec.dataset!r}"
+            f"{hint(spec.dataset, DATASETS)}",
+        )
     return Study(spec, path, workload_path, policies, machines)
 
 
@@ -184,12 +193,21 @@ def _reusable(place: Path, inputs: RunInputs) -> Run | None:
 
 
 def load_result(directory: Path, study: Study) -> StudyResult:
-    """The finished runs of a study, priced again, without training."""
-    found = {
-        (name, seed): Run.load(directory / "runs" / f"{name}-seed{seed}")
-        for name in study.policies
-        for seed in study.spec.seeds
-    }
+    """The finished runs of a study, priced again, without training.
+
+    Raises DataError if one of them was made from another policy, workload or number of epochs.
+    """
+    found: dict[tuple[str, int], Run] = {}
+    for name, (kind, policy) in study.policies.items():
+        for seed in study.spec.seeds:
+            run_ = Run.load(directory / "runs" / f"{name}-seed{seed}")
+            same = run_.matches(kind, policy, study.workload_path, study.spec.epochs)
+            if not same:
+                raise DataError(
+                    f"{run_.directory}: must be a run of the study as it is now, not of an earlier"
+                    f" version; fxsim run {study.path}"
+                )
+            found[name, seed] = run_
     return price_runs(study, directory, found)
 
 

@@ -95,7 +95,7 @@ class _Table:
 
 
 class TraceWriter:
-    """Records a training run; implements `fxsim.training.loop.StepRecorder`."""
+    """Records a training run; implements `fxsim.training.loop.StepRecorder`. Use it in `with`."""
 
     def __init__(
         self, directory: Path, model: Model, accumulator_bits: int, samples: int = SAMPLES
@@ -177,7 +177,10 @@ class TraceWriter:
         row = {"step": self._step, "layer": layer, "pass": pass_, **asdict(work)}
         self._tables["vectors"].add(row)
 
-    def close(self) -> None:
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Finish the files."""
         for table in self._tables.values():
             table.close()

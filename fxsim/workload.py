@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from fxsim import yaml_reader
 from fxsim.errors import ShapeError, hint
+from fxsim.training.data import DATASETS
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.weighted import WeightedLayer
 from fxsim.training.loop import TrainingSettings
@@ -42,6 +43,7 @@ def _fraction(value: Fraction) -> Fraction:
 Decimal = Annotated[Fraction, BeforeValidator(_decimal)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Positive = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class _LayerBase(_Part):
@@ -106,8 +108,8 @@ class TrainingSpec(_Part):
 class Workload(_Part):
     """A network with its input, data and training."""
 
-    name: str
-    source: str
+    name: Text
+    source: Text
     dataset: str
     input: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
     classes: Annotated[int, Field(ge=2)]
@@ -119,6 +121,12 @@ def load(path: Path) -> tuple[Workload, Model]:
     """Read a workload and build its network; every error names its line."""
     document = yaml_reader.read(path)
     workload = document.validate(Workload, "workload")
+    if workload.dataset not in DATASETS:
+        document.fail(
+            ("dataset",),
+            f"dataset must be one of {', '.join(DATASETS)}, not {workload.dataset!r}"
+            f"{hint(workload.dataset, DATASETS)}",
+        )
     built: dict[str, Layer] = {}
     shapes: dict[str, tuple[int, ...]] = {INPUT: workload.input}
     trained_below: dict[str, bool] = {INPUT: False}
@@ -148,8 +156,14 @@ def load(path: Path) -> tuple[Workload, Model]:
         except ShapeError as problem:
             document.fail(("layers", i), f"layers.{i}, {spec.kind} {spec.name!r}: {problem}")
         built[spec.name] = layer
-        trained_below[spec.name] = below or bool(layer.initial_parameters(0))
+        trained_below[spec.name] = below or layer.trains
         previous = spec.name
+    used = {name for layer in built.values() for name in layer.inputs} | {previous}
+    for i, spec in enumerate(workload.layers):
+        if spec.name not in used:
+            document.fail(
+                ("layers", i, "name"), f"layers.{i}.name: nothing uses the result of {spec.name!r}"
+            )
     try:
         return workload, Model(tuple(built.values()), workload.input, workload.classes)
     except ShapeError as problem:

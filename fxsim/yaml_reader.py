@@ -150,6 +150,8 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     if kind == "value_error":
         problem = str(context["error"])
         return f"{where} {problem}" if problem.startswith("must") else f"{where}: {problem}"
+    if kind == "string_too_short":
+        return f"{where} must not be empty"
     if kind == "too_short":
         return (
             f"{where} must hold at least {context['min_length']} entry, not"

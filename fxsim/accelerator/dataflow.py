@@ -1,8 +1,8 @@
 """Dataflows: which dimension of a product lies along the rows, the columns, and time.
 
 A product is m x k times k x n. Tiles of the array's size (folds) are worked off one by one.
-Source of cycles and access counts: SCALE-Sim v3 (Samajdar et al., arXiv 1811.02883), whose counts
-they equal (`tests/cost/test_scalesim.py`).
+Source of cycles: SCALE-Sim v3 (Samajdar et al., arXiv 1811.02883), whose cycles they equal
+(`tests/cost/test_array.py`).
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ class Mapping:
 
     left_loads, right_loads : how many times each operand is fetched from off-chip, in all
     output_visits : how many times each result is worked on (more than 1: partial sums spill)
+    time_trips : into how many tiles the dimension along time is cut: how often a fold's array is
+        filled, drained, and loaded with the operand that stays
     """
 
     tile_m: int
@@ -54,6 +56,7 @@ class Mapping:
     left_loads: int
     right_loads: int
     output_visits: int
+    time_trips: int = 1
 
     def dram_bits(self, shape: ProductShape) -> float:
         """Off-chip traffic: operands fetched, partial sums spilled and fetched back [bits]."""
@@ -93,21 +96,23 @@ def _reloads(order: tuple[int, ...], trips: Ints, operand: Operand) -> Ints:
     return count
 
 
-def best_mapping(machine: Accelerator, shape: ProductShape, what: str) -> Mapping:
-    """The mapping with the least off-chip traffic; of equals, the one with the largest tiles.
+def best_mapping(
+    machine: Accelerator, shape: ProductShape, what: str, largest: ProductShape | None = None
+) -> Mapping:
+    """The mapping with the least off-chip traffic.
 
-    Compute cycles do not depend on the mapping (whole folds), so that least traffic is also
-    least memory time and least energy. `what` names the product in errors.
+    Of equals, the one that fills and drains the array least often, then the one whose first tiles
+    come soonest. Tiles must fit with the operands of `largest` (`shape` if None); `what` names the
+    product in errors.
     """
-    span = spans(machine)
+    span, fit = spans(machine), largest or shape
     sizes = (shape.m, shape.n, shape.k)
     options = [_candidates(size, span[d]) for size, d in zip(sizes, _DIMENSIONS, strict=True)]
     tiles = np.stack([axis.reshape(-1) for axis in np.meshgrid(*options, indexing="ij")])
     fits = np.ones(tiles.shape[1], bool)
     for level in machine.memory[1:]:
         need = sum(
-            tiles[_INDEXED[o][0]] * tiles[_INDEXED[o][1]] * shape.element_bits(o)
-            for o in level.holds
+            tiles[_INDEXED[o][0]] * tiles[_INDEXED[o][1]] * fit.element_bits(o) for o in level.holds
         )
         inside = need <= level.usable_bits
         if not inside.any():
@@ -121,7 +126,9 @@ def best_mapping(machine: Accelerator, shape: ProductShape, what: str) -> Mappin
         raise FxsimError(f"{what} does not fit the buffers of {machine.name} at any tile size")
     tiles = tiles[:, fits]
     trips = -(-np.array(sizes)[:, None] // tiles)
-    best: tuple[float, int, Mapping] | None = None
+    time_trips = trips[_DIMENSIONS.index(machine.flow.time)]
+    first = tiles[2] * (tiles[0] * shape.left_bits + tiles[1] * shape.right_bits)
+    found: list[tuple[float, int, float, Mapping]] = []
     for order in permutations(range(3)):
         left, right, output = (_reloads(order, trips, o) for o in ("left", "right", "output"))
         traffic = (
@@ -129,12 +136,9 @@ def best_mapping(machine: Accelerator, shape: ProductShape, what: str) -> Mappin
             + right * float(shape.k * shape.n * shape.right_bits)
             + 2.0 * (output - 1) * shape.m * shape.n * shape.output_bits
         )
-        volume = tiles.prod(axis=0)
-        i = int(np.lexsort((-volume, traffic))[0])
-        if best is None or (traffic[i], -volume[i]) < best[:2]:
-            m, n, k = (int(size) for size in tiles[:, i])
-            loops = "".join(_DIMENSIONS[d] for d in order)
-            mapping = Mapping(m, n, k, loops, int(left[i]), int(right[i]), int(output[i]))
-            best = (float(traffic[i]), -int(volume[i]), mapping)
-    assert best is not None
-    return best[2]
+        i = int(np.lexsort((first, time_trips, traffic))[0])
+        m, n, k = (int(size) for size in tiles[:, i])
+        loops, again = "".join(_DIMENSIONS[d] for d in order), int(time_trips[i])
+        mapping = Mapping(m, n, k, loops, int(left[i]), int(right[i]), int(output[i]), again)
+        found.append((float(traffic[i]), again, float(first[i]), mapping))
+    return min(found, key=lambda option: option[:3])[3]

@@ -12,16 +12,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Text = Annotated[str, Field(min_length=1)]
+
 
 class _Unit(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     tile: Annotated[int, Field(ge=1, le=16)] = 1
     skip_zero_blocks: bool = False
     energy_pj_per_unit_cycle: Annotated[float, Field(gt=0)]
     leakage_uw_per_unit: Annotated[float, Field(ge=0)]
     area_um2_per_unit: Annotated[float, Field(gt=0)]
-    source: str
+    source: Text
 
     @property
     @abstractmethod
@@ -37,10 +39,6 @@ class _Unit(BaseModel):
         if self.skip_zero_blocks and 0 in (bits_a, bits_b):
             return 0
         return self.steps(max(bits_a, 1)) * self.steps(max(bits_b, 1))
-
-    def product_energy_pj(self, bits_a: int, bits_b: int) -> float:
-        """Energy of one product: a unit's cycle energy by the share of the unit it takes."""
-        return self.work(bits_a, bits_b) / self.capacity * self.energy_pj_per_unit_cycle
 
 
 class BitParallel(_Unit):

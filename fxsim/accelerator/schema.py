@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fxsim import yaml_reader
 from fxsim.accelerator.dataflow import DATAFLOWS, Dataflow
-from fxsim.accelerator.pe import PE
+from fxsim.accelerator.pe import PE, Text
 
 Operand = Literal["left", "right", "output"]
 OPERANDS: tuple[Operand, ...] = ("left", "right", "output")
@@ -18,8 +18,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    source: str
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    source: Text
 
 
 class Technology(_Section):
@@ -63,7 +63,7 @@ class MemoryLevel(_Section):
     double_buffered : half of it holds the tile in use, half is being filled
     """
 
-    name: str
+    name: Text
     holds: Annotated[tuple[Operand, ...], Field(min_length=1)]
     capacity_bits: Annotated[Positive | None, BeforeValidator(_unlimited)]
     bandwidth_bits_per_cycle: Annotated[float, Field(gt=0)]
@@ -109,10 +109,10 @@ class AnalyticsUnit(_Section):
 class Accelerator(BaseModel):
     """A machine. Memory levels stand from the outside in: one off-chip, then on-chip buffers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str
-    source: str
+    name: Text
+    source: Text
     technology: Technology
     pe_array: Array
     pe: PE

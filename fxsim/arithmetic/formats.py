@@ -121,7 +121,7 @@ class BlockFormat:
     """Bits chosen block by block, each block with its own shared exponent.
 
     Each block takes the smallest candidate whose sensitivity (see
-    `fxsim.engine.quantise.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
+    `fxsim.engine.casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
     block sensitivity, else the largest candidate. A block's scale lies at most `window` octaves
     below that of the tensor's largest block, so that aligned codes have
     `max(candidates) + window + 1` bits. The sensitivity of skipping a tile (0 bits) is counted
@@ -142,9 +142,9 @@ class BlockFormat:
                 f"BlockFormat: a block must be 1 to 64 on a side, not {self.rows}x{self.columns}"
             )
         good = self.candidates and list(self.candidates) == sorted(set(self.candidates))
-        if not good or self.candidates[0] < 0 or 1 in self.candidates:
+        if not good or self.candidates[0] < 0 or self.candidates[-1] < 2 or 1 in self.candidates:
             raise FormatError(
-                "BlockFormat: candidates must be ascending bits, 0 or at least 2,"
+                "BlockFormat: candidates must be ascending bits, each 0 or at least 2, not all 0,"
                 f" not {list(self.candidates)}"
             )
         if not self.window >= 0 or not 2 <= self.candidates[-1] + self.window <= 15:

@@ -355,6 +355,12 @@ def batch_moments(column: Sequence[int]) -> tuple[int, int]:
     return mean, sum((16 * x - mean) ** 2 for x in column) // len(column)
 
 
+def advance(running: int, batch: int, places: int, bits: int) -> int:
+    """A running statistic moved by 6554/2**16 of the way to the batch's, cast by `places` first."""
+    target = cast(batch, places, bits)[0]
+    return running + (((target - running) * 6554 + (1 << 15)) >> 16)
+
+
 def normalise(
     column: Sequence[int], frac: int, mean: int, variance: int, gamma: int, beta: int
 ) -> tuple[list[int], list[int], int, int]:

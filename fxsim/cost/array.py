@@ -35,9 +35,12 @@ class Folds:
             flow.overhead(rows, columns),
         )
 
-    def cycles(self, compute: int) -> int:
-        """All folds' cycles, `compute` of which are steps; the first fold starts at cycle 0."""
-        return self.count * self.overhead + compute - 1
+    def cycles(self, compute: int, time_trips: int = 1) -> int:
+        """All folds' cycles, `compute` of which are steps; the first fold starts at cycle 0.
+
+        time_trips : into how many tiles the mapping cuts each fold along time
+        """
+        return max(self.count * time_trips * self.overhead + compute - 1, 0)
 
 
 def beat(machine: Accelerator, bits_a: int, bits_b: int) -> int:

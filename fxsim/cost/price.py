@@ -2,12 +2,14 @@
 
 Assumptions of ours, which the report repeats:
 
-- A product's results go from the array to the vector unit; only casts write tensors off-chip.
-- A product takes the longest of its array time and each memory's traffic over its bandwidth
-  where the memory is double-buffered, their sum where it is not, and the fetch of its first tiles.
+- A product's results go from the array to the vector unit; only casts write tensors off-chip, and
+  a weight's cast fetches its 32-bit master.
+- A product takes the longest of its array time behind the fetch of its first tiles, and each
+  memory's traffic over its bandwidth, where buffers are double; the sum of all where they are not.
 - Elementwise work, casts and updates follow the products; they do not overlap with them. A unit
   lane does one add or multiply a cycle.
-- Halos of convolution tiles are not fetched twice; a tensor is fetched once per load.
+- Halos of convolution tiles are not fetched twice; a tensor is fetched once per load. A residual
+  addition's waiting operand stays on chip. One mapping serves all steps of a layer and pass.
 - Between sampled steps, lockstep loss is that of the nearest sampled step, applied to the step's
   own exact joint histogram.
 - A block-wise policy's analytics cost three adds an element and candidate (round, subtract,
@@ -18,7 +20,7 @@ Assumptions of ours, which the report repeats:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,6 @@ from fxsim.trace import Trace
 WIDE_WORD_BITS = 32
 ANALYTICS_ADDS = 3
 ENERGIES = ("array_pj", "buffer_pj", "dram_pj", "vector_pj", "analytics_pj", "leakage_pj")
-COUNTS = ("macs", "dram_bits", "buffer_bits")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,17 +149,20 @@ def _products(
     renamed = trace.products.rename(columns={"pass": "pass_"})
     for (layer, pass_), group in renamed.groupby(["layer", "pass_"], sort=False):
         products = [_product(row, stored, machine) for row in group.itertuples()]
-        mean = ProductShape(
-            products[0].shape.m, products[0].shape.n, products[0].shape.k,
-            float(np.mean([p.shape.left_bits for p in products])),
-            float(np.mean([p.shape.right_bits for p in products])),
-            products[0].shape.output_bits,
-        )  # fmt: skip
-        mapping = best_mapping(machine, mean, f"{layer}, {pass_}")
+        left_bits = [p.shape.left_bits for p in products]
+        right_bits = [p.shape.right_bits for p in products]
+        shape = products[0].shape
+        mean = replace(
+            shape, left_bits=float(np.mean(left_bits)), right_bits=float(np.mean(right_bits))
+        )
+        largest = replace(shape, left_bits=max(left_bits), right_bits=max(right_bits))
+        mapping = best_mapping(machine, mean, f"{layer}, {pass_}", largest)
         mappings[layer, pass_] = mapping
         left, right = group["left"].iloc[0], group["right"].iloc[0]
         pairs = {step: (found[layer, left], found[layer, right]) for step, found in maps.items()}
-        array = _ArrayTime(machine, pass_, trace.geometry(layer), pairs, products)
+        array = _ArrayTime(
+            machine, pass_, trace.geometry(layer), pairs, products, mapping.time_trips
+        )
         rows += [
             {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
             for product in products
@@ -176,7 +180,9 @@ class _ArrayTime:
         geometry: Convolution | None,
         maps: dict[int, tuple[BlockMap, BlockMap]],
         products: list[_Product],
+        time_trips: int,
     ) -> None:
+        self._time_trips = time_trips
         self._machine, self._pass, self._geometry, self._maps = machine, pass_, geometry, maps
         self._work = {p.step: p.work for p in products if p.step in maps}
         self._steps = np.array(sorted(maps))
@@ -188,13 +194,13 @@ class _ArrayTime:
         folds = Folds.of(self._machine, s.m, s.n, s.k)
         constant = uniform_beat(self._machine, *product.bits)
         if constant is not None:
-            return folds.cycles(folds.count * folds.steps * constant), "exact"
+            return folds.cycles(folds.count * folds.steps * constant, self._time_trips), "exact"
         nearest = int(self._steps[np.abs(self._steps - product.step).argmin()])
         compute = self._lockstep(nearest)
         if nearest == product.step:
-            return folds.cycles(compute), "exact"
+            return folds.cycles(compute, self._time_trips), "exact"
         loss = compute / self._work[nearest] if self._work[nearest] else 0.0
-        return folds.cycles(round(loss * product.work)), "nearest"
+        return folds.cycles(round(loss * product.work), self._time_trips), "nearest"
 
     def _lockstep(self, step: int) -> int:
         left, right = self._maps[step]
@@ -211,7 +217,7 @@ def _product_cost(
     s = product.shape
     array_cycles, origin = array.cycles(product)
     dram_bits = mapping.dram_bits(s)
-    reads, writes = _buffer_accesses(machine, product)
+    reads, writes = _buffer_accesses(machine, product, mapping.time_trips)
     spilled = (mapping.output_visits - 1) * s.m * s.n * s.output_bits
     fetched = {
         "left": mapping.left_loads * s.m * s.k * s.left_bits,
@@ -231,13 +237,13 @@ def _product_cost(
     ) / machine.dram.bandwidth_bits_per_cycle
     overlapped = all(level.double_buffered for level in machine.memory[1:])
     memory_cycles = max(times) if overlapped else sum(times)
-    busy = max(array_cycles, memory_cycles) if overlapped else array_cycles + memory_cycles
+    busy = max(array_cycles + first, memory_cycles) if overlapped else array_cycles + memory_cycles
     dram = machine.dram
     return {
         "step": product.step, "operation": "product", "macs": s.m * s.n * s.k,
         "array_cycles": array_cycles, "elastic_cycles": product.work / machine.units,
         "memory_cycles": memory_cycles, "vector_cycles": 0.0,
-        "cycles": float(np.ceil(busy + first)), "array_pj": product.energy_pj,
+        "cycles": float(np.ceil(busy)), "array_pj": product.energy_pj,
         "buffer_pj": buffer_pj,
         "dram_pj": (dram_bits - spilled) * dram.read_energy_pj_per_bit
         + spilled * dram.write_energy_pj_per_bit,
@@ -247,12 +253,12 @@ def _product_cost(
 
 
 def _buffer_accesses(
-    machine: Accelerator, product: _Product
+    machine: Accelerator, product: _Product, time_trips: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Bits that the array reads from and writes to the buffer of each operand.
 
-    The closed forms of SCALE-Sim: an operand that moves is read again for every fold across it,
-    one that stays is read once; partial sums pass the output buffer once for every fold in k.
+    An operand that moves is read again for every fold across it; one that stays is read once for
+    every tile along time; partial sums pass the output buffer once for every fold or tile in k.
     """
     s, flow, pe = product.shape, machine.flow, machine.pe
     spread: dict[str, int] = {
@@ -265,14 +271,14 @@ def _buffer_accesses(
 
     left = s.m * s.k * product.read_bits[0]
     right = s.k * s.n * product.read_bits[1]
-    results = s.m * s.n * s.output_bits
-    turns = 1 if flow.time == "k" else folds("k")
+    turns = time_trips if flow.time == "k" else folds("k")
+    sums = float(s.m * s.n * s.output_bits * turns)
     reads = {
-        "left": left * (1 if flow.left_stationary else folds("n")),
-        "right": right * (1 if flow.right_stationary else folds("m")),
-        "output": results * turns,  # partial sums read back, then the results by the vector unit
+        "left": left * (time_trips if flow.left_stationary else folds("n")),
+        "right": right * (time_trips if flow.right_stationary else folds("m")),
+        "output": sums,  # partial sums read back, then the results by the vector unit
     }
-    return reads, {"left": 0.0, "right": 0.0, "output": float(results * turns)}
+    return reads, {"left": 0.0, "right": 0.0, "output": sums}
 
 
 def _vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
@@ -302,7 +308,7 @@ def _casts(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         analytics=elements * ANALYTICS_ADDS * o["analysed"],
         read_bits=elements * WIDE_WORD_BITS,
         write_bits=elements * 0,
-        fetched_bits=elements * 0,
+        fetched_bits=(elements * WIDE_WORD_BITS).where(o["role"] == "weight", 0),
         stored_bits=pd.Series([stored[key] for key in keys], o.index),
     )
     passes = o["role"].map(lambda role: "backward" if role == "error" else "forward")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fxsim.arithmetic import reference
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import (
     BlockFormat,
@@ -24,7 +25,7 @@ from fxsim.errors import FormatError
 
 LARGEST_SHIFT = 62
 OPERAND_BITS = 16  # multiplier operands are int16
-GAIN_BITS = 12  # width of the sensitivity weights of block-wise quantisation
+GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
 LARGEST_BLOCK_INPUT = 47  # bits of |x| that block sums hold without overflow
 
 
@@ -116,7 +117,7 @@ def cast(
     )
     losses = Losses(sum(p[0] for p in parts), sum(p[1] for p in parts))
     if overflow is Overflow.ERROR and losses.overflowed:
-        first = _first_outside(x, shift, low, high, rounding)
+        first = _first_outside(x, shift, target, rounding, key)
         raise FormatError(
             f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
@@ -124,12 +125,13 @@ def cast(
     return FixedTensor(out.reshape(tensor.shape), target), losses
 
 
-def _first_outside(x: Codes, shift: int, low: int, high: int, rounding: Rounding) -> int:
-    scaled = x >> shift if shift > 0 else x
-    low, high = (low, high) if shift > 0 else (-(-low >> -shift), high >> -shift)
-    outside = (scaled < low) | (scaled > high)
-    outside |= scaled >= high  # a code that only rounding carried out
-    return int(np.argmax(outside))
+def _first_outside(x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int) -> int:
+    """The first element that overflows, looked for as the specification says."""
+    for i, code in enumerate(x.tolist()):
+        rounded = reference.round_code(code, shift, rounding.name, reference.draw(key, i))
+        if not target.min_code <= rounded <= target.max_code:
+            return i
+    raise AssertionError("a kernel counted an overflow that the specification does not have")
 
 
 def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = None) -> FixedPoint:
@@ -174,7 +176,7 @@ def quantise_blocks(
     gradient |g_i|; the tile takes the first candidate with
     s(n) <= threshold/2**16 * (mean over tiles of gain * sum |x|).
 
-    gain : (block rows or 1, block columns or 1) integers in 0..2**12, see
+    gain : (block rows or 1, block columns or 1) integers of at most 16 bits, see
         `fxsim.precision.dynasty`
     Returns the int16 operand, aligned to the finest tile's grid, and what was seen.
 

@@ -7,6 +7,7 @@ Formats, all power-of-two scales:
   biased, rounded down; epsilon: 2**-17;
 - reciprocal root: 17-bit mantissa, within 2**-15 of itself;
 - normalised words (kept for the backward pass): 16 bits, 11 fractional, saturating;
+- running mean: 32 bits, 16 fractional; running variance: 48 bits, 20 fractional; both saturate;
 - gamma: 16 bits, 13 fractional (-4 to 4); beta: 32 bits, 24 fractional; result: 32 bits, 16
   fractional, saturating. All rounding is to nearest, ties to even, unless said otherwise.
 
@@ -38,7 +39,7 @@ GAMMA = FixedPoint(16, 13)
 BETA = FixedPoint(32, 24)
 OUTPUT = FixedPoint(32, 16)
 RUNNING_MEAN = FixedPoint(32, 16)
-RUNNING_VARIANCE = FixedPoint(62, 20)
+RUNNING_VARIANCE = FixedPoint(48, 20)
 EPSILON_LOG2 = -17
 RUNNING_STEP = 6554  # 0.1 with 16 fractional bits, the usual momentum of the running statistics
 
@@ -81,7 +82,7 @@ def batch_moments(x: FixedTensor) -> tuple[Ints, Ints]:
 
 
 def advance(running: RunningStatistics, mean: Ints, variance: Ints, frac: int) -> RunningStatistics:
-    """Running statistics moved a tenth of the way to the batch's."""
+    """Running statistics moved a tenth of the way to the batch's, each step rounded half up."""
     batch_mean = casts.cast(FixedTensor(mean, FixedPoint(32, frac + 4)), RUNNING_MEAN)[0]
     batch_variance = casts.cast(
         FixedTensor(variance, FixedPoint(62, 2 * frac + 8)), RUNNING_VARIANCE

@@ -6,15 +6,14 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.arithmetic.formats import Accumulator, BlockFormat, Overflow, Rounding, TensorFormat
 from fxsim.engine.casts import GAIN_BITS, bit_length
 from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError
 from fxsim.precision.names import RoundingName
 from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Role, State
-
-GUARD_BITS = 4  # of the smoothed gains, below the GAIN_BITS that are used
 
 
 class Dynasty(BaseModel):
@@ -33,9 +32,10 @@ class Dynasty(BaseModel):
     - gain_b estimates the gradient's magnitude: for weights that of tile b's own gradient, for
       activations that of its four columns (channels), each from the steps before, smoothed by
       1/8 a step and never below a quarter of the tensor's mean; for errors it is 1.
-    - lambda_role grows by `growth` a step while the smoothed relative perturbation
-      sum s_b(n_b) / sum s_b(0) of the role is below its budget, else it shrinks by `shrink`; all
-      shrink by `retreat` while the smoothed loss exceeds its slow average by `loss_margin`.
+    - lambda_role grows by `growth` a step while the smoothed relative perturbation of the role (the
+      mean over its tensors of sum s_b(n_b) / sum gain_b |x|) is below its budget, else it shrinks
+      by `shrink`; all shrink by `retreat` while the smoothed loss exceeds its slow average by
+      `loss_margin`.
     - For `warmup` steps lambda is 0: only lossless savings are taken.
     """
 
@@ -64,6 +64,14 @@ class Dynasty(BaseModel):
     rounding: RoundingName = Rounding.RND_CONV
     error_rounding: RoundingName = Rounding.STOCHASTIC
     update_rounding: RoundingName = Rounding.STOCHASTIC
+
+    @model_validator(mode="after")
+    def _blocks_exist(self) -> Dynasty:
+        try:
+            self.operand_format({f"threshold.{Role.ERROR}": 0}, "", Role.ERROR)
+        except FormatError as problem:
+            raise ValueError(str(problem)) from None
+        return self
 
     @property
     def name(self) -> str:
@@ -129,8 +137,7 @@ class Dynasty(BaseModel):
         means = _tile_means(magnitude, self.block_rows, self.block_columns)
         if not means.any():
             return gains  # a step without gradient says nothing about sensitivity
-        top = GAIN_BITS + GUARD_BITS
-        excess = bit_length(int(means.max())) - top
+        excess = bit_length(int(means.max())) - GAIN_BITS
         scaled = means >> excess if excess > 0 else means << -excess
         scaled = np.maximum(scaled, ((int(scaled.sum()) // scaled.size) >> 2) + 1)
         old = scaled if gains is None else gains

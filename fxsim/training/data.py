@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _read_idx(name: str, file: str, digest: str, directory: Path) -> NDArray[np.
     path = _find_idx(name, file, directory)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as problem:
+    except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{path}: must be a readable gzip or idx file: {problem}") from None
     found = hashlib.sha256(raw).hexdigest()
     if found != digest:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from fxsim.engine import elementwise
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.errors import ShapeError
-from fxsim.training.context import Parameter, StepContext
+from fxsim.errors import FormatError, ShapeError
+from fxsim.training.context import Parameter, StepContext, VectorWork
 from fxsim.training.layers import Layer
+from fxsim.training.layers.base import WIDE_WORD_BITS
 from fxsim.training.layers.normalisation import BatchNorm
 from fxsim.training.layers.weighted import WeightedLayer
 
@@ -64,20 +66,37 @@ class Model:
         """A batch to its logits."""
         values: dict[str, FixedTensor] = {INPUT: x}
         for layer in self.layers:
-            values[layer.name] = layer.forward(context, [values[name] for name in layer.inputs])
+            inputs = [values[name] for name in layer.inputs]
+            with _named(context, layer):
+                values[layer.name] = layer.forward(context, inputs)
         return values[self.layers[-1].name]
 
     def backward(self, context: StepContext, error: FixedTensor) -> None:
         """The logits' error to the gradients of all parameters, in the context."""
         errors: dict[str, FixedTensor] = {self.layers[-1].name: error}
         for layer in reversed(self.layers):
-            if layer.name not in errors:
+            if layer.name not in errors:  # nothing below it is trained
                 continue
-            backs = layer.backward(context, errors.pop(layer.name))
+            with _named(context, layer):
+                backs = layer.backward(context, errors.pop(layer.name))
             for name, back in zip(layer.inputs, backs, strict=True):
                 if back is None or name == INPUT:
                     continue
-                errors[name] = elementwise.add(errors[name], back) if name in errors else back
+                if name in errors:  # its result went to several layers
+                    back = elementwise.add(errors[name], back)
+                    size = back.codes.size
+                    moved = WIDE_WORD_BITS * size
+                    context.vector(name, "backward", VectorWork(size, 1, 0, 2 * moved, moved))
+                errors[name] = back
+
+
+@contextmanager
+def _named(context: StepContext, layer: Layer) -> Iterator[None]:
+    """Say in which layer and step a number did not fit."""
+    try:
+        yield
+    except FormatError as problem:
+        raise FormatError(f"step {context.step}, layer {layer.name!r}: {problem}") from None
 
 
 def weight_hash(

@@ -34,7 +34,10 @@ def test_formats_print_as_they_are_built():
         (lambda: Accumulator(32, Overflow.SAT_SYM), "must be WRAP, SAT or ERROR, not SAT_SYM"),
         (lambda: TensorFormat(1), "bits must be 2 to 32, not 1"),
         (lambda: BlockFormat(0, 4), "1 to 64 on a side, not 0x4"),
-        (lambda: BlockFormat(candidates=(0, 1, 8)), "0 or at least 2, not \\[0, 1, 8\\]"),
+        (
+            lambda: BlockFormat(candidates=(0, 1, 8)),
+            "each 0 or at least 2, not all 0, not \\[0, 1, 8\\]",
+        ),
         (lambda: BlockFormat(candidates=(8, 4)), "ascending"),
         (lambda: BlockFormat(window=8), "at most 15 bits, not 8 \\+ 8"),
         (lambda: BlockFormat(threshold=-1), "threshold must be 0 to"),

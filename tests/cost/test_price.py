@@ -10,6 +10,8 @@ import tiny
 from machines import machine
 
 from fxsim import estimates
+from fxsim.accelerator.mapper import ProductShape, best_mapping
+from fxsim.cost.array import Folds
 from fxsim.cost.price import ENERGIES, price
 from fxsim.precision import Dynasty, Uniform
 from fxsim.trace import Trace, TraceWriter
@@ -47,10 +49,10 @@ def test_a_tiny_layer_by_hand():
     left, right = m * k * word, k * n * word
     dram_bits = left + right  # everything fits: each operand is fetched once
     assert forward["dram_bits"] == dram_bits
-    # the largest tile is the whole product, so that all of it must come before the array starts
-    first_tile_cycles = (left + right) / 64
+    # of the mappings with that traffic, the one that starts soonest: two columns of the weights
+    first_tile_cycles = (m * k * word + k * 2 * word) / 64
     memory_cycles = dram_bits / 64
-    assert forward["cycles"] == np.ceil(max(array_cycles, memory_cycles) + first_tile_cycles)
+    assert forward["cycles"] == np.ceil(max(array_cycles + first_tile_cycles, memory_cycles))
     assert forward["macs"] == m * n * k
     assert forward["array_pj"] == m * n * k * 1000.0
     assert forward["dram_pj"] == dram_bits * 10.0
@@ -73,10 +75,10 @@ def test_the_update_and_the_cast_by_hand():
     update = row(priced, layer="fc", **{"pass": "update"})
     moved = 2 * weights * (master + momentum + gradient)
     assert update["dram_bits"] == moved
-    assert update["vector_pj"] == weights * (3 * 1.0 + 3 * 2.0)
-    assert update["cycles"] == np.ceil(max(weights * 6 / 4, moved / 64))
+    assert update["vector_pj"] == weights * (4 * 1.0 + 3 * 2.0)
+    assert update["cycles"] == np.ceil(max(weights * 7 / 4, moved / 64))
     casts = priced.table[(priced.table["operation"] == "cast")]
-    assert sorted(casts["dram_bits"]) == sorted([2 * 6 * 8, 4 * 6 * 8, 2 * 4 * 8])
+    assert sorted(casts["dram_bits"]) == sorted([2 * 6 * 8, 4 * 6 * (32 + 8), 2 * 4 * 8])
     error = casts[casts["pass"] == "backward"].iloc[0]
     assert error["vector_pj"] == 2 * 4 * 1.0
 
@@ -87,8 +89,33 @@ def test_without_double_buffering_times_add():
             **{"pass": "forward"}, operation="product")
         for flag in (True, False)
     )  # fmt: skip
+    on = machine()
+    times = [two["dram_bits"] / on.dram.bandwidth_bits_per_cycle]
+    left, right, sums = 2 * 6 * 8, 6 * 4 * 8, 2 * 4 * 32
+    times += [x / 1e6 for x in (left * (1 + 2), right * (1 + 1), 2 * sums)]
+    assert two["cycles"] == np.ceil(two["array_cycles"] + sum(times))
     assert two["cycles"] > one["cycles"]
-    assert two["cycles"] >= two["array_cycles"] + two["memory_cycles"]
+
+
+def test_tiles_along_time_fill_the_array_again():
+    """Weight stationary, an output buffer that holds 8 of 32 rows of results at a time."""
+    small = machine(dataflow="weight_stationary", buffer_bits=2 * 8 * 4 * 32)
+    shape = ProductShape(32, 4, 4, 8, 8, 32)
+    mapping = best_mapping(small, shape, "x")
+    assert (mapping.tile_m, mapping.time_trips) == (8, 4)
+    folds = Folds.of(small, 32, 4, 4)
+    assert folds.count == 4
+    per_fold = 32 + mapping.time_trips * (2 * 2 + 2 - 2)
+    assert folds.cycles(4 * 32, mapping.time_trips) == 4 * per_fold - 1
+
+
+def test_the_step_with_the_most_bits_fits_too():
+    mean, largest = ProductShape(64, 4, 64, 2, 2, 32), ProductShape(64, 4, 64, 8, 8, 32)
+    on = machine(buffer_bits=2 * 64 * 64 * 4)
+    found = best_mapping(on, mean, "x", largest)
+    assert found.tile_m * found.tile_k * 8 <= on.buffer("left").usable_bits
+    alone = best_mapping(on, mean, "x")
+    assert alone.tile_m * alone.tile_k * 8 > on.buffer("left").usable_bits or alone == found
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +123,9 @@ def traces(tmp_path_factory):
     found = {}
     for policy in (Uniform(), Dynasty(warmup=1, initial_lambda=0.3)):
         place = tmp_path_factory.mktemp(policy.name)
-        writer = TraceWriter(place, tiny.model(), policy.accumulator.bits, samples=2)
         settings = TrainingSettings(6, tiny.BATCH, Fraction("0.1"))
-        loop.train(tiny.model(), tiny.data(), policy, settings, 0, writer)
-        writer.close()
+        with TraceWriter(place, tiny.model(), policy.accumulator.bits, samples=2) as writer:
+            loop.train(tiny.model(), tiny.data(), policy, settings, 0, writer)
         found[policy.name] = Trace.load(place)
     return found
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import draws, reference
+from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import FixedPoint, Rounding
 from fxsim.engine import elementwise, normalisation, pooling, softmax, update
 from fxsim.engine.kernels import normalising
@@ -69,6 +69,23 @@ def test_batch_norm_equals_reference(seed, rows, channels, frac):
         sum(a * b for a, b in zip(p, q, strict=True)) for p, q in zip(errors, normals, strict=True)
     ]
     assert grad_gamma.codes.tolist() == products
+
+
+@given(
+    state=st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**47 - 1)),
+    moments=st.tuples(st.integers(-(2**19), 2**19), st.integers(0, 2**40)),
+    frac=st.integers(-3, 24),
+)
+def test_running_statistics_equal_reference(state, moments, frac):
+    old, new = ([np.array([v], np.int64) for v in pair] for pair in (state, moments))
+    running = normalisation.advance(normalisation.RunningStatistics(*old), *new, frac)
+    mean = reference.advance(state[0], moments[0], frac + 4 - 16, 32)
+    variance = reference.advance(state[1], moments[1], 2 * frac + 8 - 20, 48)
+    assert (int(running.mean[0]), int(running.variance[0])) == (mean, variance)
+    assert 0 <= variance < 2**47
+    back = normalisation.running_moments(running, frac)
+    assert int(back[0][0]) == reference.cast(mean, 16 - frac - 4, 62)[0]
+    assert int(back[1][0]) == reference.cast(variance, 20 - 2 * frac - 8, 61)[0]
 
 
 def test_batch_norm_follows_the_float_formula():
@@ -144,7 +161,7 @@ def test_pooling_equals_reference(size, stride, side, seed):
     assert spread.format.frac == 13
 
 
-@pytest.mark.parametrize("rounding", [Rounding.RND_CONV, Rounding.STOCHASTIC])
+@pytest.mark.parametrize("rounding", list(Rounding))
 @given(
     state=st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1)),
     gradient=st.integers(-(2**31), 2**31 - 1),
@@ -159,7 +176,9 @@ def test_sgd_equals_reference(rounding, state, gradient, rate, decay, key):
         )
     ]
     master, momentum, _ = update.sgd(*tensors, friction, rate, decay, rounding, key)
-    want = reference.sgd(*state, gradient, friction, rate, decay, rounding.name, draws.draw(key, 0))
+    want = reference.sgd(
+        *state, gradient, friction, rate, decay, rounding.name, reference.draw(key, 0)
+    )
     assert (master.codes.tolist(), momentum.codes.tolist()) == ([want[0]], [want[1]])
 
 

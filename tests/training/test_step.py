@@ -9,8 +9,7 @@ import pytest
 import tiny
 from support import ROOT
 
-from fxsim.engine import update
-from fxsim.engine.threads import set_threads
+from fxsim.engine import threads, update
 from fxsim.precision import Dynasty, Uniform
 from fxsim.training import loop
 from fxsim.training.context import StepContext
@@ -129,12 +128,20 @@ def test_compiled_kernels_have_integer_signatures():
 
 
 @pytest.mark.parametrize("policy", [Uniform(), Dynasty()], ids=["uniform", "dynasty"])
-def test_threads_do_not_change_the_weights(policy):
+def test_threads_do_not_change_the_weights(policy, monkeypatch):
+    monkeypatch.setattr(threads, "_LEAST_WORK", 1)  # or so small a network would stay on one
     found = set()
-    for threads in (1, 2):
-        set_threads(threads)
+    for count in (1, 2, 3):
+        threads.set_threads(count)
+        if count > 1:
+            submitted = []
+            honest = threads._pool.submit
+            monkeypatch.setattr(
+                threads._pool, "submit", lambda *a, to=honest, n=submitted: n.append(1) or to(*a)
+            )
         found.add(loop.train(tiny.model(), tiny.data(), policy, tiny.SETTINGS, 0).weights_sha256)
-    set_threads(1)
+        assert count == 1 or len(submitted) > 100
+    threads.set_threads(1)
     assert len(found) == 1
 
 

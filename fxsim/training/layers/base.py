@@ -50,6 +50,11 @@ class Layer(ABC):
         return {}
 
     @property
+    def trains(self) -> bool:
+        """Whether it has parameters of its own."""
+        return False
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample's forward pass."""
         return 0

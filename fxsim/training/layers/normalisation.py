@@ -25,6 +25,10 @@ class BatchNorm(Layer):
         return self.in_shapes[0]
 
     @property
+    def trains(self) -> bool:
+        return True
+
+    @property
     def channels(self) -> int:
         """Size of the last axis."""
         return self.in_shapes[0][-1]

@@ -10,8 +10,13 @@ from fxsim.arithmetic.formats import Accumulator
 from fxsim.engine import elementwise
 from fxsim.engine.linear import Convolution
 from fxsim.engine.tensor import FixedTensor
-from fxsim.training.context import Parameter, StepContext
-from fxsim.training.layers.base import Layer, constant_parameter, uniform_parameter
+from fxsim.training.context import Parameter, StepContext, VectorWork
+from fxsim.training.layers.base import (
+    WIDE_WORD_BITS,
+    Layer,
+    constant_parameter,
+    uniform_parameter,
+)
 from fxsim.training.policy import Role
 
 
@@ -24,6 +29,10 @@ class WeightedLayer(Layer):
 
     bias: bool = True
     first: bool = False
+
+    @property
+    def trains(self) -> bool:
+        return True
 
     @property
     @abstractmethod
@@ -70,6 +79,7 @@ class WeightedLayer(Layer):
         context.product(self.name, "forward", self.geometry, Role.ACTIVATION, Role.WEIGHT)
         if self.bias:
             out = elementwise.add_bias(out, context.parameters[f"{self.name}.bias"].master)
+            context.vector(self.name, "forward", _additions(out.codes.size))
         return out
 
     def backward(self, context: StepContext, error: FixedTensor) -> list[FixedTensor | None]:
@@ -82,9 +92,16 @@ class WeightedLayer(Layer):
         context.observe(self.name, Role.WEIGHT, gradient)
         if self.bias:
             context.gradient(f"{self.name}.bias", elementwise.column_sums(e))
+            context.vector(self.name, "backward", _additions(e.codes.size))
         if self.first:
             return [None]
         back = self.grad_input(e, weight, accumulator)
         context.product(self.name, "grad_input", self.geometry, Role.ERROR, Role.WEIGHT)
         context.observe(self.name, Role.ACTIVATION, back)
         return [back]
+
+
+def _additions(elements: int) -> VectorWork:
+    """One addition an element, in wide words."""
+    moved = WIDE_WORD_BITS * elements
+    return VectorWork(elements, 1, 0, moved, moved)
