@@ -291,7 +291,8 @@ def _policy(kind: str, settings: list[str]) -> Any:
         return POLICIES[kind].model_validate(values)
     except ValidationError as problem:
         error = problem.errors()[0]
-        _fail(f"--set {error['loc'][0]}={error['input']}: {error['msg']}")
+        where = f"{error['loc'][0]}={error['input']}" if error["loc"] else " ".join(settings)
+        _fail(f"--set {where}: {error['msg']}")
 
 
 def _use_threads(threads: int | None) -> None:

@@ -191,6 +191,11 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
         (["compare", "nowhere"], "nowhere: must be the directory of a run"),
         (["replay", "nowhere"], "nowhere: must be the directory of a run"),
         (["check", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["simulate", "digits_cnn", "--set", "candidates=0"], "no parameter 'candidates'"),
+        (
+            ["simulate", "digits_cnn", "--policy", "dynasty", "--set", "candidates=0"],
+            "each 0 or at least 2, not all 0",
+        ),
         (["frobnicate"], "frobnicate"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -201,6 +206,44 @@ def test_bad_input_is_one_line_code_2_and_nothing_written(tmp_path, arguments, m
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["run", "quickstart"], ["simulate", "digits_cnn"]])
+def test_a_file_is_no_place_for_results(tmp_path, command):
+    (tmp_path / "taken").write_text("a file")
+    done = fxsim(*command, "--out", "taken", at=tmp_path, code=2)
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_a_batch_larger_than_the_dataset_is_refused(tmp_path):
+    text = (ROOT / "workloads" / "digits_cnn.yaml").read_text()
+    (tmp_path / "big.yaml").write_text(text.replace("batch: 32", "batch: 3200"))
+    done = fxsim("simulate", "big.yaml", "--policy", "float32", at=tmp_path, code=2)
+    assert "training.batch must be at most the 1437 training images" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["big.yaml"]
+
+
+def test_strange_yaml_and_empty_manifests_are_one_line(tmp_path):
+    (tmp_path / "strange.yaml").write_text("kind: [study]")
+    done = fxsim("check", "strange.yaml", at=tmp_path, code=2)
+    assert done.stderr.startswith("strange.yaml:1:1: kind must be one of")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for command in (["estimate", "run", "-a", "dynasty"], ["replay", "run"]):
+        done = fxsim(*command, at=tmp_path, code=2)
+        assert (
+            done.stderr == "run: must be the directory of a run: run.json has no 'inputs_sha256'\n"
+        )
+
+
+def test_a_report_is_not_made_of_another_versions_runs(study, tmp_path):
+    place, _ = study
+    (tmp_path / "small.yaml").write_text(STUDY.replace("weight_budget: 0.2", "weight_budget: 0.9"))
+    results = place / "reports" / "small"
+    done = fxsim("report", "small.yaml", "--out", results, at=tmp_path, code=2)
+    assert "dynasty-seed0: must be a run of the study as it is now" in done.stderr
 
 
 def test_foreign_directories_are_not_replaced(tmp_path):

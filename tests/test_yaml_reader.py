@@ -17,6 +17,48 @@ FILES = {
 }
 
 CASES = [
+    (
+        "accelerators",
+        "clock_hz: 500e6",
+        "clock_hz: inf",
+        "clock_hz: inf",
+        "must be a finite number",
+    ),
+    (
+        "accelerators",
+        "  source: ours; 16 tile engines",
+        "  source: ''\n  #",
+        "source: ''",
+        "pe_array.source must not be empty",
+    ),
+    (
+        "workloads",
+        "dataset: digits",
+        "dataset: digitz",
+        "dataset: digitz",
+        r"dataset must be one of .* not 'digitz'; did you mean 'digits'\?",
+    ),
+    (
+        "workloads",
+        "name: add3, kind: add, inputs: [bn3, pool2]",
+        "name: add3, kind: relu, inputs: [pool2]",
+        "name: bn3",
+        "layers.8.name: nothing uses the result of 'bn3'",
+    ),
+    (
+        "reports",
+        "kind: dynasty,",
+        "kind: dynasty, candidates: [8, 4],",
+        "kind: dynasty,",
+        "candidates must be ascending",
+    ),
+    (
+        "reports",
+        "kind: dynasty,",
+        "kind: dynasty, candidates: [0],",
+        "kind: dynasty,",
+        "not all 0",
+    ),
     # kind, text to replace, replacement, text of the line complained of, what it says
     (
         "accelerators",

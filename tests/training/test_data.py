@@ -53,6 +53,14 @@ def test_a_damaged_file_is_named(tmp_path):
         data.load("mnist", tmp_path)
 
 
+def test_a_file_that_stops_deflating_is_named(tmp_path):
+    whole = gzip.compress(bytes(range(256)) * 50)
+    damaged = whole[:20] + bytes(len(whole) - 20)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"must be a readable gzip or idx file"):
+        data.load("mnist", tmp_path)
+
+
 def test_missing_data_say_what_to_give(tmp_path, monkeypatch):
     monkeypatch.delenv("FXSIM_DATA", raising=False)
     with pytest.raises(DataError, match=r"--data-dir \(or FXSIM_DATA\) must name a directory"):

@@ -1,0 +1,54 @@
+"""The loop's numbers, and how it fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import log, log2
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxsim.arithmetic.formats import FixedPoint
+from fxsim.engine.softmax import PROBABILITY
+from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError
+from fxsim.precision import Uniform
+from fxsim.training import loop
+
+
+@given(st.integers(1, 2**30))
+def test_log2_is_cut_to_16_fractional_bits(code):
+    exact = log2(code) * 2**16
+    assert exact - 1.001 <= loop._log2(code) <= exact + 0.001
+
+
+def test_the_loss_is_the_mean_cross_entropy():
+    values = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])
+    probability = FixedTensor(np.rint(values * 2**30).astype(np.int64), PROBABILITY)
+    found = loop._metrics(probability, np.array([0, 2]))
+    assert abs(found["loss"] - (log(2) + log(8)) / 2) < 2**-16
+    assert found["accuracy"] == 0.5
+
+
+def test_a_linear_schedule_falls_by_equal_steps():
+    settings = replace(tiny.SETTINGS, learning_rate=Fraction(1, 4), schedule="linear")
+    assert [settings.rate_code(step, 4) for step in range(4)] == [
+        2**18, 3 * 2**16, 2**17, 2**16
+    ]  # fmt: skip
+
+
+def test_a_number_that_fits_nowhere_names_its_layer_and_step():
+    model, data, policy = tiny.model(), tiny.data(), Uniform()
+    around = loop.StepContext(
+        0, 7, True, policy, {loop.RATE: 1}, model.initial_parameters(0),
+        model.initial_running(), {},
+    )  # fmt: skip
+    far = FixedPoint(32, 90)
+    around.parameters["c2.bias"].master = FixedTensor(np.ones(2, np.int64), far)
+    images = loop.datasets.batch(data.train_images, slice(None))
+    with pytest.raises(FormatError, match=r"step 7, layer 'c2': cast: from frac 90 to"):
+        loop.training_step(model, around, images, data.train_labels, tiny.SETTINGS)
