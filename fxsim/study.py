@@ -18,7 +18,7 @@ from fxsim.cost.price import Priced, price
 from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Policy, Run, RunInputs
-from fxsim.training.data import DATASETS
+from fxsim.training import data as datasets
 from fxsim.training.loop import Watcher
 
 QUICKSTART = "quickstart"
@@ -118,12 +118,8 @@ def load(path: Path) -> Study:
         machines[machine.name] = machine
     workload_path = _named(document, ("workload",), "workloads", spec.workload, path)
     workloads.load(workload_path)
-    if spec.dataset is not None and spec.dataset not in DATASETS:
-        document.fail(
-            ("dataset",),
-            f"dataset must be one of {', '.join(DATASETS)}, not {spec.dataset!r}"
-            f"{hint(spec.dataset, DATASETS)}",
-        )
+    if spec.dataset is not None and (problem := datasets.unknown(spec.dataset)):
+        document.fail(("dataset",), problem)
     return Study(spec, path, workload_path, policies, machines)
 
 

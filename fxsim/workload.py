@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from fxsim import yaml_reader
 from fxsim.errors import ShapeError, hint
-from fxsim.training.data import DATASETS
+from fxsim.training import data as datasets
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.weighted import WeightedLayer
 from fxsim.training.loop import TrainingSettings
@@ -121,12 +121,8 @@ def load(path: Path) -> tuple[Workload, Model]:
     """Read a workload and build its network; every error names its line."""
     document = yaml_reader.read(path)
     workload = document.validate(Workload, "workload")
-    if workload.dataset not in DATASETS:
-        document.fail(
-            ("dataset",),
-            f"dataset must be one of {', '.join(DATASETS)}, not {workload.dataset!r}"
-            f"{hint(workload.dataset, DATASETS)}",
-        )
+    if problem := datasets.unknown(workload.dataset):
+        document.fail(("dataset",), problem)
     built: dict[str, Layer] = {}
     shapes: dict[str, tuple[int, ...]] = {INPUT: workload.input}
     trained_below: dict[str, bool] = {INPUT: False}

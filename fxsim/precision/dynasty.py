@@ -6,17 +6,17 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from fxsim.arithmetic.formats import Accumulator, BlockFormat, Overflow, Rounding, TensorFormat
+from fxsim.arithmetic.formats import BlockFormat
 from fxsim.engine.casts import GAIN_BITS, bit_length
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
-from fxsim.precision.names import RoundingName
+from fxsim.precision.base import IntegerPolicy
 from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Role, State
 
 
-class Dynasty(BaseModel):
+class Dynasty(IntegerPolicy):
     """Bits per 4x4 tile from a first-order sensitivity, under a perturbation budget.
 
     Reconstruction of Liu et al., "DYNASTY: ...", ASP-DAC 2023, arXiv 2210.17047.
@@ -39,10 +39,8 @@ class Dynasty(BaseModel):
     - For `warmup` steps lambda is 0: only lossless savings are taken.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     summary: ClassVar[str] = "bits per 4x4 tile by first-order sensitivity (a reconstruction)"
     source: ClassVar[str] = "Liu et al., ASP-DAC 2023, arXiv 2210.17047; reconstruction"
-    integer: ClassVar[bool] = True
 
     block_rows: Annotated[int, Field(ge=1, le=64)] = 4
     block_columns: Annotated[int, Field(ge=1, le=64)] = 4
@@ -59,11 +57,7 @@ class Dynasty(BaseModel):
     loss_margin: Annotated[float, Field(ge=0)] = 0.5
     warmup: Annotated[int, Field(ge=0)] = 20
     initial_lambda: Annotated[float, Field(gt=0, le=1)] = 0.02
-    weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
-    rounding: RoundingName = Rounding.RND_CONV
-    error_rounding: RoundingName = Rounding.STOCHASTIC
-    update_rounding: RoundingName = Rounding.STOCHASTIC
 
     @model_validator(mode="after")
     def _blocks_exist(self) -> Dynasty:
@@ -76,14 +70,6 @@ class Dynasty(BaseModel):
     @property
     def name(self) -> str:
         return "dynasty"
-
-    @property
-    def accumulator(self) -> Accumulator:
-        return Accumulator(self.accumulator_bits, Overflow.SAT)
-
-    @property
-    def weight_gradient(self) -> TensorFormat:
-        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
 
     def initial_state(self) -> State:
         return {f"lambda.{role}": self.initial_lambda for role in OPERAND_ROLES}
@@ -123,7 +109,7 @@ class Dynasty(BaseModel):
             self.candidates,
             decisions[f"threshold.{role}"],
             self.exponent_window,
-            self.error_rounding if role is Role.ERROR else self.rounding,
+            self.operand_rounding(role),
             self.skip_penalty,
         )
 

@@ -167,12 +167,17 @@ DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
 }
 
 
+def unknown(name: str) -> str:
+    """What is wrong with a dataset's name; empty if nothing is."""
+    if name in DATASETS:
+        return ""
+    return f"dataset must be one of {', '.join(DATASETS)}, not {name!r}{hint(name, DATASETS)}"
+
+
 def load(name: str, directory: Path | None = None) -> Dataset:
     """A dataset by name; `directory` (else the environment's FXSIM_DATA) holds its files."""
-    if name not in DATASETS:
-        raise DataError(
-            f"dataset must be one of {', '.join(DATASETS)}, not {name!r}{hint(name, DATASETS)}"
-        )
+    if problem := unknown(name):
+        raise DataError(problem)
     if directory is None and os.environ.get(DATA_VARIABLE):
         directory = Path(os.environ[DATA_VARIABLE])
     if directory is not None and not directory.is_dir():
