@@ -7,7 +7,7 @@ A trace is a directory of Parquet tables:
   histogram of word lengths [multiply-accumulates]
 - `operands`: a row a step, layer and role: stored bits, metadata, histogram of word lengths,
   saturated and zero codes
-- `vectors`: a row a step, layer and pass of elementwise work
+- `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
 - `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps
 """
 
@@ -60,7 +60,7 @@ _SCHEMAS = {
         "step": pa.int32(), "layer": pa.string(), "pass": pa.string(),
         "elements": pa.int64(), "adds": pa.int64(), "multiplies": pa.int64(),
         "read_bits": pa.int64(), "write_bits": pa.int64(), "stash_write_bits": pa.int64(),
-        "stash_read_bits": pa.int64(), "resident_bits": pa.int64(),
+        "stash_read_bits": pa.int64(), "resident_bits": pa.int64(), "saturated": pa.int64(),
     },
     "maps": {
         "step": pa.int32(), "layer": pa.string(), "role": pa.string(),

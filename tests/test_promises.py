@@ -15,6 +15,8 @@ def test_the_quickstart_ends_within_a_point_of_float32(tmp_path):
     fxsim("run", at=tmp_path)
     table = pd.read_csv(tmp_path / "reports" / "quickstart" / "tables" / "summary_by_seed.csv")
     assert len(table) == 3 * 3 * 2
+    page = (tmp_path / "reports" / "quickstart" / "report.html").read_text()
+    assert "fxsim run quickstart\n" in page  # what repeats it, from anywhere
     accuracy = table.groupby("policy")["test_accuracy"].mean()
     assert abs(accuracy["uniform8"] - accuracy["float32"]) <= 0.01
     assert abs(accuracy["dynasty"] - accuracy["float32"]) <= 0.01

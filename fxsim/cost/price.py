@@ -48,12 +48,10 @@ class Priced:
         cycles; energies by component [pJ]; macs; dram_bits and buffer_bits moved; and `maps`,
         whether a product's lockstep is "exact" (from the step's own map, or independent of
         maps) or "nearest" (from the nearest sampled step's)
-    mappings : (layer, pass) to the tiling that was used
     """
 
     machine: Accelerator
     table: pd.DataFrame
-    mappings: dict[tuple[str, str], Mapping]
 
     @property
     def cycles(self) -> float:
@@ -68,13 +66,12 @@ class Priced:
 
 def price(trace: Trace, machine: Accelerator) -> Priced:
     """Price every recorded step of a trace on a machine."""
-    products, mappings = _products(trace, machine)
-    tables = [products, _vectors(trace, machine), _casts(trace, machine)]
+    tables = [_products(trace, machine), _vectors(trace, machine), _casts(trace, machine)]
     table = pd.concat(tables, ignore_index=True)
     period_s = 1 / machine.technology.clock_hz
     table["leakage_pj"] = table["cycles"] * machine.array_leakage_w * period_s * 1e12
     order = ["step", "layer", "pass", "operation"]
-    return Priced(machine, table.sort_values(order, kind="stable", ignore_index=True), mappings)
+    return Priced(machine, table.sort_values(order, kind="stable", ignore_index=True))
 
 
 def _stored(trace: Trace, machine: Accelerator) -> dict[tuple[int, str, str], int]:
@@ -138,14 +135,11 @@ def _product(row: Any, stored: dict[tuple[int, str, str], int], machine: Acceler
     )  # fmt: skip
 
 
-def _products(
-    trace: Trace, machine: Accelerator
-) -> tuple[pd.DataFrame, dict[tuple[str, str], Mapping]]:
+def _products(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     stored = _stored(trace, machine)
     sampled = trace.sampled()
     maps = {step: trace.block_maps(step) for step in sampled}
     rows: list[dict[str, Any]] = []
-    mappings: dict[tuple[str, str], Mapping] = {}
     renamed = trace.products.rename(columns={"pass": "pass_"})
     for (layer, pass_), group in renamed.groupby(["layer", "pass_"], sort=False):
         products = [_product(row, stored, machine) for row in group.itertuples()]
@@ -157,7 +151,6 @@ def _products(
         )
         largest = replace(shape, left_bits=max(left_bits), right_bits=max(right_bits))
         mapping = best_mapping(machine, mean, f"{layer}, {pass_}", largest)
-        mappings[layer, pass_] = mapping
         left, right = group["left"].iloc[0], group["right"].iloc[0]
         pairs = {step: (found[layer, left], found[layer, right]) for step, found in maps.items()}
         array = _ArrayTime(
@@ -167,7 +160,7 @@ def _products(
             {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
             for product in products
         ]
-    return pd.DataFrame(rows), mappings
+    return pd.DataFrame(rows)
 
 
 class _ArrayTime:

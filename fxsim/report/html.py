@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from fxsim import shipped
 from fxsim import study as studies
 from fxsim.accelerator.schema import Accelerator
 from fxsim.cost import price
@@ -85,10 +86,15 @@ def _page(
             for name, (kind, _) in result.study.policies.items()
         ],
         machines=[_machine(m) for m in result.study.machines.values()],
-        study_file=result.study.path.name,
+        study_file=_study_argument(result.study.path),
         replay_example=example.directory.as_posix(),
         versions=", ".join(f"{k} {v}" for k, v in versions().items()),
     )
+
+
+def _study_argument(path: Path) -> str:
+    """What `fxsim run` takes for a study: a shipped one's name, else its path."""
+    return path.stem if path in shipped.names("reports").values() else path.as_posix()
 
 
 def answers(result: StudyResult, averages: pd.DataFrame) -> list[str]:

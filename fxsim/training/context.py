@@ -34,6 +34,7 @@ class VectorWork:
     read_bits, write_bits : words moved through the on-chip buffers, in all [bits]
     stash_write_bits, stash_read_bits : kept for the backward pass, or fetched back [bits]
     resident_bits : what must be held at once, because statistics come before results [bits]
+    saturated : results that were limited
     """
 
     elements: int
@@ -44,6 +45,7 @@ class VectorWork:
     stash_write_bits: int = 0
     stash_read_bits: int = 0
     resident_bits: int = 0
+    saturated: int = 0
 
 
 class Recorder(Protocol):

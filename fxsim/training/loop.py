@@ -160,7 +160,7 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
     for name, gradient in context.gradients.items():
         parameter = context.parameters[name]
         decays = decay if name.endswith(".weight") else 0
-        parameter.master, parameter.momentum, _ = update.sgd(
+        parameter.master, parameter.momentum, saturated = update.sgd(
             parameter.master, parameter.momentum, gradient, friction, rate, decays,
             context.policy.update_rounding, context.key(name, "update"),
         )  # fmt: skip
@@ -172,7 +172,9 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
             "update",
             VectorWork(
                 size, 4, 3, state + word * size, state + word * size,
-                stash_write_bits=state + word * size, stash_read_bits=state + word * size,
+                stash_write_bits=state + word * size,
+                stash_read_bits=state + word * size,
+                saturated=saturated,
             ),
         )  # fmt: skip
 

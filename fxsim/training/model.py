@@ -38,11 +38,6 @@ class Model:
                 f" not {last.out_shape}"
             )
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one sample's forward pass."""
-        return sum(layer.macs for layer in self.layers)
-
     def weighted(self) -> list[WeightedLayer]:
         """The layers that multiply."""
         return [layer for layer in self.layers if isinstance(layer, WeightedLayer)]

@@ -24,8 +24,6 @@ class Role(StrEnum):
     ACTIVATION = "activation"
     ERROR = "error"
     WEIGHT_GRADIENT = "weight_gradient"
-    MASTER_WEIGHT = "master_weight"
-    MOMENTUM = "momentum"
 
 
 OPERAND_ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR)

@@ -59,7 +59,7 @@ def test_every_block_fits_its_bits_and_the_aligned_word(seed):
     assert (own << shifts == got.codes).all()
     assert (np.abs(own) <= (1 << np.maximum(bits - 1, 0)) - 1).all()
     assert np.abs(got.codes.astype(int)).max() < 1 << (got.format.bits - 1)
-    assert set(np.unique(bits)) > {0} or len(np.unique(bits)) > 1
+    assert len(np.unique(bits)) > 1  # mixed, or nothing was shown
 
 
 def test_a_higher_threshold_never_adds_bits():

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.softmax import PROBABILITY
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.update import MOMENTUM
 from fxsim.errors import FormatError
 from fxsim.precision import Uniform
+from fxsim.trace import Trace, TraceWriter
 from fxsim.training import loop
 
 
@@ -52,3 +54,21 @@ def test_a_number_that_fits_nowhere_names_its_layer_and_step():
     images = loop.datasets.batch(data.train_images, slice(None))
     with pytest.raises(FormatError, match=r"step 7, layer 'c2': cast: from frac 90 to"):
         loop.training_step(model, around, images, data.train_labels, tiny.SETTINGS)
+
+
+def test_what_the_update_saturates_is_recorded(tmp_path):
+    model, data = tiny.model(), tiny.data()
+    with TraceWriter(tmp_path, model, 32) as writer:
+        around = loop.StepContext(
+            0, 0, True, Uniform(), {loop.RATE: 1 << 20}, model.initial_parameters(0),
+            model.initial_running(), {}, writer,
+        )  # fmt: skip
+        writer.begin_step(0, 1)
+        # a momentum of -128 at rate 1 carries two weights beyond their largest value, 32
+        around.parameters["b1.beta"].momentum = FixedTensor(np.full(2, -(2**31)), MOMENTUM)
+        images = loop.datasets.batch(data.train_images, slice(None))
+        loop.training_step(model, around, images, data.train_labels, tiny.SETTINGS)
+    vectors = Trace.load(tmp_path).vectors
+    updates = vectors[(vectors["layer"] == "b1") & (vectors["pass"] == "update")]
+    assert sorted(updates["saturated"]) == [0, 2]
+    assert around.parameters["b1.beta"].master.codes.tolist() == [2**31 - 1] * 2

@@ -57,7 +57,7 @@ class BatchNorm(Layer):
             mean, variance = normalisation.running_moments(running, x.format.frac)
         gamma = context.working_copy(f"{self.name}.gamma", normalisation.GAMMA)
         beta = context.working_copy(f"{self.name}.beta", normalisation.BETA)
-        out, stash, _ = normalisation.forward(x, mean, variance, gamma, beta)
+        out, stash, saturated = normalisation.forward(x, mean, variance, gamma, beta)
         context.stash[self.name] = (stash, gamma)
         size = x.codes.size
         # sum; centre, square, sum; then scale, gamma, beta
@@ -67,7 +67,7 @@ class BatchNorm(Layer):
             VectorWork(
                 elements=size, adds=4, multiplies=3, read_bits=2 * WORD * size,
                 write_bits=(WORD + WIDE_WORD_BITS) * size, stash_write_bits=WORD * size,
-                resident_bits=WORD * size,
+                resident_bits=WORD * size, saturated=saturated,
             ),
         )  # fmt: skip
         return out.reshape(*inputs[0].shape)
