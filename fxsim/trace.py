@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import joint_histogram
-from fxsim.engine.linear import Convolution
+from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
 from fxsim.training.context import VectorWork
@@ -40,7 +41,8 @@ _SCHEMAS = {
     "layers": {
         "layer": pa.string(), "kind": pa.string(), "height": pa.int64(), "width": pa.int64(),
         "channels": pa.int64(), "filters": pa.int64(), "kernel": pa.int64(),
-        "stride": pa.int64(), "padding": pa.int64(), "dilation": pa.int64(), "macs": pa.int64(),
+        "stride": pa.int64(), "padding": pa.int64(), "dilation": pa.int64(), "groups": pa.int64(),
+        "macs": pa.int64(),
     },
     "products": {
         "step": pa.int32(), "layer": pa.string(), "pass": pa.string(),
@@ -48,6 +50,7 @@ _SCHEMAS = {
         "left": pa.string(), "right": pa.string(),
         "left_bits": pa.list_(pa.int64()), "right_bits": pa.list_(pa.int64()),
         "joint_macs": pa.list_(pa.int64()), "accumulator_bits": pa.int32(),
+        "sums_altered": pa.int64(), "first_altered": pa.int64(),
     },
     "operands": {
         "step": pa.int32(), "layer": pa.string(), "role": pa.string(),
@@ -156,7 +159,12 @@ class TraceWriter:
             )  # fmt: skip
 
     def product(
-        self, layer: str, pass_: str, geometry: Convolution | None, roles: Sequence[Role]
+        self,
+        layer: str,
+        pass_: str,
+        geometry: Convolution | None,
+        losses: Losses,
+        roles: Sequence[Role],
     ) -> None:
         """Record a product of two operands seen in this step."""
         left, right = (self._maps[layer, role] for role in roles)
@@ -169,6 +177,7 @@ class TraceWriter:
                 "left_bits": bits_left.tolist(), "right_bits": bits_right.tolist(),
                 "joint_macs": joint.reshape(-1).tolist(),
                 "accumulator_bits": self._accumulator_bits,
+                "sums_altered": losses.altered, "first_altered": losses.first,
             }
         )  # fmt: skip
 

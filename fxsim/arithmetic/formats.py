@@ -77,25 +77,88 @@ class FixedPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Accumulator:
-    """The register that a dot product runs into, one addition after the other in k.
+class Cast:
+    """A format and how a value is brought into it.
 
-    `bits`: word length. `overflow`, at every addition: `WRAP`, `SAT`, or `ERROR`.
-    Its fraction is that of the exact product, so nothing is rounded inside the sum.
+    saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+    """
+
+    format: FixedPoint
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    saturated_bits: int = 0
+
+    def __post_init__(self) -> None:
+        check_overflow("Cast", self.overflow, self.saturated_bits, self.format.signed)
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """The register that a dot product runs into, and the order of its additions.
+
+    bits, frac, signed : the register; `frac` None is that of the exact product
+    overflow, saturated_bits : what every single addition does outside the register
+    product : the word each product is cast to first; None keeps it exact
+    product_rounding : how a product with more fractional bits than `frac` is aligned to it,
+        before the addition
+    sum_rounding : instead, add exactly and round the sum to `frac` (SystemC's `acc += a * b`)
+    tree : so many products are summed exactly by an adder tree before one addition
+    chunk : products of one partial sum, each begun at zero in the register `partial` (None: one
+        like this) and then added to this register; 0 is one sum over all
+
+    Sums run in k order: saturation and rounding do not commute.
+    Source: `SAT` and `WRAP` are IEEE 1666-2011's casts after each addition. APyTypes 0.5.1 casts
+    only products (its issue 857), so SystemC is the oracle here.
     """
 
     bits: int = 32
     overflow: Overflow = Overflow.ERROR
+    frac: int | None = None
+    signed: bool = True
+    saturated_bits: int = 0
+    product: Cast | None = None
+    product_rounding: Rounding = Rounding.TRN
+    sum_rounding: Rounding | None = None
+    tree: int = 1
+    chunk: int = 0
+    partial: Accumulator | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= MAX_ACCUMULATOR_BITS:
             raise FormatError(
                 f"Accumulator: bits must be 2 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
             )
-        if self.overflow not in (Overflow.WRAP, Overflow.SAT, Overflow.ERROR):
+        check_overflow("Accumulator", self.overflow, self.saturated_bits, self.signed)
+        if self.tree < 1 or self.chunk < 0 or self.chunk % self.tree:
             raise FormatError(
-                f"Accumulator: overflow must be WRAP, SAT or ERROR, not {self.overflow.name}"
+                f"Accumulator: tree must be at least 1 and chunk a multiple of it (or 0), not"
+                f" tree {self.tree}, chunk {self.chunk}"
             )
+        if self.sum_rounding is Rounding.STOCHASTIC:
+            raise FormatError("Accumulator: sum_rounding cannot be STOCHASTIC; round the products")
+        if self.partial is not None and (
+            not self.chunk or self.partial.chunk or self.partial.tree != 1
+        ):
+            raise FormatError(
+                "Accumulator: partial needs a chunk, and is a register without tree or chunk"
+            )
+
+
+def check_random_bits(where: str, bits: int) -> None:
+    """Raise FormatError unless a draw can have so many bits."""
+    if not 1 <= bits <= 32:
+        raise FormatError(f"{where}: random_bits must be 1 to 32, not {bits}")
+
+
+def check_overflow(where: str, overflow: Overflow, saturated_bits: int, signed: bool) -> None:
+    """Raise FormatError for a mode that its format does not have."""
+    wraps = overflow in (Overflow.WRAP, Overflow.WRAP_SM)
+    if saturated_bits < 0 or (saturated_bits and not wraps):
+        raise FormatError(
+            f"{where}: saturated_bits must be 0 with {overflow.name}, not {saturated_bits}"
+        )
+    if overflow is Overflow.WRAP_SM and not signed:
+        raise FormatError(f"{where}: WRAP_SM is sign-magnitude, the format must be signed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isqrt
+from typing import Any
 
 Matrix = list[list[int]]
 
@@ -85,11 +86,13 @@ ROUNDINGS: dict[str, Callable[[int, int], int]] = {
 }
 
 
-def round_code(code: int, shift: int, mode: str, draw: int = 0) -> int:
+def round_code(code: int, shift: int, mode: str, draw: int = 0, draw_bits: int = 16) -> int:
     """`code * 2**-shift` rounded; a negative shift is an exact left shift."""
     if shift <= 0:
         return code << -shift
-    return stochastic(code, shift, draw) if mode == "STOCHASTIC" else ROUNDINGS[mode](code, shift)
+    if mode == "STOCHASTIC":
+        return stochastic(code, shift, draw, draw_bits)
+    return ROUNDINGS[mode](code, shift)
 
 
 # --- overflow --------------------------------------------------------------------------------
@@ -155,11 +158,12 @@ def cast(
     overflow: str = "SAT",
     n: int = 0,
     draw: int = 0,
+    draw_bits: int = 16,
 ) -> tuple[int, bool, bool]:
     """(code, any non-zero bit dropped, overflowed) of a move by `shift` binary places."""
     quantised = shift > 0 and code % (1 << shift) != 0
     result, overflowed = limit_code(
-        round_code(code, shift, rounding, draw), bits, signed, overflow, n
+        round_code(code, shift, rounding, draw, draw_bits), bits, signed, overflow, n
     )
     return result, quantised, overflowed
 
@@ -176,9 +180,34 @@ def draw64(key: int, index: int) -> int:
     return z ^ (z >> 31)
 
 
-def draw(key: int, index: int) -> int:
-    """The 16 bits of a draw that a rounding unit uses."""
-    return draw64(key, index) >> 48
+def draw32(key: int, index: int) -> int:
+    """The draw of element `index` in the stream `key`: two multiplications with the key around.
+
+    The multipliers and shifts are those of `lowbias32` (Wellons, "Prospecting for Hash Functions",
+    2018); the second half of the key, and the index beyond 32 bits, enter between them.
+    """
+    mask = (1 << 32) - 1
+    z = (index + key) & mask
+    z = ((z ^ (z >> 16)) * 0x7FEB352D) & mask
+    z ^= ((key >> 32) + (index >> 32) * 0x9E3779B9) & mask
+    z = ((z ^ (z >> 15)) * 0x846CA68B) & mask
+    return z ^ (z >> 16)
+
+
+def draw(key: int, index: int, bits: int = 16) -> int:
+    """The bits of a draw that a rounding unit uses: the highest ones."""
+    return draw32(key, index) >> (32 - bits)
+
+
+def lfsr(width: int, taps: Sequence[int], state: int, steps: int) -> int:
+    """A Fibonacci shift register after some steps: the taps' parity enters below the lowest bit.
+
+    taps : positions counted from 1 (the bit shifted in) to `width`, as in Xilinx XAPP 052
+    """
+    for _ in range(steps):
+        parity = sum(state >> (tap - 1) for tap in taps) & 1
+        state = ((state << 1) | parity) & ((1 << width) - 1)
+    return state
 
 
 # --- tensors to operands ---------------------------------------------------------------------
@@ -261,13 +290,77 @@ def _tile_codes(
 
 
 def accumulate(
-    pairs: Sequence[tuple[int, int]], bits: int, overflow: str, start: int = 0
+    pairs: Sequence[tuple[int, int]],
+    bits: int,
+    overflow: str,
+    start: int = 0,
+    signed: bool = True,
+    n: int = 0,
 ) -> tuple[int, int]:
     """(sum of products in order, additions that overflowed), limited after every addition."""
     total, overflows = start, 0
     for a, b in pairs:
-        total, over = limit_code(total + a * b, bits, True, overflow)
+        total, over = limit_code(total + a * b, bits, signed, overflow, n)
         overflows += over
+    return total, overflows
+
+
+Register = dict[str, Any]  # bits, overflow, and where not plain: signed, n, sum_rounding
+
+
+def add_to(register: Register, total: int, term: int, finer: int) -> tuple[int, bool]:
+    """(register after one addition of a term with `finer` more fractional bits, overflowed)."""
+    bits, signed, overflow, n = (
+        register["bits"],
+        register.get("signed", True),
+        register["overflow"],
+        register.get("n", 0),
+    )
+    places = max(finer, 0)
+    exact = (total << places) + (term << max(-finer, 0))
+    mode = register.get("sum_rounding", "TRN")  # nothing is left to round without it
+    result, _, over = cast(exact, places, bits, signed, mode, overflow, n)
+    return result, over
+
+
+def accumulate_in(
+    pairs: Sequence[tuple[int, int]],
+    finer: int,
+    register: Register,
+    product: tuple[int, int, bool, str, str, int] | None = None,
+    product_rounding: str = "TRN",
+    tree: int = 1,
+    chunk: int = 0,
+    partial: Register | None = None,
+    draws: Sequence[int] | None = None,
+) -> tuple[int, int]:
+    """(sum, additions that overflowed) of products with `finer` more fractional bits than the sum.
+
+    product : the cast of each product: (places, bits, signed, rounding, overflow, n)
+    """
+    terms = [a * b for a, b in pairs]
+    if product is not None:
+        terms = [cast(term, *product)[0] for term in terms]
+        finer -= product[0]
+    if "sum_rounding" not in register:
+        noise = draws or [0] * len(terms)
+        terms = [
+            round_code(t, finer, product_rounding, d) for t, d in zip(terms, noise, strict=True)
+        ]
+        finer = 0
+    terms = [sum(terms[k : k + tree]) for k in range(0, len(terms), tree)]
+    size = chunk // tree or max(len(terms), 1)
+    total = overflows = 0
+    for first in range(0, len(terms), size):
+        inner, begun = (partial or register, 0) if chunk else (register, total)
+        for term in terms[first : first + size]:
+            begun, over = add_to(inner, begun, term, finer)
+            overflows += over
+        if chunk:
+            total, over = add_to(register, total, begun, 0)
+            overflows += over
+        else:
+            total = begun
     return total, overflows
 
 
@@ -316,13 +409,12 @@ def grad_input_pairs(
     padding: int,
     dilation: int = 1,
 ) -> list[tuple[int, int]]:
-    """The products of input (y, x, c)'s gradient, in order of kernel row, column, filter.
-
-    Taps that no output used multiply by zero.
+    """The products of input (y, x, c)'s gradient: a convolution with the kernel turned by 180
+    degrees, in order of its row, column, filter. Taps that no output used multiply by zero.
     """
     pairs = []
-    for a in range(kernel):
-        for b in range(kernel):
+    for a in reversed(range(kernel)):
+        for b in reversed(range(kernel)):
             top, left = y + padding - a * dilation, x + padding - b * dilation
             used = top % stride == 0 and left % stride == 0
             for f, row in enumerate(weight):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fxsim.accelerator.mapper import spans
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
-from fxsim.engine.linear import Convolution, error_columns, image_columns, turned_weight
+from fxsim.engine import geometry
+from fxsim.engine.geometry import Convolution
 
 Bits = NDArray[np.uint8]
 
@@ -70,11 +71,13 @@ def element_bits(
         return (a, b) if pass_ == "grad_input" else (a.T, b)
     if pass_ == "grad_input":
         image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
-        gathered = error_columns(image, g)[:, : g.kernel * g.kernel * g.filters]
-        turned = turned_weight(b.astype(np.int16), g).T
+        rows = geometry.backward_rows(g, image.shape[0], 0)
+        gathered = geometry.written_out(geometry.spread(image, g), rows)
+        turned = geometry.turned_weight(b.astype(np.int16), g, 0).T
         return gathered.astype(np.uint8), turned.astype(np.uint8)
     image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
-    fields = image_columns(image, g)[:, : g.depth].astype(np.uint8)
+    wide = geometry.written_out(image, geometry.forward_rows(g, image.shape[0], 0))
+    fields = wide.astype(np.uint8)
     return (fields, b.T) if pass_ == "forward" else (fields.T, b)
 
 

@@ -30,7 +30,7 @@ from fxsim.accelerator.mapper import Mapping, ProductShape, best_mapping
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import Folds, element_bits, lockstep_compute, uniform_beat
-from fxsim.engine.linear import Convolution
+from fxsim.engine.geometry import Convolution
 from fxsim.errors import DataError
 from fxsim.trace import Trace
 

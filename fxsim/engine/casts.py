@@ -10,31 +10,28 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.arithmetic.draws import DRAW_BITS, Lfsr
 from fxsim.arithmetic.formats import (
     BlockFormat,
     FixedPoint,
     Overflow,
     Rounding,
     TensorFormat,
+    check_overflow,
+    check_random_bits,
 )
 from fxsim.engine.kernels import blocks as block_kernels
 from fxsim.engine.kernels import casting
+from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import Codes, FixedTensor
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
 
 LARGEST_SHIFT = 62
+NARROW_BITS = 30  # what int32 lanes leave free of overflow
 OPERAND_BITS = 16  # multiplier operands are int16
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
 LARGEST_BLOCK_INPUT = 47  # bits of |x| that block sums hold without overflow
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What a cast lost: how many codes dropped a bit, and how many left the format."""
-
-    quantised: int
-    overflowed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,56 +65,60 @@ def cast(
     saturated_bits: int = 0,
     key: int = 0,
     dtype: Any = np.int64,
+    random_bits: int = DRAW_BITS,
+    lfsr: Lfsr | None = None,
 ) -> tuple[FixedTensor, Losses]:
     """Move a tensor to another format, rounding each code once.
 
-    key : the stream of draws (`fxsim.arithmetic.draws.stream_key`), for STOCHASTIC only
     saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+    key, random_bits, lfsr : for STOCHASTIC only: the stream of draws
+        (`fxsim.arithmetic.draws.stream_key`) and how many bits each has; a shift register draws
+        in the order of the elements instead
+
+    Any shift and width is right: what the kernels' 64 bits cannot hold is computed in Python's
+    integers, slowly.
 
     Raises
     ------
-    FormatError : with `Overflow.ERROR`, if a code does not fit; if a shift exceeds 62 places;
-        if a left shift with WRAP_SM or WRAP, n would need more than 64 bits.
+    FormatError : with `Overflow.ERROR`, if a code does not fit; for an unsigned 64-bit target
 
-    Source: IEEE 1666-2011, 7.10.9 (quantisation and overflow modes).
+    Source: IEEE 1666-2011, 7.10.9 (quantisation and overflow modes), as SystemC 2.3.4 executes
+    them; ac_fixed has SAT_SYM give -1 at one bit (here 0), the 2019 ap_fixed header differs for
+    unsigned WRAP with n and for WRAP_SM with n = 0. RND_CONV_ODD and JAM as in APyTypes, but JAM
+    leaves codes alone that drop no bit.
     """
+    check_overflow("cast", overflow, saturated_bits, target.signed)
+    check_random_bits("cast", random_bits)
+    if target.bits == 64 and not target.signed:
+        raise FormatError("cast: codes are int64, an unsigned target has at most 63 bits, not 64")
     shift = tensor.format.frac - target.frac
     x = np.ascontiguousarray(tensor.codes).reshape(-1)
-    if target.bits == 64 or abs(shift) > LARGEST_SHIFT:
-        raise FormatError(
-            f"cast: from frac {tensor.format.frac} to {target.bits} bits, frac {target.frac}: the"
-            f" engine shifts by at most {LARGEST_SHIFT} places into at most 63 bits"
-        )
-    keeps_high_bits = overflow is Overflow.WRAP_SM or (overflow is Overflow.WRAP and saturated_bits)
-    if shift < 0 and keeps_high_bits and bit_length(peak(x)) - shift > LARGEST_SHIFT:
-        raise FormatError(
-            f"cast: {overflow.name} after a left shift by {-shift} needs more than 62 bits; use"
-            " SAT, or cast in two steps"
-        )
     low, high = target.min_code, target.max_code
     if overflow is Overflow.SAT_SYM and target.signed:
         low = -high
     out = np.empty(x.size, dtype)
-    parts = split(
-        casting.cast_range,
-        x.size,
-        2,
-        x,
-        out,
-        shift,
-        low,
-        high,
-        target.bits,
-        target.signed,
-        int(rounding),
-        int(overflow),
-        saturated_bits,
-        np.uint64(key),
-        rounding is Rounding.STOCHASTIC,
-    )
-    losses = Losses(sum(p[0] for p in parts), sum(p[1] for p in parts))
+    noise = np.empty(0, np.int64)
+    if rounding is Rounding.STOCHASTIC and lfsr is not None:
+        noise = lfsr_draws(lfsr, x.size, random_bits)
+    if _is_narrow(tensor.format, shift, target, overflow, random_bits, x.size, noise.size):
+        parts = split(
+            casting.narrow_range, x.size, 2, x, out, shift, int(rounding), low, high,
+            np.uint64(key), random_bits,
+        )  # fmt: skip
+    elif _fits_kernel(tensor.format, x, shift, target, overflow, saturated_bits):
+        parts = split(
+            casting.cast_range, x.size, 2, x, out, shift, low, high, target.bits, target.signed,
+            int(rounding), int(overflow), saturated_bits, np.uint64(key), random_bits, noise,
+        )  # fmt: skip
+    else:
+        parts = [
+            _cast_in_python(
+                x, out, shift, target, rounding, overflow, saturated_bits, key, random_bits, noise
+            )
+        ]
+    losses = Losses(*(int(sum(p[i] for p in parts)) for i in range(2)))
     if overflow is Overflow.ERROR and losses.overflowed:
-        first = _first_outside(x, shift, target, rounding, key)
+        first = _first_outside(x, shift, target, rounding, key, random_bits)
         raise FormatError(
             f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
@@ -125,10 +126,68 @@ def cast(
     return FixedTensor(out.reshape(tensor.shape), target), losses
 
 
-def _first_outside(x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int) -> int:
+def _is_narrow(
+    source: FixedPoint, shift: int, target: FixedPoint, overflow: Overflow, random_bits: int,
+    size: int, given_draws: int,
+) -> bool:  # fmt: skip
+    """Whether int32 lanes serve: see `kernels.narrow`."""
+    return (
+        source.bits + (not source.signed) <= NARROW_BITS + 1
+        and 0 <= shift <= NARROW_BITS
+        and target.bits <= NARROW_BITS
+        and random_bits <= NARROW_BITS
+        and overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+        and size < 1 << 32
+        and given_draws == 0
+    )
+
+
+def _fits_kernel(
+    source: FixedPoint, x: Codes, shift: int, target: FixedPoint, overflow: Overflow, n: int
+) -> bool:
+    """Whether int64 arithmetic holds every intermediate: see `kernels.casting`."""
+    keeps_high_bits = overflow is Overflow.WRAP_SM or (overflow is Overflow.WRAP and n > 0)
+    wide = keeps_high_bits and shift < 0 and bit_length(peak(x)) - shift > LARGEST_SHIFT
+    codes = source.bits + (not source.signed) <= LARGEST_SHIFT + 1
+    width = target.bits + (not target.signed) <= LARGEST_SHIFT + (not keeps_high_bits)
+    return codes and width and abs(shift) <= LARGEST_SHIFT and not wide
+
+
+def _cast_in_python(
+    x: Codes, out: NDArray[Any], shift: int, target: FixedPoint, rounding: Rounding,
+    overflow: Overflow, n: int, key: int, random_bits: int, noise: NDArray[np.int64],
+) -> tuple[int, int]:  # fmt: skip
+    """The specification itself, for what no machine word holds: (quantised, overflowed)."""
+    lost = over = 0
+    for i, code in enumerate(x.tolist()):
+        drawn = int(noise[i]) if noise.size else reference.draw(key, i, random_bits)
+        out[i], dropped, outside = reference.cast(
+            code, shift, target.bits, target.signed, rounding.name, overflow.name, n, drawn,
+            random_bits,
+        )  # fmt: skip
+        lost += dropped
+        over += outside
+    return lost, over
+
+
+def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
+    """(count,) draws of `bits` bits: the register's highest, one step a draw."""
+    if bits > lfsr.width:
+        raise FormatError(f"lfsr: a {lfsr.width}-bit register has no {bits} bits to draw")
+    out = np.empty(count, np.int64)
+    taps = sum(1 << (tap - 1) for tap in lfsr.taps)
+    casting.lfsr_range(0, count, out, lfsr.width, taps, lfsr.seed, bits)
+    return out
+
+
+def _first_outside(
+    x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int, random_bits: int
+) -> int:
     """The first element that overflows, looked for as the specification says."""
     for i, code in enumerate(x.tolist()):
-        rounded = reference.round_code(code, shift, rounding.name, reference.draw(key, i))
+        rounded = reference.round_code(
+            code, shift, rounding.name, reference.draw(key, i, random_bits), random_bits
+        )
         if not target.min_code <= rounded <= target.max_code:
             return i
     raise AssertionError("a kernel counted an overflow that the specification does not have")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.kernels import counting
-from fxsim.engine.linear import Convolution
 from fxsim.engine.threads import split
 
 Counts = NDArray[np.int64]

@@ -1,148 +1,117 @@
-"""Matrix multiplication and convolution in all three passes, exact in the stated accumulator."""
+"""Matrix multiplication and convolution in all three passes, exact in the stated accumulator.
+
+Every function returns (result, what was lost). Without an `output` the result is the sums in the
+accumulator's format, int64; with one, it is cast on the fly.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
-from fxsim.engine import exactness
-from fxsim.engine.exactness import Path
-from fxsim.engine.kernels import columns, gemm
-from fxsim.engine.tensor import Codes, FixedTensor
-from fxsim.engine.threads import split
+from fxsim.arithmetic.formats import Accumulator, Overflow
+from fxsim.engine import exactness, geometry, packing, products, sequential
+from fxsim.engine.geometry import Convolution, Gather
+from fxsim.engine.losses import Losses
+from fxsim.engine.operand import Operand
+from fxsim.engine.output import Output, finish
+from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
 
-PAD = 32  # rows of a GEMM operand are zero-padded to this many codes: whole vectors
+LARGEST_RESULT = 1 << 33  # elements; beyond lies a mistake in a shape, not a layer
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """The geometry of a 2-D convolution of (N, H, W, C) images, square in kernel and stride."""
-
-    height: int
-    width: int
-    channels: int
-    filters: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-
-    @property
-    def out_height(self) -> int:
-        """Rows of the result."""
-        return self._out(self.height)
-
-    @property
-    def out_width(self) -> int:
-        """Columns of the result."""
-        return self._out(self.width)
-
-    def _out(self, size: int) -> int:
-        return (size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
-
-    @property
-    def depth(self) -> int:
-        """Products in one output of the forward pass."""
-        return self.kernel * self.kernel * self.channels
-
-
-def gemm_codes(
-    a: NDArray[np.int16],
-    b: NDArray[np.int16],
-    peak_a: int,
-    peak_b: int,
-    accumulator: Accumulator,
-) -> NDArray[np.int64]:
-    """a (M, K) times b (N, K) transposed, summed in k order in the accumulator: (M, N) codes.
-
-    peak_a, peak_b : bounds on |codes|, from their formats
-    Raises FormatError if an `ERROR` accumulator overflows, and says how often.
-    """
-    if a.shape[1] != b.shape[1]:
-        raise ShapeError(f"gemm: a is {a.shape} and b {b.shape}, their second axes must be equal")
-    (rows, depth), width = a.shape, b.shape[0]
-    out = np.empty((rows, width), np.int64)
-    chosen = exactness.plan(depth, peak_a, peak_b, accumulator)
-    if chosen.path is Path.INT32:
-        split(gemm.gemm_int32_range, rows, depth * width, a, b, out, chosen.chunk)
-    else:
-        split(gemm.gemm_int64_range, rows, depth * width, a, b, out)
-    if chosen.path is Path.CERTIFIED:
-        _run_uncertified(a, b, peak_b, accumulator, out)
-    if chosen.wrap_at_end:
-        _wrap(out, accumulator.bits)
-    return out
-
-
-def _run_uncertified(
-    a: NDArray[np.int16],
-    b: NDArray[np.int16],
-    peak_b: int,
-    accumulator: Accumulator,
-    out: NDArray[np.int64],
-) -> None:
-    """Rerun, addition by addition, the rows whose sum of |a| times peak_b may leave the word."""
-    high = (1 << (accumulator.bits - 1)) - 1
-    bound = np.abs(a.astype(np.int64)).sum(axis=1) * peak_b
-    rows = np.flatnonzero(bound > high)
-    work = a.shape[1] * b.shape[0]
-    parts = split(gemm.gemm_saturating_range, rows.size, work, rows, a, b, out, -high - 1, high)
-    overflowed = sum(parts)
-    if overflowed and accumulator.overflow is Overflow.ERROR:
-        raise FormatError(
-            f"gemm: a {accumulator.bits}-bit accumulator overflowed at {overflowed} additions of"
-            f" {a.shape[0]} x {b.shape[0]} sums; widen it, or let it WRAP or SAT"
+def _empty(
+    operation: str, shape: tuple[int, ...], output: Output | None, dtype: Any = None
+) -> NDArray[Any]:
+    elements = int(np.prod(np.array(shape, object)))
+    if elements > LARGEST_RESULT:
+        raise ShapeError(
+            f"{operation}: a result of {shape} has {elements} elements, the engine takes at most"
+            f" {LARGEST_RESULT}"
         )
+    return np.empty(shape, np.int64 if output is None else storage(output.format))
 
 
-def _wrap(out: NDArray[np.int64], bits: int) -> None:
-    if bits < 64:
-        low = np.int64(64 - bits)
-        np.left_shift(out, low, out=out)
-        np.right_shift(out, low, out=out)
+def _result(
+    codes: NDArray[Any],
+    shape: tuple[int, ...],
+    a: Operand,
+    b: Operand,
+    accumulator: Accumulator,
+    output: Output | None,
+    losses: Losses,
+) -> tuple[FixedTensor, Losses]:
+    if output is not None and output.overflow is Overflow.ERROR and losses.overflowed:
+        raise FormatError(
+            f"output: {losses.overflowed} of {codes.size} results do not fit {output.format}"
+        )
+    format = products.register(accumulator, a.frac + b.frac) if output is None else output.format
+    return FixedTensor(codes.reshape(shape), format), losses
 
 
-def _product_format(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> FixedPoint:
-    return FixedPoint(accumulator.bits, a.format.frac + b.format.frac)
+def multiply(
+    a: FixedTensor, b: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
+    """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K)."""
+    if len(a.shape) not in (2, 3) or len(b.shape) not in (2, len(a.shape)):
+        raise ShapeError(f"multiply: needs (M, K) and (N, K), or batches, not {a.shape}, {b.shape}")
+    batched = len(b.shape) == 3
+    if a.shape[-1] != b.shape[-1] or (batched and a.shape[0] != b.shape[0]):
+        raise ShapeError(
+            f"multiply: a is {a.shape} and b {b.shape}; their last axes, and their batches, must"
+            " be equal"
+        )
+    left, right = Operand.of(a), Operand.of(b)
+    rows, depth, width = a.shape[-2], a.shape[-1], b.shape[-2]
+    shape = (*a.shape[:-1], width)
+    out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), output)
+    if not batched:
+        gather = geometry.matrix_rows(out.shape[0], depth)
+        lost = products.multiply(left, gather, right, accumulator, output, out)
+        return _result(out, shape, left, right, accumulator, output, lost)
+    losses, gather = Losses(), geometry.matrix_rows(rows, depth)
+    for i in range(a.shape[0]):
+        lost = products.multiply(
+            left.like(a.codes[i]), gather, right.like(b.codes[i]), accumulator, output,
+            out[i * rows : (i + 1) * rows],
+        )  # fmt: skip
+        losses += lost.behind(i * rows * width)
+    return _result(out, shape, left, right, accumulator, output, losses)
 
 
-def _peak(tensor: FixedTensor) -> int:
-    return 1 << (tensor.format.bits - 1)
-
-
-def _padded(codes: Codes) -> NDArray[np.int16]:
-    """Rows zero-padded to whole vectors."""
-    rows, depth = codes.shape
-    out = np.zeros((rows, -(-depth // PAD) * PAD), np.int16)
-    out[:, :depth] = codes
-    return out
-
-
-def multiply(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> FixedTensor:
-    """a (M, K) times b (N, K) transposed: (M, N) in the accumulator's format."""
-    codes = gemm_codes(_padded(a.codes), _padded(b.codes), _peak(a), _peak(b), accumulator)
-    return FixedTensor(codes, _product_format(a, b, accumulator))
-
-
-def linear_forward(x: FixedTensor, weight: FixedTensor, accumulator: Accumulator) -> FixedTensor:
+def linear_forward(
+    x: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
     """(N, inputs) activations, (outputs, inputs) weights: (N, outputs)."""
-    return multiply(x, weight, accumulator)
+    return multiply(x, weight, accumulator, output)
 
 
 def linear_grad_input(
-    error: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-) -> FixedTensor:
+    error: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
     """(N, outputs) errors, (outputs, inputs) weights: (N, inputs)."""
-    return multiply(error, _transposed(weight), accumulator)
+    return multiply(error, _transposed(weight), accumulator, output)
 
 
-def linear_grad_weight(x: FixedTensor, error: FixedTensor, accumulator: Accumulator) -> FixedTensor:
+def linear_grad_weight(
+    x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
     """(N, inputs) activations, (N, outputs) errors: (outputs, inputs), summed over N in order."""
-    return multiply(_transposed(error), _transposed(x), accumulator)
+    if len(x.shape) != 2 or len(error.shape) != 2 or x.shape[0] != error.shape[0]:
+        raise ShapeError(
+            f"linear grad_weight: activations {x.shape} and errors {error.shape} must be matrices"
+            " with one row an example"
+        )
+    shape = (error.shape[1], x.shape[1])
+    left, right = Operand.of(error), Operand.of(x)
+    out = _empty("linear grad_weight", shape, output)
+    gather = geometry.matrix_rows(x.shape[0], x.shape[1])
+    lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out)
+    return _result(out, shape, left, right, accumulator, output, lost)
 
 
 def _transposed(tensor: FixedTensor) -> FixedTensor:
@@ -156,93 +125,174 @@ def _check_image(name: str, tensor: FixedTensor, height: int, width: int, channe
         )
 
 
-def image_columns(codes: Codes, g: Convolution) -> NDArray[np.int16]:
-    """The (N * out_height * out_width, padded depth) matrix of the forward pass."""
-    rows = codes.shape[0] * g.out_height * g.out_width
-    out = np.empty((rows, -(-g.depth // PAD) * PAD), np.int16)
-    split(
-        columns.columns_range,
-        rows,
-        g.depth,
-        codes,
-        out,
-        g.out_height,
-        g.out_width,
-        g.kernel,
-        g.kernel,
-        g.stride,
-        g.padding,
-        g.dilation,
-    )
-    return out
+def _check_weight(weight: FixedTensor, g: Convolution) -> None:
+    if weight.shape != (g.filters, g.depth):
+        raise ShapeError(
+            f"convolution: weight must be ({g.filters}, {g.depth}), not {weight.shape}"
+        )
 
 
-def error_columns(codes: Codes, g: Convolution) -> NDArray[np.int16]:
-    """The (N * height * width, padded kernel**2 * filters) matrix of the grad_input pass."""
-    rows = codes.shape[0] * g.height * g.width
-    depth = g.kernel * g.kernel * g.filters
-    out = np.empty((rows, -(-depth // PAD) * PAD), np.int16)
-    split(
-        columns.columns_back_range,
-        rows,
-        depth,
-        codes,
-        out,
-        g.height,
-        g.width,
-        g.kernel,
-        g.kernel,
-        g.stride,
-        g.padding,
-        g.dilation,
-    )
-    return out
-
-
-def turned_weight(codes: Codes, g: Convolution) -> Codes:
-    """(filters, kernel**2 * channels) weights as (channels, kernel**2 * filters)."""
-    taps = codes.reshape(g.filters, g.kernel * g.kernel, g.channels)
-    return np.ascontiguousarray(taps.transpose(2, 1, 0)).reshape(g.channels, -1)
+def _check_fits(g: Convolution) -> None:
+    if g.out_height < 1 or g.out_width < 1:
+        raise ShapeError(
+            f"convolution: kernel {g.kernel} with dilation {g.dilation} and padding {g.padding}"
+            f" does not fit an input of {g.height} x {g.width}"
+        )
 
 
 def convolution_forward(
-    x: FixedTensor, weight: FixedTensor, g: Convolution, accumulator: Accumulator
-) -> FixedTensor:
-    """(N, H, W, C) activations, (filters, kernel**2 * C) weights: (N, OH, OW, filters).
+    x: FixedTensor,
+    weight: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(N, H, W, C) activations, (filters, kernel**2 * C / groups) weights: (N, OH, OW, filters).
 
     The sum runs over kernel row, kernel column, channel, in that order.
     """
+    _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
-    codes = gemm_codes(
-        image_columns(x.codes, g), _padded(weight.codes), _peak(x), _peak(weight), accumulator
-    )
-    shape = (x.shape[0], g.out_height, g.out_width, g.filters)
-    return FixedTensor(codes.reshape(shape), _product_format(x, weight, accumulator))
+    _check_weight(weight, g)
+    images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
+    shape = (images, g.out_height, g.out_width, g.filters)
+    out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), output)
+    losses, filters = Losses(), g.filters // g.groups
+    for group in range(g.groups):
+        mine = slice(group * filters, (group + 1) * filters)
+        gather = geometry.forward_rows(g, images, group)
+        losses += products.multiply(
+            a, gather, b.like(b.codes[mine]), accumulator, _part(output, mine), out, mine.start
+        )
+    return _result(out, shape, a, b, accumulator, output, losses)
 
 
 def convolution_grad_input(
-    error: FixedTensor, weight: FixedTensor, g: Convolution, accumulator: Accumulator
-) -> FixedTensor:
-    """(N, OH, OW, filters) errors: (N, H, W, C), summed over kernel row, column and filter."""
+    error: FixedTensor,
+    weight: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(N, OH, OW, filters) errors: (N, H, W, C).
+
+    The convolution of the errors, spread out by the stride, with the kernels turned by 180
+    degrees: the sum runs over their row, column and filter, in that order.
+    """
+    _check_fits(g)
     _check_image("error", error, g.out_height, g.out_width, g.filters)
-    codes = gemm_codes(
-        error_columns(error.codes, g),
-        _padded(turned_weight(weight.codes, g)),
-        _peak(error),
-        _peak(weight),
-        accumulator,
-    )
-    shape = (error.shape[0], g.height, g.width, g.channels)
-    return FixedTensor(codes.reshape(shape), _product_format(error, weight, accumulator))
+    _check_weight(weight, g)
+    images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
+    shape = (images, g.height, g.width, g.channels)
+    out = _empty("convolution", (images * g.height * g.width, g.channels), output)
+    losses, channels = Losses(), g.channels // g.groups
+    depth = g.kernel * g.kernel * g.filters // g.groups
+    plain = products.planned(a, b, depth, accumulator)
+    if g.stride > 1 and plain.kernel.is_packed and not plain.certify:
+        losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
+        return _result(out, shape, a, b, accumulator, output, losses)
+    spread = a.like(geometry.spread(a.codes, g))
+    for group in range(g.groups):
+        mine = slice(group * channels, (group + 1) * channels)
+        turned = b.like(geometry.turned_weight(b.codes, g, group))
+        gather = geometry.backward_rows(g, images, group)
+        losses += products.multiply(
+            spread, gather, turned, accumulator, _part(output, mine), out, mine.start
+        )
+    return _result(out, shape, a, b, accumulator, output, losses)
 
 
 def convolution_grad_weight(
-    x: FixedTensor, error: FixedTensor, g: Convolution, accumulator: Accumulator
-) -> FixedTensor:
-    """(filters, kernel**2 * C), summed over image, output row and output column, in order."""
+    x: FixedTensor,
+    error: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(filters, kernel**2 * C / groups), summed over image, output row and column, in order."""
+    _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
     _check_image("error", error, g.out_height, g.out_width, g.filters)
-    fields = np.ascontiguousarray(image_columns(x.codes, g)[:, : g.depth].T)
-    errors = np.ascontiguousarray(error.matrix().T)
-    codes = gemm_codes(errors, fields, _peak(error), _peak(x), accumulator)
-    return FixedTensor(codes, _product_format(x, error, accumulator))
+    if x.shape[0] != error.shape[0]:
+        raise ShapeError(f"convolution: {x.shape[0]} activations but {error.shape[0]} errors")
+    a, b = Operand.of(x), Operand.of(error)
+    out = _empty("convolution", (g.filters, g.depth), output)
+    losses, filters = Losses(), g.filters // g.groups
+    for group in range(g.groups):
+        mine = slice(group * filters, (group + 1) * filters)
+        gather = geometry.forward_rows(g, x.shape[0], group)
+        lost = _over_rows(
+            a, gather, b, mine.start, filters, accumulator, _part(output, mine), out[mine]
+        )
+        losses += lost.behind(mine.start * g.depth)
+    return _result(out, out.shape, a, b, accumulator, output, losses)
+
+
+def _part(output: Output | None, columns: slice) -> Output | None:
+    """The epilogue of one group's columns."""
+    return None if output is None else output.part(columns)
+
+
+def _over_rows(
+    a: Operand,
+    gather: Gather,
+    errors: Operand,
+    first: int,
+    filters: int,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses:
+    """out (filters, depth) = errors[:, first : first + filters] transposed times the gather.
+
+    An epilogue's bias and scales are one a column of the result (products of `depth`).
+    """
+    flat = errors.codes.reshape(-1, errors.codes.shape[-1])
+    chosen = products.planned(errors, a, gather.rows, accumulator)
+    if chosen.certify and chosen.kernel.is_packed:
+        safe = exactness.largest_safe(accumulator)
+        cleared = sequential.columns_stay_within(a.codes, flat, safe)
+        chosen = replace(chosen, certify=not cleared)
+    if chosen.kernel.sums_exactly and not chosen.certify:
+        sums = packing.fold_pixels(a, gather, flat, errors.peak, first, filters, chosen)
+        register = products.register(accumulator, a.frac + errors.frac)
+        bound = gather.rows * a.peak * errors.peak if not chosen.wraps else 1 << register.bits
+        ending = finish(output, register, chosen.wraps, gather.depth, bound)
+        return products.finish_all(np.ascontiguousarray(sums.T), ending, out)
+    fields = geometry.written_out(a.codes, gather)
+    turned = errors.like(np.ascontiguousarray(flat[:, first : first + filters].T))
+    rows = geometry.matrix_rows(filters, gather.rows)
+    right = a.like(np.ascontiguousarray(fields.T))
+    return products.multiply(turned, rows, right, accumulator, output, out)
+
+
+def _by_phases(
+    a: Operand,
+    b: Operand,
+    g: Convolution,
+    images: int,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses:
+    """grad_input of a strided convolution without its zeros: one product for each input phase.
+
+    Only where the order of additions is proven not to matter.
+    """
+    losses, channels, filters = Losses(), g.channels // g.groups, g.filters // g.groups
+    for group in range(g.groups):
+        mine = slice(group * channels, (group + 1) * channels)
+        turned = geometry.turned_weight(b.codes, g, group)
+        taps = turned.reshape(channels, g.kernel, g.kernel, filters)
+        for row in range(min(g.stride, g.height)):
+            for column in range(min(g.stride, g.width)):
+                gather, chosen = geometry.phase_rows(g, images, group, row, column)
+                kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]]).reshape(channels, -1)
+                part = np.empty((gather.rows, channels), out.dtype)
+                lost = products.multiply(
+                    a, gather, b.like(kept), accumulator, _part(output, mine), part
+                )
+                view = out[:, row :: g.stride, column :: g.stride, mine]
+                view[...] = part.reshape(view.shape)
+                losses += lost
+    return losses

@@ -15,6 +15,15 @@ from fxsim.errors import FormatError
 Codes = NDArray[np.signedinteger[Any]]
 
 
+def storage(format: FixedPoint) -> Any:
+    """The smallest NumPy type that holds a format's codes."""
+    needed = format.bits + (not format.signed)
+    return next(
+        (kind for size, kind in ((8, np.int8), (16, np.int16), (32, np.int32)) if needed <= size),
+        np.int64,
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedTensor:
     """Integer codes and the format that gives them value: `codes * 2**-format.frac`.

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fxsim.arithmetic.draws import stream_key
 from fxsim.arithmetic.formats import FixedPoint, TensorFormat
 from fxsim.engine import casts
-from fxsim.engine.linear import Convolution
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.losses import Losses
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.training.policy import Decisions, PrecisionPolicy, Role
@@ -57,7 +58,12 @@ class Recorder(Protocol):
         """A tensor was cast to operand format, `analysed` candidate bits being tried."""
 
     def product(
-        self, layer: str, pass_: str, geometry: Convolution | None, roles: Sequence[Role]
+        self,
+        layer: str,
+        pass_: str,
+        geometry: Convolution | None,
+        losses: Losses,
+        roles: Sequence[Role],
     ) -> None:
         """The operands of `layer` in these roles were multiplied; None geometry is a matrix."""
 
@@ -133,10 +139,17 @@ class StepContext:
         codes = casts.cast(self.parameters[name].master, target)[0].codes
         return codes.astype(np.int64)
 
-    def product(self, layer: str, pass_: str, geometry: Convolution | None, *roles: Role) -> None:
+    def product(
+        self,
+        layer: str,
+        pass_: str,
+        geometry: Convolution | None,
+        losses: Losses,
+        *roles: Role,
+    ) -> None:
         """Tell the recorder of a product."""
         if self.recorder is not None:
-            self.recorder.product(layer, pass_, geometry, roles)
+            self.recorder.product(layer, pass_, geometry, losses, roles)
 
     def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
         """Tell the recorder of elementwise work."""

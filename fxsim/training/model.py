@@ -90,8 +90,8 @@ def _named(context: StepContext, layer: Layer) -> Iterator[None]:
     """Say in which layer and step a number did not fit."""
     try:
         yield
-    except FormatError as problem:
-        raise FormatError(f"step {context.step}, layer {layer.name!r}: {problem}") from None
+    except (FormatError, ShapeError) as problem:
+        raise type(problem)(f"step {context.step}, layer {layer.name!r}: {problem}") from None
 
 
 def weight_hash(

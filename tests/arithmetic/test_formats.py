@@ -9,6 +9,7 @@ from fxsim.arithmetic.formats import (
     BlockFormat,
     FixedPoint,
     Overflow,
+    Rounding,
     TensorFormat,
 )
 from fxsim.errors import FormatError
@@ -31,7 +32,20 @@ def test_formats_print_as_they_are_built():
         (lambda: FixedPoint(0, 0), "bits must be 1 to 64, not 0"),
         (lambda: FixedPoint(65, 0), "bits must be 1 to 64, not 65"),
         (lambda: Accumulator(1), "bits must be 2 to 64, not 1"),
-        (lambda: Accumulator(32, Overflow.SAT_SYM), "must be WRAP, SAT or ERROR, not SAT_SYM"),
+        (
+            lambda: Accumulator(32, Overflow.SAT, saturated_bits=2),
+            "saturated_bits must be 0 with SAT, not 2",
+        ),
+        (
+            lambda: Accumulator(32, Overflow.WRAP_SM, signed=False),
+            "WRAP_SM is sign-magnitude, the format must be signed",
+        ),
+        (lambda: Accumulator(32, tree=4, chunk=6), "chunk a multiple of it .* tree 4, chunk 6"),
+        (lambda: Accumulator(32, partial=Accumulator(16)), "partial needs a chunk"),
+        (
+            lambda: Accumulator(32, sum_rounding=Rounding.STOCHASTIC),
+            "sum_rounding cannot be STOCHASTIC",
+        ),
         (lambda: TensorFormat(1), "bits must be 2 to 32, not 1"),
         (lambda: BlockFormat(0, 4), "1 to 64 on a side, not 0x4"),
         (

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import element_bits
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import joint_histogram
-from fxsim.engine.linear import Convolution
 
 
 def random_map(rng, rows, columns):

@@ -1,131 +1,312 @@
-"""Products in all passes against the specification, and each path of the dispatch."""
+"""Products in all passes against the specification, on every path that the machine has."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import shared
 
 from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
-from fxsim.engine import linear
-from fxsim.engine.exactness import Path, plan
-from fxsim.engine.linear import Convolution
-from fxsim.engine.tensor import FixedTensor
+from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
+from fxsim.engine import linear, processor
+from fxsim.engine.exactness import Kernel, plan
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.output import Output
+from fxsim.engine.processor import Machine
+from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.engine.threads import set_threads
 from fxsim.errors import FormatError, ShapeError
 
 WIDE = Accumulator(48, Overflow.ERROR)
+on_machine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def operand(rng, shape, bits, frac=0):
-    codes = rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape).astype(np.int16)
-    return FixedTensor(codes, FixedPoint(bits, frac))
+@pytest.fixture(params=processor.available(), ids=lambda machine: machine.value)
+def machine(request):
+    """Every path that this processor has, in turn."""
+    processor.force(request.param)
+    yield request.param
+    processor.force(None)
 
 
+def operand(rng, shape, bits, frac=0, signed=True):
+    word = FixedPoint(bits, frac, signed)
+    codes = rng.integers(word.min_code, word.max_code, shape, endpoint=True)
+    return FixedTensor(codes.astype(storage(word)), word)
+
+
+@on_machine
 @given(
-    m=st.integers(1, 6), n=st.integers(1, 6), k=st.integers(1, 70),
-    bits_a=st.integers(2, 16), bits_b=st.integers(2, 16),
+    m=st.integers(1, 30), n=st.integers(1, 40), k=st.integers(1, 140),
+    bits_a=st.integers(1, 16), bits_b=st.integers(1, 16),
     accumulator=st.integers(8, 40), overflow=st.sampled_from(["WRAP", "SAT"]),
     seed=st.integers(0, 999),
 )  # fmt: skip
-def test_gemm_equals_reference(m, n, k, bits_a, bits_b, accumulator, overflow, seed):
+def test_gemm_equals_reference(machine, m, n, k, bits_a, bits_b, accumulator, overflow, seed):
     rng = np.random.default_rng(seed)
     a, b = operand(rng, (m, k), bits_a, 3), operand(rng, (n, k), bits_b, 4)
-    got = linear.multiply(a, b, Accumulator(accumulator, Overflow[overflow]))
+    got, _ = linear.multiply(a, b, Accumulator(accumulator, Overflow[overflow]))
     want = reference.gemm(a.codes.tolist(), b.codes.tolist(), accumulator, overflow)
     assert got.codes.tolist() == want
     assert got.format == FixedPoint(accumulator, 7)
 
 
-def test_extreme_codes_in_long_sums_are_exact():
+@on_machine
+@given(
+    rows=st.integers(1, 130), n=st.integers(1, 40), k=st.integers(1, 200),
+    bits=st.integers(16, 24), scale=st.sampled_from([20, 60, 127]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_saturating_sums_of_small_and_large_codes(machine, rows, n, k, bits, scale, seed):
+    """Tiles cleared by norms, by chunks, and by neither."""
+    rng = np.random.default_rng(seed)
+    word = FixedPoint(8, 0)
+    a, b = (
+        FixedTensor(rng.normal(0, scale, s).clip(-128, 127).astype(np.int8), word)
+        for s in ((rows, k), (n, k))
+    )
+    got, lost = linear.multiply(a, b, Accumulator(bits, Overflow.SAT))
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    want = np.zeros((rows, n), np.int64)
+    for x, y in zip(a.codes.T.astype(np.int64), b.codes.T.astype(np.int64), strict=True):
+        want = np.clip(want + np.outer(x, y), low, high)
+    assert (got.codes == want).all()
+    altered = np.flatnonzero(want != a.codes.astype(np.int64) @ b.codes.T.astype(np.int64))
+    assert lost.altered == altered.size
+    assert lost.first == (altered[0] if altered.size else None)
+
+
+def test_extreme_codes_in_long_sums_are_exact(machine):
     a = FixedTensor(np.full((2, 5000), -(2**15), np.int16), FixedPoint(16, 0))
     b = FixedTensor(np.full((5, 5000), -(2**15), np.int16), FixedPoint(16, 0))
-    assert (linear.multiply(a, b, WIDE).codes == 5000 * 2**30).all()
-    a, b = (FixedTensor(np.full((2, 200_000), v, np.int16), FixedPoint(8, 0)) for v in (-128, -128))
-    assert (linear.multiply(a, b, WIDE).codes == 200_000 * 2**14).all()
+    assert (linear.multiply(a, b, WIDE)[0].codes == 5000 * 2**30).all()
+    a, b = (FixedTensor(np.full((2, 200_000), v, np.int8), FixedPoint(8, 0)) for v in (-128, -128))
+    assert (linear.multiply(a, b, WIDE)[0].codes == 200_000 * 2**14).all()
+    assert (linear.linear_grad_weight(_turned(a), _turned(b), WIDE)[0].codes == 200_000 << 14).all()
+    a = FixedTensor(np.full((2, 3000), -(2**15), np.int16), FixedPoint(16, 0))
+    assert (linear.linear_grad_weight(_turned(a), _turned(a), WIDE)[0].codes == 3000 << 30).all()
+
+
+def _turned(tensor):
+    return FixedTensor(np.ascontiguousarray(tensor.codes.T), tensor.format)
+
+
+@on_machine
+@given(
+    k=st.integers(1, 12), bits_a=st.integers(17, 32), bits_b=st.integers(2, 32),
+    limit=st.integers(33, 62), overflow=st.sampled_from(["WRAP", "SAT"]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_operands_up_to_32_bits(machine, k, bits_a, bits_b, limit, overflow, seed):
+    rng = np.random.default_rng(seed)
+    a, b = operand(rng, (3, k), bits_a), operand(rng, (4, k), bits_b)
+    register = Accumulator(limit, Overflow[overflow])
+    if overflow == "SAT" and k << (bits_a + bits_b - 2) >= 1 << 63:
+        with pytest.raises(FormatError, match="need more than the engine's 64 bits"):
+            linear.multiply(a, b, register)
+        return
+    want = reference.gemm(a.codes.tolist(), b.codes.tolist(), limit, overflow)
+    assert linear.multiply(a, b, register)[0].codes.tolist() == want
+
+
+ROUNDINGS = [mode for mode in Rounding if mode is not Rounding.STOCHASTIC]
+OVERFLOWS = [Overflow.SAT, Overflow.SAT_ZERO, Overflow.SAT_SYM, Overflow.WRAP, Overflow.WRAP_SM]
+
+
+@on_machine
+@given(data=st.data())
+def test_every_accumulator_equals_reference(machine, data):
+    """Product casts and rounding, rounded sums, trees, chunks, partial registers, any overflow."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 999), "seed"))
+    k = data.draw(st.integers(1, 40), "k")
+    a = operand(rng, (3, k), data.draw(st.integers(2, 10), "bits of a"), 5)
+    b = operand(rng, (4, k), data.draw(st.integers(2, 10), "bits of b"), 4)
+    overflow = data.draw(st.sampled_from(OVERFLOWS), "overflow")
+    wraps = overflow in (Overflow.WRAP, Overflow.WRAP_SM)
+    signed = overflow is Overflow.WRAP_SM or data.draw(st.booleans(), "signed")
+    bits, n = data.draw(st.integers(6, 40), "bits"), data.draw(st.integers(0, 3), "n") * wraps
+    frac = data.draw(st.sampled_from([None, 2, 7, 9, 12]), "frac")
+    tree = data.draw(st.sampled_from([1, 1, 2, 4]), "tree")
+    chunk = tree * data.draw(st.sampled_from([0, 0, 1, 5]), "chunk")
+    partial = None
+    if chunk and data.draw(st.booleans(), "partial"):
+        partial = Accumulator(data.draw(st.integers(6, 30), "partial bits"), overflow, frac, signed)
+    sum_rounding = data.draw(st.sampled_from([None, *ROUNDINGS]), "sum rounding")
+    if partial is not None:
+        partial = Accumulator(partial.bits, overflow, frac, signed, n, sum_rounding=sum_rounding)
+    product = None
+    if data.draw(st.booleans(), "casts products"):
+        word = FixedPoint(data.draw(st.integers(4, 20)), data.draw(st.integers(0, 11)))
+        mode = data.draw(st.sampled_from(ROUNDINGS), "product cast")
+        product = Cast(word, mode, data.draw(st.sampled_from(OVERFLOWS)))
+    rounding = data.draw(st.sampled_from(ROUNDINGS), "product rounding")
+    register = Accumulator(
+        bits, overflow, frac, signed, n, product, rounding, sum_rounding, tree, chunk, partial
+    )
+    got, lost = linear.multiply(a, b, register)
+
+    def described(r):
+        mode = {} if r.sum_rounding is None else {"sum_rounding": r.sum_rounding.name}
+        found = {"bits": r.bits, "overflow": r.overflow.name, "signed": r.signed}
+        return {**found, "n": r.saturated_bits, **mode}
+
+    cast = product and (
+        9 - product.format.frac, product.format.bits, True, product.rounding.name,
+        product.overflow.name, 0,
+    )  # fmt: skip
+    finer = 9 - (9 if frac is None else frac)
+    altered = 0
+    for i, x in enumerate(a.codes.tolist()):
+        for j, y in enumerate(b.codes.tolist()):
+            want, over = reference.accumulate_in(
+                list(zip(x, y, strict=True)), finer, described(register), cast, rounding.name,
+                tree, chunk, partial and described(partial),
+            )  # fmt: skip
+            assert got.codes[i, j] == want
+            altered += over > 0
+    assert lost.altered <= altered
+    assert lost.altered or not altered or register.overflow is not Overflow.SAT
+    assert got.format == FixedPoint(bits, 9 if frac is None else frac, signed)
+
+
+@pytest.mark.parametrize("rounding", [Rounding.RND, Rounding.TRN])
+def test_rounded_products_run_on_one_instruction(rounding):
+    """All int8 pairs, every shift that the instruction serves."""
+    codes = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1)
+    a = FixedTensor(codes, FixedPoint(8, 0))
+    for finer in range(1, 16):
+        register = Accumulator(32, Overflow.SAT, -finer, product_rounding=rounding)
+        exact = np.outer(codes.astype(np.int64), codes)
+        half = (1 << finer >> 1) if rounding is Rounding.RND else 0
+        got = linear.multiply(a, a, register)[0].codes
+        assert (got == (exact + half) >> finer).all(), finer
+    chosen = plan(1, 128, 128, register, Machine.VNNI, 15)
+    assert chosen.kernel in (Kernel.HALF_UP, Kernel.TRUNCATED)
+
+
+def test_stochastic_products_draw_by_index(machine):
+    rng = np.random.default_rng(5)
+    a, b = operand(rng, (3, 9), 8), operand(rng, (4, 9), 8)
+    register = Accumulator(20, Overflow.SAT, -4, product_rounding=Rounding.STOCHASTIC)
+    output = Output(FixedPoint(20, -4), key=77)
+    got = linear.multiply(a, b, register, output)[0].codes
+    for i, j in np.ndindex(got.shape):
+        pairs = list(zip(a.codes[i].tolist(), b.codes[j].tolist(), strict=True))
+        draws = [reference.draw(77, (i * 4 + j) * 9 + k) for k in range(9)]
+        plain = {"bits": 20, "overflow": "SAT"}
+        want = reference.accumulate_in(pairs, 4, plain, None, "STOCHASTIC", draws=draws)
+        assert got[i, j] == want[0]
 
 
 @pytest.mark.parametrize(
-    ("depth", "peaks", "accumulator", "path", "wraps"),
+    ("depth", "peaks", "accumulator", "machine", "kernel", "wraps", "certify"),
     [
-        (100, (128, 128), Accumulator(32, Overflow.SAT), Path.INT32, False),
-        (100, (128, 128), Accumulator(16, Overflow.WRAP), Path.INT32, True),
-        (100, (128, 128), Accumulator(16, Overflow.SAT), Path.CERTIFIED, False),
-        (100, (2**15, 2**15), Accumulator(48, Overflow.SAT), Path.INT64, False),
-        (131_071, (128, 128), Accumulator(32, Overflow.SAT), Path.INT32, False),
-        (131_072, (128, 128), Accumulator(32, Overflow.SAT), Path.CERTIFIED, False),
+        (100, (128, 128), Accumulator(32, Overflow.SAT), "portable", Kernel.INT32, False, False),
+        (100, (128, 128), Accumulator(16, Overflow.WRAP), "portable", Kernel.INT32, True, False),
+        (100, (128, 128), Accumulator(16, Overflow.SAT), "portable", Kernel.INT32, False, True),
+        (100, (2**15, 2**15), Accumulator(48), "portable", Kernel.INT64, False, False),
+        (131_071, (128, 128), Accumulator(32), "portable", Kernel.INT32, False, False),
+        (131_072, (128, 128), Accumulator(32), "portable", Kernel.INT32, False, True),
+        (100, (128, 128), Accumulator(32), "vnni", Kernel.VNNI_S8, False, False),
+        (100, (128, 128), Accumulator(32), "amx", Kernel.AMX_S8, False, False),
+        (100, (128, 256), Accumulator(32), "amx", Kernel.VNNI_S16, False, False),
+        (100, (128, 128), Accumulator(32), "avx2", Kernel.AVX2_S16, False, False),
+        (100, (2**16, 128), Accumulator(48), "vnni", Kernel.INT64, False, False),
     ],
 )
-def test_the_path_follows_the_bound(depth, peaks, accumulator, path, wraps):
-    chosen = plan(depth, *peaks, accumulator)
-    assert (chosen.path, chosen.wrap_at_end) == (path, wraps)
-    if path is Path.INT32:
+def test_the_path_follows_the_bound(depth, peaks, accumulator, machine, kernel, wraps, certify):
+    chosen = plan(depth, *peaks, accumulator, Machine(machine))
+    assert (chosen.kernel, chosen.wraps, chosen.certify) == (kernel, wraps, certify)
+    if chosen.chunk:
         assert chosen.chunk * peaks[0] * peaks[1] < 2**31
+
+
+def test_full_int16_codes_are_cut_into_bytes():
+    chosen = plan(100, 2**15, 2**15, WIDE, Machine.VNNI)
+    assert (chosen.kernel, chosen.digits) == (Kernel.VNNI_S16, 2)
+    assert chosen.chunk * 2**15 * 2**7 < 2**31
 
 
 def test_sums_beyond_64_bits_are_refused():
     with pytest.raises(FormatError, match="need more than the engine's 64 bits"):
-        plan(2**40, 2**15, 2**15, WIDE)
+        plan(2**40, 2**15, 2**15, WIDE, Machine.PORTABLE)
 
 
-def test_an_error_accumulator_says_how_often_it_overflowed():
-    a = FixedTensor(np.full((1, 4), 127, np.int16), FixedPoint(8, 0))
+def test_an_error_accumulator_says_how_often_it_overflowed(machine):
+    a = FixedTensor(np.full((1, 4), 127, np.int8), FixedPoint(8, 0))
     with pytest.raises(
-        FormatError, match="16-bit accumulator overflowed at 2 additions of 1 x 1 sums"
+        FormatError, match="16-bit accumulator overflowed at 2 additions of 1 x 1 sums over K=4"
     ):
         linear.multiply(a, a, Accumulator(16, Overflow.ERROR))
 
 
 def test_unequal_depths_are_refused():
     rng = np.random.default_rng(0)
-    with pytest.raises(ShapeError, match="second axes must be equal"):
+    with pytest.raises(ShapeError, match="their last axes, and their batches, must be equal"):
         linear.multiply(operand(rng, (2, 40), 8), operand(rng, (2, 3), 8), WIDE)
 
 
+@on_machine
 @given(
     batch=st.integers(1, 2), height=st.integers(3, 6), width=st.integers(3, 6),
     channels=st.integers(1, 3), filters=st.integers(1, 5), kernel=st.integers(1, 3),
     stride=st.integers(1, 3), padding=st.integers(0, 2), dilation=st.integers(1, 2),
-    accumulator=st.sampled_from([(40, "SAT"), (14, "SAT"), (14, "WRAP")]), seed=st.integers(0, 99),
+    groups=st.sampled_from([1, 1, 2, 3]), bits=st.sampled_from([8, 12, 16]),
+    accumulator=st.sampled_from([(40, "SAT"), (17, "SAT"), (14, "SAT"), (14, "WRAP")]),
+    seed=st.integers(0, 99),
 )  # fmt: skip
 def test_convolutions_equal_reference(
-    batch, height, width, channels, filters, kernel, stride, padding, dilation, accumulator, seed
-):
-    g = Convolution(height, width, channels, filters, kernel, stride, padding, dilation)
+    machine, batch, height, width, channels, filters, kernel, stride, padding, dilation, groups,
+    bits, accumulator, seed,
+):  # fmt: skip
+    g = Convolution(
+        height,
+        width,
+        channels * groups,
+        filters * groups,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+    )
     if g.out_height < 1 or g.out_width < 1:
         return
     rng = np.random.default_rng(seed)
-    x = operand(rng, (batch, height, width, channels), 8)
-    w = operand(rng, (filters, g.depth), 8)
-    e = operand(rng, (batch, g.out_height, g.out_width, filters), 8)
-    bits, overflow = accumulator
-    limited = Accumulator(bits, Overflow[overflow])
+    x = operand(rng, (batch, height, width, g.channels), bits)
+    w = operand(rng, (g.filters, g.depth), 8)
+    e = operand(rng, (batch, g.out_height, g.out_width, g.filters), bits)
+    limited = Accumulator(accumulator[0], Overflow[accumulator[1]])
+    forward = linear.convolution_forward(x, w, g, limited)[0].codes
+    back = linear.convolution_grad_input(e, w, g, limited)[0].codes
+    gradient = linear.convolution_grad_weight(x, e, g, limited)[0].codes
+    for group in range(groups):
+        c = slice(group * channels, (group + 1) * channels)
+        f = slice(group * filters, (group + 1) * filters)
+        _check_group(
+            g, accumulator, x.codes[..., c], w.codes[f], e.codes[..., f],
+            forward[..., f], back[..., c], gradient[f],
+        )  # fmt: skip
+
+
+def _check_group(g, accumulator, x, w, e, forward, back, gradient):
+    """The three passes of one group against the specification."""
 
     def total(pairs):
-        return reference.accumulate(pairs, bits, overflow)[0]
+        return reference.accumulate(pairs, *accumulator)[0]
 
-    images, weights, errors = x.codes.tolist(), w.codes.tolist(), e.codes.tolist()
-    places = [
-        (i, y, z) for i in range(batch) for y in range(g.out_height) for z in range(g.out_width)
-    ]
-    shape = (kernel, stride, padding, dilation)
+    images, weights, errors = x.tolist(), w.tolist(), e.tolist()
+    shape = (g.kernel, g.stride, g.padding, g.dilation)
+    places = list(np.ndindex(len(images), g.out_height, g.out_width))
     pairs = {
         (i, y, z, f): reference.convolution_pairs(images[i], weights[f], y, z, *shape)
         for i, y, z in places
-        for f in range(filters)
+        for f in range(len(weights))
     }
-    forward = linear.convolution_forward(x, w, g, limited).codes
     assert all(forward[key] == total(value) for key, value in pairs.items())
-
-    back = linear.convolution_grad_input(e, w, g, limited).codes
     for i, y, z, c in np.ndindex(back.shape):
-        want = reference.grad_input_pairs(errors[i], weights, y, z, c, channels, *shape)
+        want = reference.grad_input_pairs(errors[i], weights, y, z, c, back.shape[3], *shape)
         assert back[i, y, z, c] == total(want)
-
-    gradient = linear.convolution_grad_weight(x, e, g, limited).codes
     for f, k in np.ndindex(gradient.shape):
         want = [(errors[i][y][z][f], pairs[i, y, z, f][k][0]) for i, y, z in places]
         assert gradient[f, k] == total(want)
@@ -146,7 +327,7 @@ def test_threads_change_nothing(overflow):
     found = []
     for threads in (1, 2, 3):
         set_threads(threads)
-        found.append(linear.multiply(a, b, Accumulator(18, Overflow[overflow])).codes.tobytes())
+        found.append(linear.multiply(a, b, Accumulator(18, Overflow[overflow]))[0].codes.tobytes())
     set_threads(1)
     assert len(set(found)) == 1
 

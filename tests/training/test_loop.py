@@ -16,7 +16,7 @@ from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.softmax import PROBABILITY
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.errors import FormatError
+from fxsim.errors import ShapeError
 from fxsim.precision import Uniform
 from fxsim.trace import Trace, TraceWriter
 from fxsim.training import loop
@@ -49,10 +49,10 @@ def test_a_number_that_fits_nowhere_names_its_layer_and_step():
         0, 7, True, policy, {loop.RATE: 1}, model.initial_parameters(0),
         model.initial_running(), {},
     )  # fmt: skip
-    far = FixedPoint(32, 90)
-    around.parameters["c2.bias"].master = FixedTensor(np.ones(2, np.int64), far)
+    odd = FixedTensor(np.ones((2, 3), np.int64), FixedPoint(32, 26))
+    around.parameters["c2.weight"].master = odd
     images = loop.datasets.batch(data.train_images, slice(None))
-    with pytest.raises(FormatError, match=r"step 7, layer 'c2': cast: from frac 90 to"):
+    with pytest.raises(ShapeError, match=r"step 7, layer 'c2': convolution: weight must be"):
         loop.training_step(model, around, images, data.train_labels, tiny.SETTINGS)
 
 

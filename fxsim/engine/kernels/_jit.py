@@ -35,11 +35,12 @@ def _cache_directory() -> str:
 
 
 _CACHE = _cache_directory()
+JIT = not config.DISABLE_JIT
 
 
 def kernel(function):
     """Compile in nopython mode on first call, without the GIL, cached on disk."""
-    if config.DISABLE_JIT:
+    if not JIT:
 
         @functools.wraps(function)
         def interpreted(*args):

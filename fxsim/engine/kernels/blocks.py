@@ -7,7 +7,7 @@ grids have one entry a tile. Ranges are ranges of block rows. A tile holds at mo
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.rounding import STOCHASTIC, draw, round_shift
+from fxsim.engine.kernels.rounding import DRAW_BITS, STOCHASTIC, draw, round_shift
 
 
 @kernel
@@ -49,7 +49,9 @@ def encode_tile(x, codes, top, bottom, left, right, bits, shift, base, rounding,
     error, saturated = np.int64(0), 0
     for r in range(top, bottom):
         for c in range(left, right):
-            noise = draw(key, r * x.shape[1] + c) if rounding == STOCHASTIC else np.int64(0)
+            noise = np.int64(0)
+            if rounding == STOCHASTIC:
+                noise = draw(key, r * x.shape[1] + c, DRAW_BITS)
             code = round_shift(x[r, c], shift, rounding, noise) if bits > 0 else np.int64(0)
             if code > high or code < low:
                 saturated += 1

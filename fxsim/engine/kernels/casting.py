@@ -8,20 +8,36 @@ the word, `code << left` fits 64 bits.
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.rounding import WRAP, draw, draw64, limit, round_shift
+from fxsim.engine.kernels.narrow import narrow_flat
+from fxsim.engine.kernels.rounding import (
+    STOCHASTIC,
+    WRAP,
+    draw,
+    draw64,
+    limit,
+    round_shift,
+    round_stochastic,
+)
 
 
 @kernel
 def cast_range(
-    start, stop, x, out, shift, low, high, bits, signed, rounding, overflow, n, key, drawn
-):
-    """Round, limit and store codes; returns (how many lost a bit, how many overflowed)."""
+    start, stop, x, out, shift, low, high, bits, signed, rounding, overflow, n, key, random_bits,
+    noise,
+):  # fmt: skip
+    """Round, limit and store codes; returns (how many lost a bit, how many overflowed).
+
+    noise : draws of `random_bits` bits, one a code; empty: drawn from the stream `key`
+    """
     lost, over = 0, 0
     for i in range(start, stop):
         code = np.int64(x[i])
         if shift > 0:
-            noise = draw(key, i) if drawn else np.int64(0)
-            rounded = round_shift(code, shift, rounding, noise)
+            if rounding == STOCHASTIC:
+                drawn = noise[i] if noise.shape[0] > 0 else draw(key, i, random_bits)
+                rounded = round_stochastic(code, shift, drawn, random_bits)
+            else:
+                rounded = round_shift(code, shift, rounding, np.int64(0))
             lost += np.int64(code & ((np.int64(1) << shift) - 1) != 0)
         else:
             rounded = code << -shift
@@ -34,6 +50,32 @@ def cast_range(
             rounded = limit(rounded, low, high, bits, signed, overflow, n)
         out[i] = rounded
     return lost, over
+
+
+@kernel
+def narrow_range(start, stop, x, out, shift, rounding, low, high, key, random_bits):
+    """The same in int32 lanes: see `narrow` for what must hold."""
+    part, target = x[start:stop], out[start:stop]
+    return narrow_flat(part, target, shift, rounding, low, high, key, start, random_bits)
+
+
+@kernel
+def lfsr_range(start, stop, out, width, taps, state, bits):
+    """The top bits of a Fibonacci shift register's states, one step a draw; `taps` is a mask.
+
+    One range only: a register has one order.
+    """
+    for i in range(start, stop):
+        fed = state & taps
+        fed ^= fed >> 32
+        fed ^= fed >> 16
+        fed ^= fed >> 8
+        fed ^= fed >> 4
+        fed ^= fed >> 2
+        fed ^= fed >> 1
+        state = ((state << 1) | (fed & 1)) & ((np.int64(1) << width) - 1)
+        out[i] = state >> (width - bits)
+    return state
 
 
 @kernel

@@ -1,68 +1,48 @@
-"""Convolution as GEMM: gather the receptive field of every output as one row of a matrix.
+"""Convolution as GEMM, written out: every row of the gathered matrix, without vector instructions.
 
-Images are (N, H, W, C); a row of the result holds the taps (kernel row, kernel column, channel),
-then zeros up to its padded width. Ranges are ranges of result rows.
+`image` is flat; `shape` is that of `gathering`, counted in codes. Ranges are ranges of rows.
 """
 
 from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.kernels.gathering import (
+    CHANNEL,
+    DILATION,
+    IN_HEIGHT,
+    IN_WIDTH,
+    KERNEL_HEIGHT,
+    KERNEL_WIDTH,
+    LEFT,
+    OUT_HEIGHT,
+    OUT_WIDTH,
+    PIXEL,
+    SEGMENT,
+    STRIDE,
+    TOP,
+)
 
 
 @kernel
-def columns_range(
-    start, stop, image, out, height, width, kernel_h, kernel_w, stride, padding, dilation
-):
-    """Rows are the outputs (n, y, x) of a (height, width) convolution of `image`."""
-    channels = image.shape[3]
-    used = kernel_h * kernel_w * channels
+def columns_range(start, stop, image, shape, out):
+    """Rows of `out`, zero where they lie outside the image and behind the taps."""
+    in_height, in_width, pixel = shape[IN_HEIGHT], shape[IN_WIDTH], shape[PIXEL]
+    out_height, out_width, channels = shape[OUT_HEIGHT], shape[OUT_WIDTH], shape[SEGMENT]
+    kernel_width = shape[KERNEL_WIDTH]
+    used = shape[KERNEL_HEIGHT] * kernel_width * channels
     for row in range(start, stop):
-        n = row // (height * width)
-        y = row // width % height
-        x = row % width
-        position = 0
-        for tap_y in range(kernel_h):
-            source_y = y * stride - padding + tap_y * dilation
-            for tap_x in range(kernel_w):
-                source_x = x * stride - padding + tap_x * dilation
-                inside = 0 <= source_y < image.shape[1] and 0 <= source_x < image.shape[2]
+        n = row // (out_height * out_width)
+        top = row // out_width % out_height * shape[STRIDE] + shape[TOP]
+        left = row % out_width * shape[STRIDE] + shape[LEFT]
+        for tap in range(shape[KERNEL_HEIGHT] * kernel_width):
+            y = top + tap // kernel_width * shape[DILATION]
+            x = left + tap % kernel_width * shape[DILATION]
+            target = out[row, tap * channels : (tap + 1) * channels]
+            if 0 <= y < in_height and 0 <= x < in_width:
+                place = ((n * in_height + y) * in_width + x) * pixel + shape[CHANNEL]
+                source = image[place : place + channels]
                 for c in range(channels):
-                    out[row, position + c] = image[n, source_y, source_x, c] if inside else 0
-                position += channels
-        for k in range(used, out.shape[1]):
-            out[row, k] = 0
-
-
-@kernel
-def columns_back_range(
-    start, stop, image, out, height, width, kernel_h, kernel_w, stride, padding, dilation
-):
-    """Rows are the inputs (n, y, x) of a (height, width) image; `image` is the output's error.
-
-    The transposed gather: tap (a, b) of a row is the error at the output whose tap (a, b) read
-    this input, or zero where there is none.
-    """
-    channels = image.shape[3]
-    used = kernel_h * kernel_w * channels
-    for row in range(start, stop):
-        n = row // (height * width)
-        y = row // width % height
-        x = row % width
-        position = 0
-        for tap_y in range(kernel_h):
-            scaled_y = y + padding - tap_y * dilation
-            source_y = scaled_y // stride
-            for tap_x in range(kernel_w):
-                scaled_x = x + padding - tap_x * dilation
-                source_x = scaled_x // stride
-                inside = (
-                    scaled_y >= 0
-                    and scaled_x >= 0
-                    and source_y * stride == scaled_y
-                    and source_x * stride == scaled_x
-                    and source_y < image.shape[1]
-                    and source_x < image.shape[2]
-                )
+                    target[c] = source[c]
+            else:
                 for c in range(channels):
-                    out[row, position + c] = image[n, source_y, source_x, c] if inside else 0
-                position += channels
+                    target[c] = 0
         for k in range(used, out.shape[1]):
             out[row, k] = 0

@@ -7,12 +7,13 @@ Preconditions: 0 <= shift <= 62; the numbers of the modes are those of
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.kernels.lanes import shift_right_unsigned
 
 RND, RND_ZERO, RND_MIN_INF, RND_INF, RND_CONV, TRN, TRN_ZERO, RND_CONV_ODD, JAM, STOCHASTIC = range(
     10
 )
 SAT, SAT_ZERO, SAT_SYM, WRAP, WRAP_SM, ERROR = range(6)
-DRAW_BITS = 16
+DRAW_BITS = 16  # of a draw, where nothing else is said
 
 
 @kernel
@@ -25,9 +26,46 @@ def draw64(key, index):
 
 
 @kernel
-def draw(key, index):
-    """The top DRAW_BITS bits of a draw."""
-    return np.int64(draw64(key, index) >> np.uint64(64 - DRAW_BITS))
+def hash32(index, key, high):
+    """The draw of an index (int32) under the key's halves (int32), as int32; see `reference`."""
+    z = np.int32(index + key)
+    z = np.int32(z ^ shift_right_unsigned(z, np.int32(16)))
+    z = np.int32(np.int32(z * np.int32(0x7FEB352D)) ^ high)
+    z = np.int32(z ^ shift_right_unsigned(z, np.int32(15)))
+    z = np.int32(z * np.int32(0x846CA68B - (1 << 32)))
+    return np.int32(z ^ shift_right_unsigned(z, np.int32(16)))
+
+
+@kernel
+def low_word(key):
+    """The low 32 bits of a uint64, as int32."""
+    return np.int32(np.int64(key << np.uint64(32)) >> np.int64(32))
+
+
+@kernel
+def high_word(key):
+    """The high 32 bits of a uint64, as int32."""
+    return np.int32(np.int64(key) >> np.int64(32))
+
+
+@kernel
+def draw(key, index, bits):
+    """The top `bits` bits (1 to 32) of element `index`'s draw."""
+    beyond = np.uint64(index >> np.int64(32)) * np.uint64(0x9E3779B9)
+    low = np.int32(np.int64(np.uint64(index) << np.uint64(32)) >> np.int64(32))
+    word = hash32(low, low_word(key), low_word((key >> np.uint64(32)) + beyond))
+    return (np.int64(word) & np.int64(0xFFFFFFFF)) >> (np.int64(32) - bits)
+
+
+@kernel
+def round_stochastic(code, shift, noise, bits):
+    """Up if the top `bits` dropped bits plus the noise carry out."""
+    if shift == 0:
+        return code
+    floor = code >> shift
+    rest = code - (floor << shift)
+    top = rest >> (shift - bits) if shift > bits else rest << (bits - shift)
+    return floor + ((top + noise) >> bits)
 
 
 @kernel
@@ -40,8 +78,7 @@ def round_shift(code, shift, mode, draw_code):
     if mode == TRN:
         return floor
     if mode == STOCHASTIC:
-        top = rest >> (shift - DRAW_BITS) if shift > DRAW_BITS else rest << (DRAW_BITS - shift)
-        return floor + ((top + draw_code) >> DRAW_BITS)
+        return round_stochastic(code, shift, draw_code, np.int64(DRAW_BITS))
     if mode == TRN_ZERO:
         return floor + np.int64(code < 0 and rest != 0)
     if mode == JAM:

@@ -7,7 +7,7 @@ momentum coefficient): 15.
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.rounding import RND_CONV, draw, round_shift
+from fxsim.engine.kernels.rounding import DRAW_BITS, RND_CONV, draw, round_shift
 
 HIGH = 2**31 - 1
 LOW = -(2**31)
@@ -28,7 +28,7 @@ def sgd_range(start, stop, master, momentum, gradient, friction, rate, decay, ro
         if velocity > HIGH or velocity < LOW:
             saturated += 1
             velocity = np.int64(HIGH) if velocity > 0 else np.int64(LOW)
-        step = round_shift(velocity * rate, np.int64(18), rounding, draw(key, i))
+        step = round_shift(velocity * rate, np.int64(18), rounding, draw(key, i, DRAW_BITS))
         weight = master[i] - step
         if weight > HIGH or weight < LOW:
             saturated += 1

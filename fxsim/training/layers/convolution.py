@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from fxsim.arithmetic.formats import Accumulator
 from fxsim.engine import linear
-from fxsim.engine.linear import Convolution
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import ShapeError
 from fxsim.training.layers.base import Shape
-from fxsim.training.layers.weighted import WeightedLayer
+from fxsim.training.layers.weighted import Product, WeightedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +50,13 @@ class Conv2d(WeightedLayer):
     def macs(self) -> int:
         return self.elements * self.geometry.depth
 
-    def multiply(
-        self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def multiply(self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator) -> Product:
         return linear.convolution_forward(x, weight, self.geometry, accumulator)
 
-    def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def grad_weight(self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator) -> Product:
         return linear.convolution_grad_weight(x, error, self.geometry, accumulator)
 
     def grad_input(
         self, error: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    ) -> Product:
         return linear.convolution_grad_input(error, weight, self.geometry, accumulator)

@@ -9,7 +9,7 @@ from fxsim.engine import linear
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import ShapeError
 from fxsim.training.layers.base import Shape
-from fxsim.training.layers.weighted import WeightedLayer
+from fxsim.training.layers.weighted import Product, WeightedLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,13 @@ class Linear(WeightedLayer):
     def macs(self) -> int:
         return self.features * self.in_shapes[0][0]
 
-    def multiply(
-        self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def multiply(self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator) -> Product:
         return linear.linear_forward(x, weight, accumulator)
 
-    def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def grad_weight(self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator) -> Product:
         return linear.linear_grad_weight(x, error, accumulator)
 
     def grad_input(
         self, error: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    ) -> Product:
         return linear.linear_grad_input(error, weight, accumulator)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from fxsim.arithmetic.formats import Accumulator
 from fxsim.engine import elementwise
-from fxsim.engine.linear import Convolution
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import FixedTensor
 from fxsim.training.context import Parameter, StepContext, VectorWork
 from fxsim.training.layers.base import (
@@ -18,6 +19,8 @@ from fxsim.training.layers.base import (
     uniform_parameter,
 )
 from fxsim.training.policy import Role
+
+Product = tuple[FixedTensor, Losses]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +48,17 @@ class WeightedLayer(Layer):
         return None
 
     @abstractmethod
-    def multiply(
-        self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def multiply(self, x: FixedTensor, weight: FixedTensor, accumulator: Accumulator) -> Product:
         """The forward product."""
 
     @abstractmethod
-    def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    def grad_weight(self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator) -> Product:
         """The gradient of the weights."""
 
     @abstractmethod
     def grad_input(
         self, error: FixedTensor, weight: FixedTensor, accumulator: Accumulator
-    ) -> FixedTensor:
+    ) -> Product:
         """The gradient of the input."""
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
@@ -75,8 +74,8 @@ class WeightedLayer(Layer):
         master = context.parameters[f"{self.name}.weight"].master
         weight = context.operand(self.name, Role.WEIGHT, master)
         context.stash[self.name] = (x, weight)
-        out = self.multiply(x, weight, context.policy.accumulator)
-        context.product(self.name, "forward", self.geometry, Role.ACTIVATION, Role.WEIGHT)
+        out, lost = self.multiply(x, weight, context.policy.accumulator)
+        context.product(self.name, "forward", self.geometry, lost, Role.ACTIVATION, Role.WEIGHT)
         if self.bias:
             out = elementwise.add_bias(out, context.parameters[f"{self.name}.bias"].master)
             context.vector(self.name, "forward", _additions(out.codes.size))
@@ -86,8 +85,8 @@ class WeightedLayer(Layer):
         x, weight = context.stash.pop(self.name)
         accumulator = context.policy.accumulator
         e = context.operand(self.name, Role.ERROR, error)
-        gradient = self.grad_weight(x, e, accumulator)
-        context.product(self.name, "grad_weight", self.geometry, Role.ACTIVATION, Role.ERROR)
+        gradient, lost = self.grad_weight(x, e, accumulator)
+        context.product(self.name, "grad_weight", self.geometry, lost, Role.ACTIVATION, Role.ERROR)
         context.gradient(f"{self.name}.weight", gradient)
         context.observe(self.name, Role.WEIGHT, gradient)
         if self.bias:
@@ -95,8 +94,8 @@ class WeightedLayer(Layer):
             context.vector(self.name, "backward", _additions(e.codes.size))
         if self.first:
             return [None]
-        back = self.grad_input(e, weight, accumulator)
-        context.product(self.name, "grad_input", self.geometry, Role.ERROR, Role.WEIGHT)
+        back, lost = self.grad_input(e, weight, accumulator)
+        context.product(self.name, "grad_input", self.geometry, lost, Role.ERROR, Role.WEIGHT)
         context.observe(self.name, Role.ACTIVATION, back)
         return [back]
 

@@ -1,0 +1,32 @@
+"""32-bit shifts. Numba widens int32 shifts to int64, which halves the lanes of a vector.
+
+Preconditions: 0 <= places <= 31. Plain Python where kernels are interpreted.
+"""
+
+import numpy as np
+from numba.core import types
+from numba.core.typing import signature
+from numba.extending import intrinsic
+
+from fxsim.engine.kernels._jit import JIT
+
+
+def _shift(instruction, plain):
+    if not JIT:
+        return plain
+
+    @intrinsic
+    def run(context, code, places):
+        def generate(context, builder, signature, values):
+            return getattr(builder, instruction)(*values)
+
+        return signature(types.int32, types.int32, types.int32), generate
+
+    return run
+
+
+shift_right = _shift("ashr", lambda code, places: np.int32(int(code) >> int(places)))
+shift_left = _shift("shl", lambda code, places: np.int32(int(code) << int(places)))
+shift_right_unsigned = _shift(
+    "lshr", lambda code, places: np.int32(np.uint32((int(code) & 0xFFFFFFFF) >> int(places)))
+)

@@ -1,0 +1,153 @@
+"""What a product becomes before it is stored: bias, scale, ReLU, rounding and overflow, fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.arithmetic.formats import (
+    FixedPoint,
+    Overflow,
+    Rounding,
+    check_overflow,
+    check_random_bits,
+)
+from fxsim.arithmetic.scaled import Scale
+from fxsim.engine.kernels import finishing
+from fxsim.engine.losses import Losses
+from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError, ShapeError
+
+Ints = NDArray[np.int64]
+
+LARGEST_CODE = 62  # bits that the epilogue's int64 arithmetic leaves free of overflow
+NARROW_CODE = 30  # the same of its int32 lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The epilogue of a product, in this order: add `bias`, scale, clip negatives, cast.
+
+    bias : (N,) codes with the accumulator's fractional bits, one an output column
+    scale : one Scale, or one a column (per channel), from the accumulator's codes to the
+        output's; None keeps the value (a power of two)
+    relu : negative values become zero
+    key, random_bits : the stream of draws of STOCHASTIC, and how many bits each has
+    """
+
+    format: FixedPoint
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    saturated_bits: int = 0
+    bias: FixedTensor | None = None
+    scale: Scale | tuple[Scale, ...] | None = None
+    relu: bool = False
+    key: int = 0
+    random_bits: int = 16
+
+    def __post_init__(self) -> None:
+        check_overflow("Output", self.overflow, self.saturated_bits, self.format.signed)
+        check_random_bits("Output", self.random_bits)
+
+    def part(self, columns: slice) -> Output:
+        """The epilogue of some of the columns."""
+        bias, scale = self.bias, self.scale
+        if bias is not None:
+            bias = FixedTensor(bias.codes[columns], bias.format)
+        return replace(self, bias=bias, scale=scale[columns] if isinstance(scale, tuple) else scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finish:
+    """An `Output` as `kernels.finishing` takes it."""
+
+    bias: Ints
+    multiplier: Ints
+    places: Ints
+    fields: Ints
+    key: np.uint64
+    counts_wraps: bool
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """As the kernels take them, in order."""
+        return self.bias, self.multiplier, self.places, self.fields, self.key
+
+    def losses(self, parts: list[tuple[int, int]]) -> Losses:
+        """What ranges of `finish_rows` counted."""
+        lost, over = (sum(int(part[i]) for part in parts) for i in range(2))
+        return Losses(altered=over) if self.counts_wraps else Losses(lost, over)
+
+
+def finish(
+    output: Output | None, register: FixedPoint, wraps: bool, width: int, bound: int
+) -> Finish:
+    """The arguments for `width` columns of sums in `register`, which wrap at the end if asked.
+
+    bound : on |sum|, where it is tighter than the register
+    """
+    fields = np.zeros(finishing.FIELDS, np.int64)
+    fields[finishing.SUM_BITS] = register.bits if wraps else 64
+    bias, multiplier = np.zeros(width, np.int64), np.ones(width, np.int64)
+    if output is None:
+        fields[finishing.KIND] = finishing.WRAP_SUM if wraps else finishing.STORE
+        return Finish(bias, multiplier, bias, fields, np.uint64(0), wraps)
+    if output.bias is not None:
+        bias = _bias(output.bias, register, width)
+    multiplier, places = _scales(output, register, width)
+    peak = min(bound, 1 << (register.bits - register.signed))
+    largest = _largest(peak, bias, multiplier, places)
+    target = output.format
+    fields[finishing.ROUNDING] = output.rounding
+    fields[finishing.OVERFLOW] = output.overflow
+    fields[finishing.SATURATED] = output.saturated_bits
+    fields[finishing.BITS], fields[finishing.SIGNED] = target.bits, target.signed
+    symmetric = output.overflow is Overflow.SAT_SYM and target.signed
+    fields[finishing.LOW] = -target.max_code if symmetric else target.min_code
+    fields[finishing.HIGH] = target.max_code
+    fields[finishing.RELU], fields[finishing.RANDOM_BITS] = output.relu, output.random_bits
+    clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+    uniform = (multiplier == 1).all() and (places == places[:1]).all()
+    narrow = clips and uniform and largest <= NARROW_CODE and 0 <= places[0] <= NARROW_CODE
+    narrow = narrow and target.bits <= NARROW_CODE and output.random_bits <= NARROW_CODE
+    fields[finishing.KIND] = finishing.NARROW if narrow else finishing.GENERAL
+    return Finish(bias, multiplier, places, fields, np.uint64(output.key), False)
+
+
+def _bias(bias: FixedTensor, register: FixedPoint, width: int) -> Ints:
+    if bias.shape != (width,) or bias.format.frac != register.frac:
+        raise ShapeError(
+            f"output: bias must be ({width},) with {register.frac} fractional bits, not"
+            f" {bias.shape} with {bias.format.frac}"
+        )
+    return bias.codes.astype(np.int64)
+
+
+def _scales(output: Output, register: FixedPoint, width: int) -> tuple[Ints, Ints]:
+    if output.scale is None:
+        shift = register.frac - output.format.frac
+        return np.ones(width, np.int64), np.full(width, shift, np.int64)
+    scales = (output.scale,) * width if isinstance(output.scale, Scale) else output.scale
+    if len(scales) != width:
+        raise ShapeError(f"output: there must be {width} scales, one a column, not {len(scales)}")
+    return (
+        np.array([scale.multiplier for scale in scales], np.int64),
+        np.array([scale.shift for scale in scales], np.int64),
+    )
+
+
+def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
+    """Bits of the largest |code| that the epilogue may meet; FormatError if they exceed int64."""
+    biased = peak + max((abs(int(b)) for b in bias), default=0)
+    scaled = biased * max((abs(int(m)) for m in multiplier), default=1)
+    bits = (scaled << max(-int(places.min(initial=0)), 0)).bit_length()
+    if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_CODE:
+        raise FormatError(
+            f"output: sums up to {peak}, bias, multiplier and shift need {bits} bits and"
+            f" {int(places.max(initial=0))} places, the engine has {LARGEST_CODE}; narrow the"
+            " accumulator or the multiplier"
+        )
+    return bits

@@ -1,0 +1,152 @@
+"""Operands as the dot-product instructions take them, and the calls of the packed kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine import processor
+from fxsim.engine.exactness import DIGIT, INT32_MAX, Kernel, Plan
+from fxsim.engine.geometry import Gather
+from fxsim.engine.kernels import packed
+from fxsim.engine.losses import Losses
+from fxsim.engine.operand import Operand
+from fxsim.engine.output import Finish
+from fxsim.engine.tensor import Codes
+from fxsim.engine.threads import split
+
+LINE = 64  # bytes to which rows of packed operands are padded
+BIAS = 0x80  # an int8 code XOR this is the unsigned operand of VPDPBUSD: code + 128
+PIXELS = 256  # rows gathered at a time for a sum over pixels
+HALF_UP_PLACES, TRUNCATED_PLACES = 15, 16  # what VPMULHRSW and VPMULHW shift a product by
+
+
+def lanes(kernel: Kernel) -> int:
+    """Columns of one panel."""
+    return 8 if kernel is Kernel.AVX2_S16 else 16
+
+
+def typed(codes: Codes, kernel: Kernel, shift: int = 0) -> Codes:
+    """Codes, times 2**shift, in the kernel's word, C-contiguous."""
+    kind = np.int8 if kernel.code_bytes == 1 else np.int16
+    found: Codes = np.ascontiguousarray(codes, kind)
+    if shift:
+        found = np.left_shift(found, shift, dtype=kind)
+    return found
+
+
+def pack(codes: Codes, kernel: Kernel) -> tuple[NDArray[np.int32], int, int]:
+    """(panels, how many, 4-byte groups in each) of (N, K) codes in the kernel's word."""
+    rows, depth = codes.shape
+    wide = -(-rows // lanes(kernel)) * lanes(kernel)
+    row_bytes = max(-(-depth * kernel.code_bytes // LINE), 1) * LINE
+    source = np.zeros((wide, row_bytes // kernel.code_bytes), codes.dtype)
+    source[:rows, :depth] = codes
+    out = np.empty((wide, row_bytes // 4), np.int32)
+    packed.pack_columns(
+        kernel.value, source.ctypes.data, wide, row_bytes, out.ctypes.data, row_bytes // 4
+    )
+    return out, wide // lanes(kernel), row_bytes // 4
+
+
+def digits(codes: Codes) -> tuple[Codes, Codes]:
+    """Low bytes in [-128, 127], and the high bytes in [-128, 128] that make up int16 codes."""
+    low = codes.astype(np.int8).astype(np.int16)
+    return low, ((codes.astype(np.int32) - low) >> 8).astype(np.int16)
+
+
+def digit_rows(codes: Codes) -> Codes:
+    """(2 * whole panels, K) int16: the rows' low bytes, then their high bytes."""
+    low, high = digits(codes)
+    wide = -(-codes.shape[0] // 16) * 16  # each half begins a panel
+    out = np.zeros((2 * wide, codes.shape[1]), np.int16)
+    out[: codes.shape[0]], out[wide : wide + codes.shape[0]] = low, high
+    return out
+
+
+def starts(
+    panels: NDArray[np.int32], count: int, groups: int, chunk: int, kernel: Kernel
+) -> NDArray[np.int32]:
+    """(chunks of `chunk` groups, columns) what makes up for the bias of the unsigned operand."""
+    chunks = max(-(-groups // chunk), 1)
+    out = np.zeros((chunks, count * lanes(kernel)), np.int32)
+    if kernel is Kernel.VNNI_S8:
+        for c in range(chunks):
+            packed.unbias(
+                panels.ctypes.data, count, groups * LINE, c * chunk,
+                min(chunk, groups - c * chunk), out[c],
+            )  # fmt: skip
+    return out
+
+
+def prescaled(a: Operand, b: Operand, plan: Plan, finer: int) -> tuple[int, int]:
+    """Left shifts of a and b at which the rounding instruction drops `finer` bits of a product."""
+    places = {Kernel.HALF_UP: HALF_UP_PLACES, Kernel.TRUNCATED: TRUNCATED_PLACES}
+    extra = places[plan.kernel] - finer if plan.kernel in places else 0
+    return extra // 2, extra - extra // 2
+
+
+def fold(
+    a: Operand, gather: Gather, b: Operand, plan: Plan, ending: Finish, out: NDArray[Any],
+    column: int, finer: int,
+) -> Losses:  # fmt: skip
+    """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed, finished."""
+    kernel = plan.kernel
+    shift_a, shift_b = prescaled(a, b, plan, finer)
+    source = typed(a.codes, kernel, shift_a)
+    codes = digit_rows(b.codes) if plan.digits == 2 else typed(b.codes, kernel, shift_b)
+    panels, count, groups = pack(codes, kernel)
+    chunk = _chunk_groups(plan, groups)
+    parts = split(
+        packed.fold_rows, gather.rows, gather.depth * b.codes.shape[0], kernel.value,
+        source.ctypes.data, gather.fields(kernel.code_bytes),
+        BIAS if kernel is Kernel.VNNI_S8 else 0, 4 * groups, panels.ctypes.data, count, groups,
+        _used(gather.depth, groups, kernel), chunk,
+        starts(panels, count, groups, chunk, kernel), plan.digits,
+        processor.tile_configuration(), out, column, b.codes.shape[0], *ending.arguments,
+    )  # fmt: skip
+    return ending.losses(parts)
+
+
+def _used(depth: int, groups: int, kernel: Kernel) -> int:
+    """Groups that hold codes; AMX takes whole lines of them."""
+    return groups if kernel is Kernel.AMX_S8 else -(-depth * kernel.code_bytes // 4)
+
+
+def _chunk_groups(plan: Plan, groups: int) -> int:
+    """4-byte groups of a chunk: whole lines, so that every kernel's step divides it."""
+    codes = LINE // plan.kernel.code_bytes
+    return min(max(plan.chunk // codes, 1) * (LINE // 4), groups)
+
+
+def fold_pixels(
+    a: Operand, gather: Gather, errors: Codes, peak: int, channel: int, filters: int, plan: Plan
+) -> NDArray[np.int64]:
+    """(depth, filters) sums over the gathered rows of a[row, k] * errors[row, channel + f].
+
+    errors : (rows, channels) codes, |code| <= peak
+    """
+    if plan.digits == 1 and a.peak * peak * PIXELS > INT32_MAX:
+        plan = replace(plan, digits=2)
+    if plan.digits == 2:
+        whole = replace(plan, digits=1)
+        parts = [
+            fold_pixels(a, gather, digit, DIGIT, channel, filters, whole)
+            for digit in digits(errors)
+        ]
+        return parts[0] + (parts[1] << 8)
+    kernel = plan.kernel
+    source, error = typed(a.codes, kernel), typed(errors, kernel)
+    flush = max(INT32_MAX // (max(a.peak * peak, 1) * PIXELS), 1)
+    pixel = error.shape[1] * kernel.code_bytes
+    parts = split(
+        packed.fold_pixels, gather.rows, gather.depth * filters, kernel.value, source.ctypes.data,
+        gather.fields(kernel.code_bytes), gather.depth,
+        error.ctypes.data + channel * kernel.code_bytes, pixel, filters,
+        BIAS if kernel is Kernel.VNNI_S8 else 0, PIXELS, flush, processor.tile_configuration(),
+    )  # fmt: skip
+    total: NDArray[np.int64] = sum(parts[1:], start=parts[0])
+    return total

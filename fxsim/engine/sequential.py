@@ -1,0 +1,152 @@
+"""Sums executed addition by addition: which rows need it, and the call of the kernels."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
+from fxsim.engine.kernels import sequential
+from fxsim.engine.losses import Losses
+from fxsim.engine.tensor import Codes
+from fxsim.engine.threads import split
+from fxsim.errors import FormatError
+
+LANES = 62  # bits of a sum and a term before it that int64 lanes hold
+
+
+def doubtful_rows(a: Codes, b: Codes, limit: int) -> NDArray[np.int64]:
+    """Rows of a (M, K) whose sums with some row of b (N, K) may pass `limit` on the way.
+
+    No prefix of a sum exceeds sum|a| * max|b|, nor ||a|| * ||b|| (Cauchy-Schwarz).
+    """
+    wide, other = np.abs(a.astype(np.int64)), np.abs(b.astype(np.int64))
+    largest = int(other.max(initial=0))
+    doubtful = wide.sum(axis=1) > limit // max(largest, 1)
+    if max(largest, int(wide.max(initial=0))) <= 1 << 15:  # so that squares sum in int64
+        norm_b = isqrt(int((other * other).sum(axis=1).max(initial=0))) + 1
+        doubtful &= (wide * wide).sum(axis=1) > (limit // norm_b) ** 2
+    return np.flatnonzero(doubtful)
+
+
+def columns_stay_within(a: Codes, b: Codes, limit: int) -> bool:
+    """Whether no prefix of sum over rows of a[row, c] * b[row, f] can pass `limit`, for all c, f.
+
+    By Cauchy-Schwarz, with the last axes of both as columns. Columns that read only some of a's
+    rows, each at most once, are covered too.
+    """
+    norms = []
+    for codes in (a, b):
+        flat = np.ascontiguousarray(codes.reshape(-1, codes.shape[-1]))
+        squares = split(sequential.squares_range, flat.shape[0], 2 * flat.shape[1], flat)
+        norms.append(isqrt(int(sum(squares).max(initial=0))) + 1)
+    return norms[0] * norms[1] <= limit
+
+
+def _register(accumulator: Accumulator, rounds_sum: bool) -> NDArray[np.int64]:
+    fields = np.zeros(sequential.REGISTER_FIELDS, np.int64)
+    word = FixedPoint(accumulator.bits, 0, accumulator.signed)
+    symmetric = accumulator.overflow is Overflow.SAT_SYM and accumulator.signed
+    fields[sequential.LOW] = -word.max_code if symmetric else word.min_code
+    fields[sequential.HIGH] = word.max_code
+    fields[sequential.BITS], fields[sequential.SIGNED] = word.bits, word.signed
+    fields[sequential.OVERFLOW] = accumulator.overflow
+    fields[sequential.SATURATED] = accumulator.saturated_bits
+    rounding = accumulator.sum_rounding
+    fields[sequential.SUM_ROUNDING] = -1 if rounding is None or not rounds_sum else rounding
+    return fields
+
+
+def _terms(accumulator: Accumulator, frac: int, finer: int) -> tuple[NDArray[np.int64], int]:
+    """(how products become terms, fractional bits a term has beyond the register's)."""
+    fields = np.zeros(sequential.TERM_FIELDS, np.int64)
+    fields[sequential.TREE], fields[sequential.CHUNK] = accumulator.tree, accumulator.chunk
+    word = accumulator.product
+    if word is not None:
+        target = word.format
+        symmetric = word.overflow is Overflow.SAT_SYM and target.signed
+        fields[sequential.CAST] = 1
+        fields[sequential.CAST_PLACES] = frac - target.frac
+        fields[sequential.CAST_LOW] = -target.max_code if symmetric else target.min_code
+        fields[sequential.CAST_HIGH] = target.max_code
+        fields[sequential.CAST_BITS], fields[sequential.CAST_SIGNED] = target.bits, target.signed
+        fields[sequential.CAST_ROUNDING] = word.rounding
+        fields[sequential.CAST_OVERFLOW] = word.overflow
+        fields[sequential.CAST_SATURATED] = word.saturated_bits
+        finer += target.frac - frac
+    if accumulator.sum_rounding is not None:
+        return fields, finer
+    fields[sequential.PLACES], fields[sequential.ROUNDING] = finer, accumulator.product_rounding
+    return fields, 0
+
+
+def run(
+    a: Codes,
+    b: Codes,
+    rows: NDArray[np.int64],
+    accumulator: Accumulator,
+    frac: int,
+    finer: int,
+    out: NDArray[np.int64],
+    key: np.uint64,
+) -> Losses:
+    """Execute `rows` of a (M, K) times b (N, K) transposed; `out` holds the exact sums before.
+
+    frac : fractional bits of an exact product; finer : those beyond the accumulator's
+    """
+    if rows.size == 0:
+        return Losses()
+    turned = np.ascontiguousarray(b.T)
+    a = np.ascontiguousarray(a)
+    peak = _peak(a) * _peak(b)
+    simple = (
+        accumulator.overflow in (Overflow.SAT, Overflow.ERROR)
+        and accumulator.signed
+        and accumulator.product is None
+        and finer == 0
+        and accumulator.tree == 1
+        and accumulator.chunk == 0
+    )
+    work = a.shape[1] * b.shape[0]
+    if simple:
+        high = (1 << (accumulator.bits - 1)) - 1
+        narrow = high + peak < 1 << 31
+        _check(accumulator, high, peak, 0)
+        kernel = sequential.saturate_narrow_range if narrow else sequential.saturate_range
+        parts = split(kernel, rows.size, work, rows, a, turned, -high - 1, high, out)
+        return _losses(parts)
+    terms, left = _terms(accumulator, frac, finer)
+    _check(accumulator, 1 << accumulator.bits, peak * accumulator.tree, max(finer, -finer))
+    inner = accumulator.partial or accumulator
+    parts = split(
+        sequential.accumulate_range, rows.size, 8 * work, rows, a, turned, terms, left,
+        _register(accumulator, left != 0), _register(inner, left != 0), key, out,
+    )  # fmt: skip
+    return _losses(parts)
+
+
+def _peak(codes: Codes) -> int:
+    return max(abs(int(codes.max(initial=0))), abs(int(codes.min(initial=0))))
+
+
+def _check(accumulator: Accumulator, high: int, peak: int, places: int) -> None:
+    """FormatError where a register and a term need more than the lanes of the kernels."""
+    needed = ((high + peak) << places).bit_length()
+    if needed > LANES + 1:
+        raise FormatError(
+            f"dot product: a {accumulator.bits}-bit accumulator that is not wide enough, and"
+            f" products up to {peak} with {places} places between them, need {needed} bits"
+            f" addition by addition; the engine has {LANES + 1}"
+        )
+
+
+def _losses(parts: list[tuple[Any, Any, Any]]) -> Losses:
+    firsts = [int(part[2]) for part in parts if part[2] >= 0]
+    return Losses(
+        altered=sum(int(part[1]) for part in parts),
+        first=min(firsts, default=None),
+        additions=sum(int(part[0]) for part in parts),
+    )
