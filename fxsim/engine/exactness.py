@@ -35,9 +35,14 @@ class Kernel(Enum):
         return isinstance(self.value, int)
 
     @property
+    def drops_nothing(self) -> bool:
+        """Whether products enter the sum as they are."""
+        return self not in (Kernel.HALF_UP, Kernel.TRUNCATED, Kernel.SEQUENTIAL)
+
+    @property
     def sums_exactly(self) -> bool:
         """Whether it is packed and rounds no product."""
-        return self.is_packed and self not in (Kernel.HALF_UP, Kernel.TRUNCATED)
+        return self.is_packed and self.drops_nothing
 
     @property
     def code_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -145,6 +145,11 @@ def backward_rows(g: Convolution, images: int, group: int) -> Gather:
         images, height, width, g.filters, g.height, g.width, g.kernel, g.kernel,
         1, first, first, g.dilation, group * filters, filters,
     )  # fmt: skip
+
+
+def pixel_rows(gather: Gather, channels: int) -> Gather:
+    """The same rows, reading all channels of a pixel."""
+    return replace(gather, channel=0, channels=channels)
 
 
 def written_out(codes: Codes, gather: Gather, pad: int = 1) -> Codes:

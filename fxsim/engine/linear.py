@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.formats import Accumulator, Overflow
-from fxsim.engine import exactness, geometry, packing, products, sequential
+from fxsim.engine import depthwise, exactness, geometry, packing, products, sequential
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
@@ -157,6 +157,11 @@ def convolution_forward(
     images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
     shape = (images, g.out_height, g.out_width, g.filters)
     out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), output)
+    if g.depthwise:
+        gather = geometry.pixel_rows(geometry.forward_rows(g, images, 0), g.channels)
+        found = _channels_apart(a, gather, b, b.codes, accumulator, output, out)
+        if found is not None:
+            return _result(out, shape, a, b, accumulator, output, found)
     losses, filters = Losses(), g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
@@ -188,10 +193,16 @@ def convolution_grad_input(
     losses, channels = Losses(), g.channels // g.groups
     depth = g.kernel * g.kernel * g.filters // g.groups
     plain = products.planned(a, b, depth, accumulator)
-    if g.stride > 1 and plain.kernel.is_packed and not plain.certify:
+    if g.stride > 1 and plain.kernel.is_packed and not plain.certify and not g.depthwise:
         losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
         return _result(out, shape, a, b, accumulator, output, losses)
     spread = a.like(geometry.spread(a.codes, g))
+    if g.depthwise:
+        gather = geometry.pixel_rows(geometry.backward_rows(g, images, 0), g.channels)
+        turned_taps = np.ascontiguousarray(b.codes[:, ::-1])
+        found = _channels_apart(spread, gather, b, turned_taps, accumulator, output, out)
+        if found is not None:
+            return _result(out, shape, a, b, accumulator, output, found)
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = b.like(geometry.turned_weight(b.codes, g, group))
@@ -218,6 +229,17 @@ def convolution_grad_weight(
     a, b = Operand.of(x), Operand.of(error)
     out = _empty("convolution", (g.filters, g.depth), output)
     losses, filters = Losses(), g.filters // g.groups
+    chosen = products.planned(b, a, x.shape[0] * g.out_height * g.out_width, accumulator)
+    narrow = a.peak * b.peak <= exactness.INT32_MAX
+    if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
+        gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
+        sums = depthwise.fold_pixels(a, gather, b.codes, b.peak, chosen)
+        ending = finish(
+            output, products.register(accumulator, a.frac + b.frac), chosen.wraps, g.depth,
+            products.bound_of(a, b, gather.rows, accumulator, chosen),
+        )  # fmt: skip
+        lost = products.finish_all(sums, ending, out)
+        return _result(out, out.shape, a, b, accumulator, output, lost)
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
         gather = geometry.forward_rows(g, x.shape[0], group)
@@ -226,6 +248,27 @@ def convolution_grad_weight(
         )
         losses += lost.behind(mine.start * g.depth)
     return _result(out, out.shape, a, b, accumulator, output, losses)
+
+
+def _channels_apart(
+    a: Operand,
+    gather: Gather,
+    b: Operand,
+    weights: Codes,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses | None:
+    """A depthwise product, channels side by side; None where only the general path is exact."""
+    taps = weights.shape[1]
+    chosen = products.planned(a, b, taps, accumulator)
+    if not depthwise.serves(a, b, taps, accumulator, chosen):
+        return None
+    ending = finish(
+        output, products.register(accumulator, a.frac + b.frac), chosen.wraps, out.shape[1],
+        products.bound_of(a, b, taps, accumulator, chosen),
+    )  # fmt: skip
+    return depthwise.fold(a, gather, weights, accumulator, chosen, ending, out)
 
 
 def _part(output: Output | None, columns: slice) -> Output | None:
@@ -256,7 +299,7 @@ def _over_rows(
     if chosen.kernel.sums_exactly and not chosen.certify:
         sums = packing.fold_pixels(a, gather, flat, errors.peak, first, filters, chosen)
         register = products.register(accumulator, a.frac + errors.frac)
-        bound = gather.rows * a.peak * errors.peak if not chosen.wraps else 1 << register.bits
+        bound = products.bound_of(errors, a, gather.rows, accumulator, chosen)
         ending = finish(output, register, chosen.wraps, gather.depth, bound)
         return products.finish_all(np.ascontiguousarray(sums.T), ending, out)
     fields = geometry.written_out(a.codes, gather)

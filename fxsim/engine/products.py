@@ -40,6 +40,14 @@ def planned(a: Operand, b: Operand, depth: int, accumulator: Accumulator) -> Pla
     return exactness.plan(depth, a.peak, b.peak, accumulator, processor.chosen(), finer)
 
 
+def bound_of(a: Operand, b: Operand, depth: int, accumulator: Accumulator, chosen: Plan) -> int:
+    """A bound on the magnitude of finished sums of `depth` products."""
+    if chosen.wraps or chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
+        return 1 << accumulator.bits
+    dropped = max(places_dropped(a, b, accumulator), 0)
+    return depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
+
+
 def multiply(
     a: Operand,
     gather: Gather,
@@ -52,10 +60,7 @@ def multiply(
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed."""
     chosen = planned(a, b, gather.depth, accumulator)
     sums = register(accumulator, a.frac + b.frac)
-    dropped = max(places_dropped(a, b, accumulator), 0)
-    bound = gather.depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
-    if chosen.wraps or chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
-        bound = 1 << accumulator.bits
+    bound = bound_of(a, b, gather.depth, accumulator, chosen)
     ending = finish(output, sums, chosen.wraps, b.codes.shape[0], bound)
     if chosen.certify and column == 0 and limited.serves(chosen, accumulator, gather.depth):
         return limited.fold(a.codes, gather, b.codes, accumulator, ending, out)

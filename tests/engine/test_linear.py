@@ -251,25 +251,18 @@ def test_unequal_depths_are_refused():
     batch=st.integers(1, 2), height=st.integers(3, 6), width=st.integers(3, 6),
     channels=st.integers(1, 3), filters=st.integers(1, 5), kernel=st.integers(1, 3),
     stride=st.integers(1, 3), padding=st.integers(0, 2), dilation=st.integers(1, 2),
-    groups=st.sampled_from([1, 1, 2, 3]), bits=st.sampled_from([8, 12, 16]),
+    groups=st.sampled_from([1, 1, 2, 3]), depthwise=st.booleans(), bits=st.sampled_from([8, 12, 16]),
     accumulator=st.sampled_from([(40, "SAT"), (17, "SAT"), (14, "SAT"), (14, "WRAP")]),
     seed=st.integers(0, 99),
 )  # fmt: skip
 def test_convolutions_equal_reference(
     machine, batch, height, width, channels, filters, kernel, stride, padding, dilation, groups,
-    bits, accumulator, seed,
+    depthwise, bits, accumulator, seed,
 ):  # fmt: skip
-    g = Convolution(
-        height,
-        width,
-        channels * groups,
-        filters * groups,
-        kernel,
-        stride,
-        padding,
-        dilation,
-        groups,
-    )
+    if depthwise:
+        channels = filters = 1
+    shape = (height, width, channels * groups, filters * groups)
+    g = Convolution(*shape, kernel, stride, padding, dilation, groups)
     if g.out_height < 1 or g.out_width < 1:
         return
     rng = np.random.default_rng(seed)

@@ -135,23 +135,26 @@ def _fill(builder, target, length, value):
 copy, fill = _intrinsic(HAS_AVX2, _copy, 4), _intrinsic(HAS_AVX2, _fill, 3)
 
 
+def interleaved(builder, source, row, element, rows, lanes):
+    """`rows` rows of `lanes` codes, `row` bytes apart, as lanes of 4-byte groups."""
+    kind = vector(element, lanes)
+    pieces = [load(builder, offset(builder, source, (row, r)), kind) for r in range(rows)]
+    while len(pieces) > 1:
+        size = pieces[0].type.count
+        pieces = [
+            shuffle(builder, one, other, range(2 * size))
+            for one, other in zip(pieces[::2], pieces[1::2], strict=True)
+        ]
+    whole = pieces[0]
+    order = [r * lanes + lane for lane in range(lanes) for r in range(rows)]
+    return shuffle(builder, whole, whole, order)
+
+
 def _interleave(element, rows, lanes):
-    """(target, source, row): `rows` rows of `lanes` codes become lanes of 4-byte groups."""
+    """(target, source, row): store what `interleaved` makes."""
 
     def generate(builder, target, source, row):
-        pieces = [
-            load(builder, offset(builder, source, (row, r)), vector(element, lanes))
-            for r in range(rows)
-        ]
-        while len(pieces) > 1:
-            size = pieces[0].type.count
-            pieces = [
-                shuffle(builder, one, other, range(2 * size))
-                for one, other in zip(pieces[::2], pieces[1::2], strict=True)
-            ]
-        whole = pieces[0]
-        order = [r * lanes + lane for lane in range(lanes) for r in range(rows)]
-        store(builder, target, shuffle(builder, whole, whole, order))
+        store(builder, target, interleaved(builder, source, row, element, rows, lanes))
 
     return _intrinsic(HAS_AVX2, generate, 3)
 
@@ -329,6 +332,32 @@ saturated_12x2, saturated_24x1 = (
 tracked_12x2, tracked_24x1 = (tracked(r, p, sum_u8_s8, HAS_VNNI, 16) for r, p in ((12, 2), (24, 1)))
 avx2_6x2, avx2_12x1 = (tile(r, p, 8, sum_s16_avx2, HAS_AVX2, 1) for r, p in ((6, 2), (12, 1)))
 ones_u8 = tile(1, 1, 16, sum_u8_s8, HAS_VNNI, 1)
+
+
+# --- depthwise: 16 channels in the lanes, taps or pixels in the groups -------------------------
+
+
+def _depthwise(step, element, rows):
+    """(pixel, tap, weights, weights_group, groups, start, out): one output of 16 channels.
+
+    pixel : its taps, `tap` bytes apart; weights : 4-byte groups of taps for 16 channels
+    """
+
+    def generate(builder, pixel, tap, weights, weights_group, groups, start, out):
+        sums = vector(I32, 16)
+        total = cgutils.alloca_once_value(builder, load(builder, start, sums))
+        with cgutils.for_range(builder, groups) as loop:
+            place = builder.add(pixel, builder.mul(loop.index, builder.mul(tap, I64(rows))))
+            left = lanes_of(builder, interleaved(builder, place, tap, element, rows, 16), I32)
+            at = builder.add(weights, builder.mul(loop.index, weights_group))
+            right = load(builder, at, sums)
+            builder.store(step(builder, builder.load(total), left, right), total)
+        store(builder, out, builder.load(total))
+
+    return _intrinsic(HAS_VNNI, generate, 7)
+
+
+depthwise_s8, depthwise_s16 = _depthwise(sum_u8_s8, I8, 4), _depthwise(sum_s16, I16, 2)
 
 
 # --- AMX: 16 x 64-byte tile registers ----------------------------------------------------------

@@ -1,0 +1,116 @@
+"""Depthwise convolution in all three passes, where the plain vector kernels are proven exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.arithmetic.formats import Accumulator, Overflow
+from fxsim.engine import packing
+from fxsim.engine.exactness import INT32_MAX, Kernel, Plan
+from fxsim.engine.geometry import Gather
+from fxsim.engine.kernels import depthwise
+from fxsim.engine.losses import Losses
+from fxsim.engine.operand import Operand
+from fxsim.engine.output import Finish
+from fxsim.engine.tensor import Codes
+from fxsim.engine.threads import split
+
+LANES = 16  # channels of one vector
+PACKED = {  # the instruction that serves where a plan asks for a product on one
+    Kernel.AMX_S8: Kernel.VNNI_S8,
+    Kernel.VNNI_S8: Kernel.VNNI_S8,
+    Kernel.VNNI_S16: Kernel.VNNI_S16,
+}
+
+
+def serves(a: Operand, b: Operand, depth: int, accumulator: Accumulator, plan: Plan) -> bool:
+    """Whether sums of `depth` products fit int32, and the register limits them as the kernel does.
+
+    A clipped sum and the next product must fit too.
+    """
+    saturates = (
+        accumulator.overflow is Overflow.SAT
+        and accumulator.signed
+        and accumulator.tree == 1
+        and accumulator.chunk == 0
+    )
+    exact = depth * a.peak * b.peak <= INT32_MAX and plan.kernel.drops_nothing
+    return exact and (saturates or not plan.certify)
+
+
+def fold(
+    a: Operand,
+    gather: Gather,
+    weights: Codes,
+    accumulator: Accumulator,
+    plan: Plan,
+    ending: Finish,
+    out: NDArray[Any],
+) -> Losses:
+    """out (rows, channels) from (channels, taps) weights."""
+    if not plan.certify and plan.kernel in PACKED:
+        return _fold_packed(a, gather, weights, PACKED[plan.kernel], ending, out)
+    taps = np.ascontiguousarray(weights.T, np.int32)
+    high = min((1 << (accumulator.bits - 1)) - 1, INT32_MAX)
+    parts = split(
+        depthwise.depthwise_range, gather.rows, taps.size,
+        np.ascontiguousarray(a.codes).reshape(-1), gather.fields(1), taps, -high - 1, high,
+        plan.certify, out, *ending.arguments,
+    )  # fmt: skip
+    firsts = [int(part[3]) for part in parts if part[3] >= 0]
+    altered = Losses(altered=sum(int(p[2]) for p in parts), first=min(firsts, default=None))
+    return ending.losses([part[:2] for part in parts]) + altered
+
+
+def _fold_packed(
+    a: Operand, gather: Gather, weights: Codes, kernel: Kernel, ending: Finish, out: NDArray[Any]
+) -> Losses:
+    """`fold` on the dot-product instructions: taps in the 4-byte groups."""
+    channels, taps = weights.shape
+    together = 4 // kernel.code_bytes
+    groups, width = -(-taps // together), -(-channels // LANES) * LANES
+    grouped = np.zeros((width, groups * together), packing.typed(weights, kernel).dtype)
+    grouped[:channels, :taps] = weights
+    packed = np.ascontiguousarray(grouped.view(np.int32).T)
+    starts = np.zeros(width, np.int32)
+    if kernel is Kernel.VNNI_S8:
+        starts[:channels] = -128 * weights.sum(axis=1, dtype=np.int32)
+    source = packing.typed(a.codes, kernel)
+    parts = split(
+        depthwise.fold_depthwise, gather.rows, weights.size, kernel.value, source.ctypes.data,
+        gather.fields(kernel.code_bytes), packing.BIAS if kernel is Kernel.VNNI_S8 else 0,
+        channels * kernel.code_bytes, taps, packed, starts, groups, out, *ending.arguments,
+    )  # fmt: skip
+    return ending.losses(parts)
+
+
+def fold_pixels(
+    a: Operand, gather: Gather, errors: Codes, peak: int, plan: Plan
+) -> NDArray[np.int64]:
+    """(channels, taps) sums over rows of the pixel that a tap reads, times (rows, channels) errors.
+
+    Precondition: max|a| * peak fits int32.
+    """
+    taps = gather.kernel_height * gather.kernel_width
+    flat = np.ascontiguousarray(errors).reshape(gather.rows, -1)
+    channels, largest = flat.shape[1], max(a.peak * peak, 1)
+    kernel = PACKED.get(plan.kernel)
+    if kernel is not None and largest * depthwise.BLOCK <= INT32_MAX:
+        source, error = packing.typed(a.codes, kernel), packing.typed(flat, kernel)
+        parts = split(
+            depthwise.fold_depthwise_pixels, gather.rows, taps * channels, kernel.value,
+            source.ctypes.data, gather.fields(kernel.code_bytes),
+            packing.BIAS if kernel is Kernel.VNNI_S8 else 0, error.ctypes.data, channels, taps,
+            INT32_MAX // (largest * depthwise.BLOCK),
+        )  # fmt: skip
+    else:
+        parts = split(
+            depthwise.depthwise_pixels, gather.rows, taps * channels,
+            np.ascontiguousarray(a.codes).reshape(-1), gather.fields(1), flat, taps,
+            max(INT32_MAX // largest, 1),
+        )  # fmt: skip
+    total: NDArray[np.int64] = sum(parts[1:], start=parts[0])
+    return np.ascontiguousarray(total.T)
