@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fxsim.errors import FormatError
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockMap:
@@ -26,6 +28,19 @@ class BlockMap:
     block_rows: int
     block_columns: int
     metadata_bits: int
+
+    def __post_init__(self) -> None:
+        grid = (-(-self.rows // self.block_rows), -(-self.columns // self.block_columns))
+        if self.bits.shape != grid or self.shifts.shape != grid:
+            raise FormatError(
+                f"BlockMap: bits and shifts of a {self.rows} x {self.columns} matrix in"
+                f" {self.block_rows} x {self.block_columns} blocks must be {grid}, not"
+                f" {self.bits.shape} and {self.shifts.shape}"
+            )
+        for name in ("bits", "shifts"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     @classmethod
     def whole(cls, rows: int, columns: int, bits: int) -> BlockMap:

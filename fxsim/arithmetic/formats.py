@@ -30,6 +30,9 @@ class Rounding(IntEnum):
     JAM = 8  # towards -infinity, last kept bit OR-ed with "any lost bit"
     STOCHASTIC = 9  # up with the probability of the dropped fraction, quantised to the draw
 
+    def __repr__(self) -> str:
+        return f"Rounding.{self.name}"
+
 
 class Overflow(IntEnum):
     """What becomes of a value outside the format. The values are those of the kernels."""
@@ -40,6 +43,9 @@ class Overflow(IntEnum):
     WRAP = 3  # drop high bits; with saturated_bits n > 0 as SystemC's SC_WRAP, n
     WRAP_SM = 4  # sign-magnitude wrap, SystemC's SC_WRAP_SM, n (signed only)
     ERROR = 5  # raise FormatError
+
+    def __repr__(self) -> str:
+        return f"Overflow.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,15 @@ MULTIPLIER_BITS = 31
 class Scale:
     """`multiplier * 2**-shift`; a power of two has multiplier 1.
 
-    The multiplier is an int32 and not negative; the shift is -31 to 62.
+    The multiplier is an int32; the shift is -31 to 62.
     """
 
     multiplier: int
     shift: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.multiplier < 1 << MULTIPLIER_BITS:
-            raise FormatError(
-                f"Scale: multiplier must be 0 to 2**{MULTIPLIER_BITS} - 1, not {self.multiplier}"
-            )
+        if not -(1 << MULTIPLIER_BITS) <= self.multiplier < 1 << MULTIPLIER_BITS:
+            raise FormatError(f"Scale: multiplier must be an int32, not {self.multiplier}")
         if not -MULTIPLIER_BITS <= self.shift <= 62:
             raise FormatError(f"Scale: shift must be -{MULTIPLIER_BITS} to 62, not {self.shift}")
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.draws import DRAW_BITS, Lfsr
 from fxsim.arithmetic.formats import (
     BlockFormat,
+    Cast,
     FixedPoint,
     Overflow,
     Rounding,
@@ -20,14 +21,17 @@ from fxsim.arithmetic.formats import (
     check_overflow,
     check_random_bits,
 )
+from fxsim.arithmetic.scaled import MULTIPLIER_BITS, Scale
 from fxsim.engine.kernels import blocks as block_kernels
-from fxsim.engine.kernels import casting
+from fxsim.engine.kernels import casting, finishing
 from fxsim.engine.losses import Losses
-from fxsim.engine.tensor import Codes, FixedTensor
+from fxsim.engine.output import Output, finish
+from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
 
 LARGEST_SHIFT = 62
+FLOAT_BITS = 61  # of a float's code that int64 holds with its sticky bit
 NARROW_BITS = 30  # what int32 lanes leave free of overflow
 OPERAND_BITS = 16  # multiplier operands are int16
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
@@ -123,7 +127,7 @@ def cast(
             f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
         )
-    return FixedTensor(out.reshape(tensor.shape), target), losses
+    return FixedTensor.trusted(out.reshape(tensor.shape), target), losses
 
 
 def _is_narrow(
@@ -217,7 +221,9 @@ def quantise_tensor(
     if not operand:
         return result, losses
     rows, columns = tensor.matrix().shape
-    return FixedTensor(result.codes, target, BlockMap.whole(rows, columns, wanted.bits)), losses
+    return FixedTensor.trusted(
+        result.codes, target, BlockMap.whole(rows, columns, wanted.bits)
+    ), losses
 
 
 def quantise_blocks(
@@ -292,4 +298,77 @@ def quantise_blocks(
     block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
     target = FixedPoint(wanted.candidates[-1] + wanted.window + 1, tensor.format.frac - base)
     statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
-    return FixedTensor(codes.reshape(tensor.shape), target, block_map), statistics
+    return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map), statistics
+
+
+def from_float(
+    values: ArrayLike, wanted: Cast, key: int = 0, random_bits: int = DRAW_BITS
+) -> tuple[FixedTensor, Losses]:
+    """Finite floats to a format, rounded once from their exact values, any mode.
+
+    Raises FormatError for NaN and infinity, naming the element.
+    """
+    exact = np.asarray(values, np.float64)
+    if not np.isfinite(exact).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
+        raise FormatError(f"from_float: values must be finite, not {exact[where]} at {list(where)}")
+    kept = random_bits if wanted.rounding is Rounding.STOCHASTIC else 1
+    steps = np.ldexp(exact, wanted.format.frac + kept)
+    whole = np.floor(steps)
+    if np.abs(whole).max(initial=0) >= 2.0**FLOAT_BITS:
+        raise FormatError(
+            f"from_float: |value| must be below 2**{FLOAT_BITS - kept - wanted.format.frac} to be"
+            f" cast with {wanted.format.frac} fractional bits, not {np.abs(exact).max()}"
+        )
+    # One more bit says whether anything lies below: no mode asks for more ("sticky" bit).
+    codes = 2 * whole.astype(np.int64) + (steps != whole)
+    tensor = FixedTensor.trusted(codes, FixedPoint(63, wanted.format.frac + kept + 1))
+    return cast(
+        tensor, wanted.format, wanted.rounding, wanted.overflow, wanted.saturated_bits, key,
+        storage(wanted.format), random_bits,
+    )  # fmt: skip
+
+
+def rescale(
+    tensor: FixedTensor,
+    scale: Scale | tuple[Scale, ...],
+    target: FixedPoint,
+    rounding: Rounding = Rounding.RND,
+    overflow: Overflow = Overflow.SAT,
+) -> tuple[FixedTensor, Losses]:
+    """code * multiplier * 2**-shift, rounded once ("single rounding"); one scale, or one a channel
+    of the last axis.
+
+    With RND this is TFLite's TFLITE_SINGLE_ROUNDING form.
+    """
+    codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
+    output = Output(target, rounding, overflow, scale=scale)
+    width = codes.shape[1]
+    out = np.empty(codes.shape, storage(target))
+    ending = finish(output, tensor.format, False, width, 1 << tensor.format.bits)
+    parts = split(
+        finishing.finish_range, codes.shape[0], 4 * width, codes, out, 0, *ending.arguments
+    )
+    return FixedTensor.trusted(out.reshape(tensor.shape), target), ending.losses(parts)
+
+
+def rescale_double(
+    tensor: FixedTensor, scale: Scale, target: FixedPoint
+) -> tuple[FixedTensor, Losses]:
+    """code * multiplier * 2**-shift, rounded twice, as gemmlowp and TFLite do on int32.
+
+    First the high half of 2 * code * multiplier, to nearest, ties up; then by the remaining
+    places, ties away from zero; at last saturated to `target`. A shift below 31 multiplies the
+    code by a power of two before, in 32 bits that wrap.
+
+    Source: gemmlowp `fixedpoint.h`, SaturatingRoundingDoublingHighMul and RoundingDivideByPOT;
+    TensorFlow Lite, MultiplyByQuantizedMultiplier.
+    """
+    if tensor.format.bits > 32:
+        raise FormatError(f"rescale_double: codes must be int32, not {tensor.format.bits} bits")
+    after = scale.shift - MULTIPLIER_BITS
+    x = np.ascontiguousarray(tensor.codes.astype(np.int64)).reshape(-1)
+    out = np.empty(x.size, np.int64)
+    split(casting.double_range, x.size, 4, x, out, scale.multiplier, after)
+    wide = FixedTensor.trusted(out.reshape(tensor.shape), FixedPoint(32, target.frac))
+    return cast(wide, target, dtype=storage(target))

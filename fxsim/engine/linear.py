@@ -18,7 +18,7 @@ from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
 from fxsim.engine.output import Output, finish
-from fxsim.engine.tensor import FixedTensor, storage
+from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
 
 LARGEST_RESULT = 1 << 33  # elements; beyond lies a mistake in a shape, not a layer
@@ -50,7 +50,7 @@ def _result(
             f"output: {losses.overflowed} of {codes.size} results do not fit {output.format}"
         )
     format = products.register(accumulator, a.frac + b.frac) if output is None else output.format
-    return FixedTensor(codes.reshape(shape), format), losses
+    return FixedTensor.trusted(codes.reshape(shape), format), losses
 
 
 def multiply(
@@ -115,7 +115,7 @@ def linear_grad_weight(
 
 
 def _transposed(tensor: FixedTensor) -> FixedTensor:
-    return FixedTensor(np.ascontiguousarray(tensor.codes.T), tensor.format)
+    return FixedTensor.trusted(np.ascontiguousarray(tensor.codes.T), tensor.format)
 
 
 def _check_image(name: str, tensor: FixedTensor, height: int, width: int, channels: int) -> None:

@@ -65,7 +65,7 @@ class RunningStatistics:
 def words(tensor: FixedTensor, max_frac: int | None = None) -> FixedTensor:
     """The tensor as (M, C) 16-bit words at dynamic scale."""
     target = casts.dynamic_format(casts.peak(tensor.codes), tensor.format.frac, WORD_BITS, max_frac)
-    flat = FixedTensor(np.ascontiguousarray(tensor.matrix()), tensor.format)
+    flat = FixedTensor.trusted(np.ascontiguousarray(tensor.matrix()), tensor.format)
     return casts.cast(flat, target)[0]
 
 
@@ -83,9 +83,9 @@ def batch_moments(x: FixedTensor) -> tuple[Ints, Ints]:
 
 def advance(running: RunningStatistics, mean: Ints, variance: Ints, frac: int) -> RunningStatistics:
     """Running statistics moved a tenth of the way to the batch's, each step rounded half up."""
-    batch_mean = casts.cast(FixedTensor(mean, FixedPoint(32, frac + 4)), RUNNING_MEAN)[0]
+    batch_mean = casts.cast(FixedTensor.trusted(mean, FixedPoint(32, frac + 4)), RUNNING_MEAN)[0]
     batch_variance = casts.cast(
-        FixedTensor(variance, FixedPoint(62, 2 * frac + 8)), RUNNING_VARIANCE
+        FixedTensor.trusted(variance, FixedPoint(62, 2 * frac + 8)), RUNNING_VARIANCE
     )[0]
     return RunningStatistics(
         _step(running.mean, batch_mean.codes), _step(running.variance, batch_variance.codes)
@@ -99,9 +99,9 @@ def _step(old: Ints, new: Ints) -> Ints:
 
 def running_moments(running: RunningStatistics, frac: int) -> tuple[Ints, Ints]:
     """The running statistics in the formats that `batch_moments` has for inputs at `frac`."""
-    mean = casts.cast(FixedTensor(running.mean, RUNNING_MEAN), FixedPoint(62, frac + 4))[0]
+    mean = casts.cast(FixedTensor.trusted(running.mean, RUNNING_MEAN), FixedPoint(62, frac + 4))[0]
     variance = casts.cast(
-        FixedTensor(running.variance, RUNNING_VARIANCE), FixedPoint(61, 2 * frac + 8)
+        FixedTensor.trusted(running.variance, RUNNING_VARIANCE), FixedPoint(61, 2 * frac + 8)
     )[0]
     return mean.codes.astype(np.int64), variance.codes.astype(np.int64)
 
@@ -132,7 +132,7 @@ def forward(
         OUTPUT.max_code,
     )
     stash = NormalisationStash(normal, root, half, x.format.frac)
-    return FixedTensor(out, OUTPUT), stash, sum(p[0] + p[1] for p in parts)
+    return FixedTensor.trusted(out, OUTPUT), stash, sum(p[0] + p[1] for p in parts)
 
 
 def backward(
@@ -165,7 +165,7 @@ def backward(
         out,
     )
     return (
-        FixedTensor(out, FixedPoint(32, frac)),
-        FixedTensor(cross, FixedPoint(62, error.format.frac + NORMAL.frac)),
-        FixedTensor(total, FixedPoint(62, error.format.frac)),
+        FixedTensor.trusted(out, FixedPoint(32, frac)),
+        FixedTensor.trusted(cross, FixedPoint(62, error.format.frac + NORMAL.frac)),
+        FixedTensor.trusted(total, FixedPoint(62, error.format.frac)),
     )

@@ -23,7 +23,7 @@ from fxsim.errors import FormatError, ShapeError
 
 Ints = NDArray[np.int64]
 
-LARGEST_CODE = 62  # bits that the epilogue's int64 arithmetic leaves free of overflow
+LARGEST_CODE, LARGEST_SHIFT = 63, 62  # bits that the epilogue's int64 arithmetic leaves free of overflow
 NARROW_CODE = 30  # the same of its int32 lanes
 
 
@@ -56,7 +56,7 @@ class Output:
         """The epilogue of some of the columns."""
         bias, scale = self.bias, self.scale
         if bias is not None:
-            bias = FixedTensor(bias.codes[columns], bias.format)
+            bias = FixedTensor.trusted(bias.codes[columns], bias.format)
         return replace(self, bias=bias, scale=scale[columns] if isinstance(scale, tuple) else scale)
 
 
@@ -144,7 +144,7 @@ def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
     biased = peak + max((abs(int(b)) for b in bias), default=0)
     scaled = biased * max((abs(int(m)) for m in multiplier), default=1)
     bits = (scaled << max(-int(places.min(initial=0)), 0)).bit_length()
-    if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_CODE:
+    if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_SHIFT:
         raise FormatError(
             f"output: sums up to {peak}, bias, multiplier and shift need {bits} bits and"
             f" {int(places.max(initial=0))} places, the engine has {LARGEST_CODE}; narrow the"

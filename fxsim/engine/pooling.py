@@ -26,7 +26,7 @@ def max_pool(x: FixedTensor, size: int, stride: int) -> tuple[FixedTensor, NDArr
     out, choice = np.empty(shape, np.int64), np.empty(shape, np.uint8)
     work = height * width * channels
     split(pooling.max_pool_range, n, work, x.codes, size, stride, out, choice)
-    return FixedTensor(out, x.format), choice
+    return FixedTensor.trusted(out, x.format), choice
 
 
 def max_pool_backward(
@@ -37,7 +37,7 @@ def max_pool_backward(
     split(
         pooling.max_pool_back_range, shape[0], out[0].size, error.codes, choice, size, stride, out
     )
-    return FixedTensor(out, _grown(error.format, size, stride, 0))
+    return FixedTensor.trusted(out, _grown(error.format, size, stride, 0))
 
 
 def average_pool(x: FixedTensor, size: int, stride: int) -> FixedTensor:
@@ -46,7 +46,7 @@ def average_pool(x: FixedTensor, size: int, stride: int) -> FixedTensor:
     shape = (n, pooled(height, size, stride), pooled(width, size, stride), channels)
     out = np.empty(shape, np.int64)
     split(pooling.average_pool_range, n, height * width * channels, x.codes, size, stride, out)
-    return FixedTensor(out, x.format)
+    return FixedTensor.trusted(out, x.format)
 
 
 def average_pool_backward(
@@ -55,7 +55,7 @@ def average_pool_backward(
     """Each input's share of the errors, with 8 more fractional bits, rounded half up."""
     out = np.zeros(shape, np.int64)
     split(pooling.average_pool_back_range, shape[0], out[0].size, error.codes, size, stride, out)
-    return FixedTensor(out, _grown(error.format, size, stride, SHARE_BITS))
+    return FixedTensor.trusted(out, _grown(error.format, size, stride, SHARE_BITS))
 
 
 def _grown(form: FixedPoint, size: int, stride: int, more: int) -> FixedPoint:

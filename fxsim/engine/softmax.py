@@ -43,4 +43,4 @@ def softmax_cross_entropy(
     words = casts.cast(logits, LOGIT)[0]
     probability, error = (np.empty(words.shape, np.int64) for _ in range(2))
     softmax.softmax_error(words.codes, labels, POWERS, probability, error)
-    return FixedTensor(probability, PROBABILITY), FixedTensor(error, PROBABILITY)
+    return FixedTensor.trusted(probability, PROBABILITY), FixedTensor.trusted(error, PROBABILITY)

@@ -24,7 +24,14 @@ def storage(format: FixedPoint) -> Any:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def _frozen(codes: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view."""
+    view = codes.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FixedTensor:
     """Integer codes and the format that gives them value: `codes * 2**-format.frac`.
 
@@ -38,8 +45,43 @@ class FixedTensor:
     blocks: BlockMap | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.codes, np.ndarray):
+            raise FormatError(
+                f"FixedTensor: codes must be a NumPy array, not {type(self.codes).__name__}"
+            )
         if not np.issubdtype(self.codes.dtype, np.signedinteger):
-            raise FormatError(f"FixedTensor: codes must be integers, not {self.codes.dtype}")
+            help_ = "; casts.from_float converts floats" if self.codes.dtype.kind == "f" else ""
+            raise FormatError(
+                f"FixedTensor: codes must be signed integers, not {self.codes.dtype}{help_}"
+            )
+        if self.codes.size:
+            self._check_range()
+        object.__setattr__(self, "codes", _frozen(self.codes))
+
+    def _check_range(self) -> None:
+        low, high = int(self.codes.min()), int(self.codes.max())
+        if low < self.format.min_code or high > self.format.max_code:
+            outside = (self.codes < self.format.min_code) | (self.codes > self.format.max_code)
+            where = tuple(int(i) for i in np.argwhere(outside)[0])
+            raise FormatError(
+                f"FixedTensor: codes must be {self.format.min_code} to {self.format.max_code}"
+                f" ({self.format}), not {int(self.codes[where])} at {list(where)}; cast to make"
+                " them fit"
+            )
+
+    @classmethod
+    def trusted(
+        cls, codes: NDArray[Any], format: FixedPoint, blocks: BlockMap | None = None
+    ) -> FixedTensor:
+        """A tensor whose codes are known to lie inside the format: no look at them."""
+        made = object.__new__(cls)
+        for name, value in (("codes", _frozen(codes)), ("format", format), ("blocks", blocks)):
+            object.__setattr__(made, name, value)
+        return made
+
+    def __repr__(self) -> str:
+        blocks = "" if self.blocks is None else f", {self.blocks!r}"
+        return f"FixedTensor({self.codes!r}, {self.format!r}{blocks})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +96,7 @@ class FixedTensor:
         """The same wide tensor in another shape; a block map belongs to a shape and is refused."""
         if self.blocks is not None:
             raise FormatError("FixedTensor.reshape: a tensor with a block map keeps its shape")
-        return FixedTensor(self.codes.reshape(shape), self.format)
+        return FixedTensor.trusted(self.codes.reshape(shape), self.format)
 
     def to_float(self) -> NDArray[np.float64]:
         """The values, for people and metrics; the datapath never calls this."""

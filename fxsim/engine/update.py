@@ -56,4 +56,4 @@ def sgd(
         int(rounding),
         np.uint64(key),
     )
-    return FixedTensor(weights, MASTER), FixedTensor(velocity, MOMENTUM), sum(parts)
+    return FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, MOMENTUM), sum(parts)

@@ -274,8 +274,8 @@ class FloatNetwork:
         """The run with its weights rounded to an integer run's formats, to be stored and hashed."""
         parameters = {
             name: Parameter(
-                FixedTensor(_codes(w, MASTER), MASTER),
-                FixedTensor(np.zeros(w.shape, np.int64), MOMENTUM),
+                FixedTensor.trusted(_codes(w, MASTER), MASTER),
+                FixedTensor.trusted(np.zeros(w.shape, np.int64), MOMENTUM),
             )
             for name, w in self.state.weights.items()
         }

@@ -163,5 +163,5 @@ def test_operands_are_at_most_16_bits():
 
 
 def test_floats_are_not_codes():
-    with pytest.raises(FormatError, match="must be integers, not float64"):
+    with pytest.raises(FormatError, match="must be signed integers, not float64; casts"):
         FixedTensor(np.zeros(2), FixedPoint(8, 0))

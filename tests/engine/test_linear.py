@@ -251,7 +251,8 @@ def test_unequal_depths_are_refused():
     batch=st.integers(1, 2), height=st.integers(3, 6), width=st.integers(3, 6),
     channels=st.integers(1, 3), filters=st.integers(1, 5), kernel=st.integers(1, 3),
     stride=st.integers(1, 3), padding=st.integers(0, 2), dilation=st.integers(1, 2),
-    groups=st.sampled_from([1, 1, 2, 3]), depthwise=st.booleans(), bits=st.sampled_from([8, 12, 16]),
+    groups=st.sampled_from([1, 1, 2, 3]), depthwise=st.booleans(),
+    bits=st.sampled_from([8, 12, 16]),
     accumulator=st.sampled_from([(40, "SAT"), (17, "SAT"), (14, "SAT"), (14, "WRAP")]),
     seed=st.integers(0, 99),
 )  # fmt: skip

@@ -10,6 +10,8 @@ import numpy as np
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.narrow import narrow_flat
 from fxsim.engine.kernels.rounding import (
+    RND,
+    RND_INF,
     STOCHASTIC,
     WRAP,
     draw,
@@ -17,6 +19,7 @@ from fxsim.engine.kernels.rounding import (
     limit,
     round_shift,
     round_stochastic,
+    wrap,
 )
 
 
@@ -57,6 +60,18 @@ def narrow_range(start, stop, x, out, shift, rounding, low, high, key, random_bi
     """The same in int32 lanes: see `narrow` for what must hold."""
     part, target = x[start:stop], out[start:stop]
     return narrow_flat(part, target, shift, rounding, low, high, key, start, random_bits)
+
+
+@kernel
+def double_range(start, stop, x, out, multiplier, after):
+    """gemmlowp's double rounding of int32 codes; see `casts.rescale_double`."""
+    for i in range(start, stop):
+        code = x[i]
+        if after < 0:
+            code = wrap(code << -after, np.int64(32), True)
+        product = round_shift(code * multiplier, np.int64(31), RND, np.int64(0))
+        code = min(product, np.int64(2**31 - 1))
+        out[i] = round_shift(code, max(after, 0), RND_INF, np.int64(0))
 
 
 @kernel

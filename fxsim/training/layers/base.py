@@ -85,4 +85,6 @@ def constant_parameter(shape: Shape, value: int) -> Parameter:
 
 def parameter(codes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Parameter:
     """A parameter with these master codes and no momentum."""
-    return Parameter(FixedTensor(codes, MASTER), FixedTensor(np.zeros_like(codes), MOMENTUM))
+    return Parameter(
+        FixedTensor.trusted(codes, MASTER), FixedTensor.trusted(np.zeros_like(codes), MOMENTUM)
+    )
