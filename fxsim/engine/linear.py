@@ -54,9 +54,16 @@ def _result(
 
 
 def multiply(
-    a: FixedTensor, b: FixedTensor, accumulator: Accumulator, output: Output | None = None
+    a: FixedTensor,
+    b: FixedTensor,
+    accumulator: Accumulator,
+    output: Output | None = None,
+    start: FixedTensor | None = None,
 ) -> tuple[FixedTensor, Losses]:
-    """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K)."""
+    """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K).
+
+    start : (N,) what the accumulator holds first (a preloaded bias), in its own format
+    """
     if len(a.shape) not in (2, 3) or len(b.shape) not in (2, len(a.shape)):
         raise ShapeError(f"multiply: needs (M, K) and (N, K), or batches, not {a.shape}, {b.shape}")
     batched = len(b.shape) == 3
@@ -71,8 +78,11 @@ def multiply(
     out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), output)
     if not batched:
         gather = geometry.matrix_rows(out.shape[0], depth)
-        lost = products.multiply(left, gather, right, accumulator, output, out)
+        begin = None if start is None else _begin(start, left, right, accumulator, width)
+        lost = products.multiply(left, gather, right, accumulator, output, out, start=begin)
         return _result(out, shape, left, right, accumulator, output, lost)
+    if start is not None:
+        raise ShapeError("multiply: start serves one b (N, K), not a batch of them")
     losses, gather = Losses(), geometry.matrix_rows(rows, depth)
     for i in range(a.shape[0]):
         lost = products.multiply(
@@ -81,6 +91,18 @@ def multiply(
         )  # fmt: skip
         losses += lost.behind(i * rows * width)
     return _result(out, shape, left, right, accumulator, output, losses)
+
+
+def _begin(
+    start: FixedTensor, a: Operand, b: Operand, accumulator: Accumulator, width: int
+) -> NDArray[np.int64]:
+    register = products.register(accumulator, a.frac + b.frac)
+    if start.shape != (width,) or start.format != register:
+        raise ShapeError(
+            f"multiply: start must be ({width},) codes of {register}, not {start.shape} of"
+            f" {start.format}"
+        )
+    return start.codes.astype(np.int64)
 
 
 def linear_forward(

@@ -23,7 +23,10 @@ from fxsim.errors import FormatError, ShapeError
 
 Ints = NDArray[np.int64]
 
-LARGEST_CODE, LARGEST_SHIFT = 63, 62  # bits that the epilogue's int64 arithmetic leaves free of overflow
+LARGEST_CODE, LARGEST_SHIFT = (
+    63,
+    62,
+)  # bits that the epilogue's int64 arithmetic leaves free of overflow
 NARROW_CODE = 30  # the same of its int32 lanes
 
 

@@ -56,16 +56,22 @@ def multiply(
     output: Output | None,
     out: NDArray[Any],
     column: int = 0,
+    start: NDArray[np.int64] | None = None,
 ) -> Losses:
-    """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed."""
+    """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed.
+
+    start : (N,) codes that the register holds first; such sums run addition by addition
+    """
     chosen = planned(a, b, gather.depth, accumulator)
+    if start is not None:
+        chosen = Plan(Kernel.SEQUENTIAL)
     sums = register(accumulator, a.frac + b.frac)
     bound = bound_of(a, b, gather.depth, accumulator, chosen)
     ending = finish(output, sums, chosen.wraps, b.codes.shape[0], bound)
     if chosen.certify and column == 0 and limited.serves(chosen, accumulator, gather.depth):
         return limited.fold(a.codes, gather, b.codes, accumulator, ending, out)
     if chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
-        return _one_by_one(a, gather, b, accumulator, chosen, ending, out, column)
+        return _one_by_one(a, gather, b, accumulator, chosen, ending, out, column, start)
     if not chosen.kernel.is_packed:
         exact = _plain(geometry.written_out(a.codes, gather, PAD), _padded(b.codes), chosen)
         return finish_all(exact, ending, out, column)
@@ -114,6 +120,7 @@ def _one_by_one(
     ending: Finish,
     out: NDArray[Any],
     column: int,
+    start: NDArray[np.int64] | None,
 ) -> Losses:
     """Execute the rows in doubt addition by addition, the others wide."""
     left, right = geometry.written_out(a.codes, gather), b.codes
@@ -127,7 +134,7 @@ def _one_by_one(
         doubtful = np.arange(gather.rows)
     finer = places_dropped(a, b, accumulator)
     seen = sequential.run(
-        left, right, doubtful, accumulator, a.frac + b.frac, finer, exact, ending.key
+        left, right, doubtful, accumulator, a.frac + b.frac, finer, exact, ending.key, start
     )
     if seen.additions and accumulator.overflow is Overflow.ERROR:
         raise FormatError(

@@ -92,10 +92,12 @@ def run(
     finer: int,
     out: NDArray[np.int64],
     key: np.uint64,
+    start: NDArray[np.int64] | None = None,
 ) -> Losses:
     """Execute `rows` of a (M, K) times b (N, K) transposed; `out` holds the exact sums before.
 
     frac : fractional bits of an exact product; finer : those beyond the accumulator's
+    start : (N,) what the register holds first; None: zeros
     """
     if rows.size == 0:
         return Losses()
@@ -109,6 +111,7 @@ def run(
         and finer == 0
         and accumulator.tree == 1
         and accumulator.chunk == 0
+        and start is None
     )
     work = a.shape[1] * b.shape[0]
     if simple:
@@ -121,8 +124,9 @@ def run(
     terms, left = _terms(accumulator, frac, finer)
     _check(accumulator, 1 << accumulator.bits, peak * accumulator.tree, max(finer, -finer))
     inner = accumulator.partial or accumulator
+    begin = np.zeros(b.shape[0], np.int64) if start is None else start.astype(np.int64)
     parts = split(
-        sequential.accumulate_range, rows.size, 8 * work, rows, a, turned, terms, left,
+        sequential.accumulate_range, rows.size, 8 * work, rows, a, turned, begin, terms, left,
         _register(accumulator, left != 0), _register(inner, left != 0), key, out,
     )  # fmt: skip
     return _losses(parts)

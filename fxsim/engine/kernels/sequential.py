@@ -130,9 +130,10 @@ def product_term(left, right, terms, key, index):
 
 
 @kernel
-def accumulate_range(start, stop, rows, a, turned, terms, finer, outer, inner, key, out):
+def accumulate_range(start, stop, rows, a, turned, begin, terms, finer, outer, inner, key, out):
     """Any product cast and rounding, register, tree and chunk; see `Accumulator`.
 
+    begin : (N,) what the sums' register holds first
     finer : fractional bits that a term has beyond the registers' (not 0 with SUM_ROUNDING only)
     outer, inner : the register of the whole sum, and that of a chunk's
     """
@@ -142,7 +143,7 @@ def accumulate_range(start, stop, rows, a, turned, terms, finer, outer, inner, k
         row = rows[index]
         for j in range(turned.shape[1]):
             before = overflowed
-            whole, part = np.int64(0), np.int64(0)
+            whole, part = begin[j], np.int64(0) if chunk > 0 else begin[j]
             place = (row * turned.shape[1] + j) * depth
             k = 0
             while k < depth:
