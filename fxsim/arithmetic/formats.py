@@ -1,7 +1,8 @@
 """Number formats: what a stored integer means, and how it is rounded and limited.
 
 Names follow SystemC (IEEE 1666-2011, clause 7.10) where SystemC has the mode, ac_fixed for
-`RND_CONV_ODD`, and von Neumann's jamming for `JAM`.
+`RND_CONV_ODD`; the others are APyTypes' (TRN_INF, TRN_AWAY, TRN_MAG, JAM_UNBIASED for our `JAM`,
+JAM for our `JAM_ALWAYS`, and the overflow mode NUMERIC_STD).
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class Rounding(IntEnum):
     RND_CONV_ODD = 7  # nearest, ties to odd
     JAM = 8  # towards -infinity, last kept bit OR-ed with "any lost bit"
     STOCHASTIC = 9  # up with the probability of the dropped fraction, quantised to the draw
+    TRN_INF = 10  # towards +infinity
+    TRN_AWAY = 11  # away from zero
+    TRN_MAG = 12  # towards -infinity plus the sign bit, even where no 1 is dropped
+    JAM_ALWAYS = 13  # towards -infinity, last kept bit set, even where nothing is lost
 
     def __repr__(self) -> str:
         return f"Rounding.{self.name}"
@@ -43,6 +48,7 @@ class Overflow(IntEnum):
     WRAP = 3  # drop high bits; with saturated_bits n > 0 as SystemC's SC_WRAP, n
     WRAP_SM = 4  # sign-magnitude wrap, SystemC's SC_WRAP_SM, n (signed only)
     ERROR = 5  # raise FormatError
+    NUMERIC_STD = 6  # keep the sign and the low bits - 1 bits (signed only; VHDL's resize)
 
     def __repr__(self) -> str:
         return f"Overflow.{self.name}"
@@ -163,8 +169,8 @@ def check_overflow(where: str, overflow: Overflow, saturated_bits: int, signed: 
         raise FormatError(
             f"{where}: saturated_bits must be 0 with {overflow.name}, not {saturated_bits}"
         )
-    if overflow is Overflow.WRAP_SM and not signed:
-        raise FormatError(f"{where}: WRAP_SM is sign-magnitude, the format must be signed")
+    if overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD) and not signed:
+        raise FormatError(f"{where}: {overflow.name} keeps a sign, the format must be signed")
 
 
 @dataclass(frozen=True, slots=True)

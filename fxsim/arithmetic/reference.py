@@ -66,6 +66,26 @@ def jam(code: int, shift: int) -> int:
     return trn(code, shift) | (code % (1 << shift) != 0)
 
 
+def trn_inf(code: int, shift: int) -> int:
+    """Towards +infinity."""
+    return -(-code // (1 << shift))
+
+
+def trn_away(code: int, shift: int) -> int:
+    """Away from zero."""
+    return trn_inf(code, shift) if code >= 0 else trn(code, shift)
+
+
+def trn_mag(code: int, shift: int) -> int:
+    """Towards -infinity plus the sign bit: magnitude truncation without looking at lost bits."""
+    return trn(code, shift) + (code < 0)
+
+
+def jam_always(code: int, shift: int) -> int:
+    """Towards -infinity, then the last kept bit set, whatever was lost."""
+    return trn(code, shift) | 1
+
+
 def stochastic(code: int, shift: int, draw: int, draw_bits: int = 16) -> int:
     """Up if the top `draw_bits` dropped bits plus the draw carry out: probability 2**-draw_bits."""
     quotient, remainder = divmod(code, 1 << shift)
@@ -83,13 +103,22 @@ ROUNDINGS: dict[str, Callable[[int, int], int]] = {
     "TRN": trn,
     "TRN_ZERO": trn_zero,
     "JAM": jam,
+    "TRN_INF": trn_inf,
+    "TRN_AWAY": trn_away,
+    "TRN_MAG": trn_mag,
+    "JAM_ALWAYS": jam_always,
 }
 
 
 def round_code(code: int, shift: int, mode: str, draw: int = 0, draw_bits: int = 16) -> int:
-    """`code * 2**-shift` rounded; a negative shift is an exact left shift."""
+    """`code * 2**-shift` rounded; a negative shift is a left shift, which loses nothing.
+
+    TRN_MAG and JAM_ALWAYS do not look at what is lost; JAM_ALWAYS sets the last bit even of a code
+    that is not shifted right.
+    """
     if shift <= 0:
-        return code << -shift
+        exact = code << -shift
+        return jam_always(exact, 0) if mode == "JAM_ALWAYS" else exact
     if mode == "STOCHASTIC":
         return stochastic(code, shift, draw, draw_bits)
     return ROUNDINGS[mode](code, shift)
@@ -146,6 +175,8 @@ def limit_code(code: int, bits: int, signed: bool, mode: str, n: int = 0) -> tup
         return (high if code > high else low), True
     if mode == "WRAP":
         return wrap_n(code, bits, signed, n), True
+    if mode == "NUMERIC_STD":
+        return code % (1 << (bits - 1)) - ((code < 0) << (bits - 1)), True
     return wrap_sign_magnitude(code, bits, n), True
 
 
@@ -318,7 +349,7 @@ def add_to(register: Register, total: int, term: int, finer: int) -> tuple[int, 
     )
     places = max(finer, 0)
     exact = (total << places) + (term << max(-finer, 0))
-    mode = register.get("sum_rounding", "TRN")  # nothing is left to round without it
+    mode = register.get("sum_rounding", "TRN") if places else "TRN"
     result, _, over = cast(exact, places, bits, signed, mode, overflow, n)
     return result, over
 
@@ -344,9 +375,8 @@ def accumulate_in(
         finer -= product[0]
     if "sum_rounding" not in register:
         noise = draws or [0] * len(terms)
-        terms = [
-            round_code(t, finer, product_rounding, d) for t, d in zip(terms, noise, strict=True)
-        ]
+        mode = product_rounding if finer > 0 else "TRN"  # what is not finer is not rounded
+        terms = [round_code(t, finer, mode, d) for t, d in zip(terms, noise, strict=True)]
         finer = 0
     terms = [sum(terms[k : k + tree]) for k in range(0, len(terms), tree)]
     size = chunk // tree or max(len(terms), 1)

@@ -104,7 +104,9 @@ def cast(
     noise = np.empty(0, np.int64)
     if rounding is Rounding.STOCHASTIC and lfsr is not None:
         noise = lfsr_draws(lfsr, x.size, random_bits)
-    if _is_narrow(tensor.format, shift, target, overflow, random_bits, x.size, noise.size):
+    if _is_narrow(
+        tensor.format, shift, target, rounding, overflow, random_bits, x.size, noise.size
+    ):
         parts = split(
             casting.narrow_range, x.size, 2, x, out, shift, int(rounding), low, high,
             np.uint64(key), random_bits,
@@ -131,7 +133,8 @@ def cast(
 
 
 def _is_narrow(
-    source: FixedPoint, shift: int, target: FixedPoint, overflow: Overflow, random_bits: int,
+    source: FixedPoint, shift: int, target: FixedPoint, rounding: Rounding,
+    overflow: Overflow, random_bits: int,
     size: int, given_draws: int,
 ) -> bool:  # fmt: skip
     """Whether int32 lanes serve: see `kernels.narrow`."""
@@ -141,6 +144,7 @@ def _is_narrow(
         and target.bits <= NARROW_BITS
         and random_bits <= NARROW_BITS
         and overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+        and rounding <= Rounding.STOCHASTIC
         and size < 1 << 32
         and given_draws == 0
     )
@@ -306,6 +310,7 @@ def from_float(
 ) -> tuple[FixedTensor, Losses]:
     """Finite floats to a format, rounded once from their exact values, any mode.
 
+    A float counts as having more fractional bits than the format (to TRN_MAG that matters).
     Raises FormatError for NaN and infinity, naming the element.
     """
     exact = np.asarray(values, np.float64)

@@ -116,6 +116,7 @@ def finish(
     uniform = (multiplier == 1).all() and (places == places[:1]).all()
     narrow = clips and uniform and largest <= NARROW_CODE and 0 <= places[0] <= NARROW_CODE
     narrow = narrow and target.bits <= NARROW_CODE and output.random_bits <= NARROW_CODE
+    narrow = narrow and output.rounding <= Rounding.STOCHASTIC
     fields[finishing.KIND] = finishing.NARROW if narrow else finishing.GENERAL
     return Finish(bias, multiplier, places, fields, np.uint64(output.key), False)
 

@@ -38,7 +38,7 @@ def test_formats_print_as_they_are_built():
         ),
         (
             lambda: Accumulator(32, Overflow.WRAP_SM, signed=False),
-            "WRAP_SM is sign-magnitude, the format must be signed",
+            "WRAP_SM keeps a sign, the format must be signed",
         ),
         (lambda: Accumulator(32, tree=4, chunk=6), "chunk a multiple of it .* tree 4, chunk 6"),
         (lambda: Accumulator(32, partial=Accumulator(16)), "partial needs a chunk"),

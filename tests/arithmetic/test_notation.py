@@ -72,7 +72,7 @@ def test_q_notation_is_read_back(bits, frac, signed):
         ("ac_fixed<8,3,yes>", "signedness must be true or false, not 'yes'"),
         ("fixed point", "must be a type such as"),
         ("ap_fixed<99,3>", "bits must be 1 to 64, not 99"),
-        ("ap_ufixed<8,3,AP_TRN,AP_WRAP_SM>", "WRAP_SM is sign-magnitude"),
+        ("ap_ufixed<8,3,AP_TRN,AP_WRAP_SM>", "WRAP_SM keeps a sign"),
     ],
 )
 def test_wrong_names_say_what_is_wrong(text, message):

@@ -6,6 +6,9 @@ import numpy as np
 from support import shared
 
 from fxsim.arithmetic import reference
+from fxsim.arithmetic.formats import FixedPoint, Overflow, Rounding
+from fxsim.engine import casts
+from fxsim.engine.tensor import FixedTensor
 
 SC_ROUNDING = ("RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV", "TRN", "TRN_ZERO")
 SC_OVERFLOW = ("SAT", "SAT_ZERO", "SAT_SYM", "WRAP", "WRAP_SM")
@@ -25,21 +28,23 @@ def test_every_systemc_cast_agrees():
     assert row == 200_030
 
 
-def test_ties_to_odd_and_jamming_agree_with_apytypes():
+EXTRA_ROUNDING = ("TRN_INF", "TRN_AWAY", "TRN_MAG", "RND_CONV_ODD", "JAM_ALWAYS", "JAM")
+EXTRA_OVERFLOW = ("SAT", "WRAP", "NUMERIC_STD")
+
+
+def test_every_mode_beyond_systemc_agrees_with_apytypes():
     d = np.load(shared("golden", "arithmetic", "public_extra_apytypes.npz"))
-    x, y = d["x"].tolist(), d["y"].tolist()
-    row = compared = 0
-    for (_, frac, bits, integer_bits, q, o), count in zip(
+    x, y = d["x"], d["y"]
+    row = 0
+    for (width, frac, bits, integer_bits, q, o), count in zip(
         d["cfg"].tolist(), d["count"].tolist(), strict=True
     ):
-        shift = frac - (bits - integer_bits)
-        mode = {3: "RND_CONV_ODD", 4: "JAM"}.get(q)
-        if mode and o < 2:
-            for i in range(row, row + count):
-                got, lost, _ = reference.cast(x[i], shift, bits, True, mode, ("SAT", "WRAP")[o])
-                # APyTypes jams exact values too; ours is von Neumann's, "any lost bit"
-                if mode == "RND_CONV_ODD" or lost:
-                    assert got == y[i]
-                    compared += 1
+        rows, target = slice(row, row + count), FixedPoint(bits, bits - integer_bits)
+        shift, modes = frac - target.frac, (EXTRA_ROUNDING[q], EXTRA_OVERFLOW[o])
+        want = [reference.cast(c, shift, bits, True, *modes)[0] for c in x[rows].tolist()]
+        assert want == y[rows].tolist(), (shift, bits, modes)
+        tensor = FixedTensor(x[rows], FixedPoint(width, frac))
+        got, _ = casts.cast(tensor, target, Rounding[modes[0]], Overflow[modes[1]])
+        assert got.codes.tolist() == want, (shift, bits, modes)
         row += count
-    assert compared > 3_000
+    assert row == 20_012

@@ -54,7 +54,7 @@ def test_rounding_equals_reference(rounding, codes, shift, key):
     n=st.integers(0, 6),
 )
 def test_overflow_equals_reference(overflow, codes, shift, bits, signed, n):
-    if overflow is Overflow.WRAP_SM:
+    if overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD):
         signed = True
     n = n if overflow in (Overflow.WRAP, Overflow.WRAP_SM) else 0
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(42, shift))

@@ -98,7 +98,7 @@ def test_floats_are_rounded_once_from_their_exact_value(
         exact = Fraction(value) * Fraction(2) ** frac
         places = exact.denominator.bit_length() - 1
         code, dropped, _ = reference.cast(
-            exact.numerator, places, bits, signed, rounding.name, overflow.name, 0,
+            2 * exact.numerator, places + 1, bits, signed, rounding.name, overflow.name, 0,
             reference.draw(5, i, random_bits), random_bits,
         )  # fmt: skip
         codes.append(code)

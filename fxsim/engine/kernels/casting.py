@@ -10,6 +10,7 @@ import numpy as np
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.narrow import narrow_flat
 from fxsim.engine.kernels.rounding import (
+    JAM_ALWAYS,
     RND,
     RND_INF,
     STOCHASTIC,
@@ -48,6 +49,8 @@ def cast_range(
                 rounded = np.int64(2**63 - 1) if code > 0 else np.int64(-(2**63))
             if rounded >> -shift != code and low <= rounded <= high:
                 over += 1
+            if rounding == JAM_ALWAYS:
+                rounded |= np.int64(1)
         if rounded < low or rounded > high:
             over += 1
             rounded = limit(rounded, low, high, bits, signed, overflow, n)

@@ -11,7 +11,14 @@ import numpy as np
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.lanes import shift_left, shift_right
 from fxsim.engine.kernels.narrow import narrow_flat
-from fxsim.engine.kernels.rounding import STOCHASTIC, draw, limit, round_shift, round_stochastic
+from fxsim.engine.kernels.rounding import (
+    STOCHASTIC,
+    draw,
+    limit,
+    round_shift,
+    round_stochastic,
+    shift_left_exactly,
+)
 
 (
     KIND,
@@ -123,7 +130,7 @@ def finish_row(total, target, bias, multiplier, places, unused, finish, key, ind
             else:
                 code = round_shift(code, shift, finish[ROUNDING], np.int64(0))
         else:
-            code = code << -shift
+            code = shift_left_exactly(code, -shift, finish[ROUNDING])
         if code < low or code > high:
             over += 1
             code = limit(

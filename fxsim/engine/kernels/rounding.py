@@ -9,10 +9,11 @@ import numpy as np
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.lanes import shift_right_unsigned
 
-RND, RND_ZERO, RND_MIN_INF, RND_INF, RND_CONV, TRN, TRN_ZERO, RND_CONV_ODD, JAM, STOCHASTIC = range(
-    10
-)
-SAT, SAT_ZERO, SAT_SYM, WRAP, WRAP_SM, ERROR = range(6)
+(
+    RND, RND_ZERO, RND_MIN_INF, RND_INF, RND_CONV, TRN, TRN_ZERO, RND_CONV_ODD, JAM, STOCHASTIC,
+    TRN_INF, TRN_AWAY, TRN_MAG, JAM_ALWAYS,
+) = range(14)  # fmt: skip
+SAT, SAT_ZERO, SAT_SYM, WRAP, WRAP_SM, ERROR, NUMERIC_STD = range(7)
 DRAW_BITS = 16  # of a draw, where nothing else is said
 
 
@@ -71,7 +72,7 @@ def round_stochastic(code, shift, noise, bits):
 @kernel
 def round_shift(code, shift, mode, draw_code):
     """code * 2**-shift, rounded; `draw_code` matters to STOCHASTIC only."""
-    if shift == 0:
+    if shift == 0 and mode != JAM_ALWAYS:
         return code
     floor = code >> shift
     rest = code - (floor << shift)
@@ -83,6 +84,12 @@ def round_shift(code, shift, mode, draw_code):
         return floor + np.int64(code < 0 and rest != 0)
     if mode == JAM:
         return floor | np.int64(rest != 0)
+    if mode >= TRN_INF:
+        if mode == TRN_MAG:
+            return floor + np.int64(code < 0)
+        if mode == JAM_ALWAYS:
+            return floor | np.int64(1)
+        return floor + np.int64(rest != 0 and (mode == TRN_INF or code > 0))
     half = np.int64(1) << (shift - 1)
     if rest != half:
         return floor + np.int64(rest > half)
@@ -99,6 +106,13 @@ def round_shift(code, shift, mode, draw_code):
     else:
         up = floor & 1 == 0
     return floor + np.int64(up)
+
+
+@kernel
+def shift_left_exactly(code, places, mode):
+    """code * 2**places; JAM_ALWAYS sets its last bit even so."""
+    exact = code << places
+    return exact | np.int64(1) if mode == JAM_ALWAYS else exact
 
 
 @kernel
@@ -128,6 +142,9 @@ def limit(code, low, high, bits, signed, mode, n):
     """A code that lies outside [low, high], brought inside; 2 <= bits <= 62 for WRAP with n."""
     if mode == SAT_ZERO:
         return np.int64(0)
+    if mode == NUMERIC_STD:
+        kept = code & ((np.int64(1) << (bits - 1)) - 1)
+        return kept - (np.int64(1) << (bits - 1)) if code < 0 else kept
     if mode < WRAP or mode == ERROR or (n >= bits and n > 0):
         return high if code > high else low
     if mode == WRAP:

@@ -9,7 +9,14 @@ may be rounded, counts the sums in which an addition overflowed.
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.rounding import DRAW_BITS, STOCHASTIC, draw, limit, round_shift
+from fxsim.engine.kernels.rounding import (
+    DRAW_BITS,
+    STOCHASTIC,
+    draw,
+    limit,
+    round_shift,
+    shift_left_exactly,
+)
 
 (
     LOW, HIGH, BITS, SIGNED, OVERFLOW, SATURATED,  # the register
@@ -113,7 +120,7 @@ def product_term(left, right, terms, key, index):
         term = (
             round_shift(term, places, terms[CAST_ROUNDING], np.int64(0))
             if places > 0
-            else (term << -places)
+            else shift_left_exactly(term, -places, terms[CAST_ROUNDING])
         )
         if term < terms[CAST_LOW] or term > terms[CAST_HIGH]:
             term = limit(
