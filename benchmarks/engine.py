@@ -1,65 +1,239 @@
-"""The engine against NumPy's float32 BLAS, at the same thread count, in one run.
+"""The engine against NumPy's float32 BLAS, PyTorch and other fixed-point tools, in one run.
 
-A ratio is float32's time over ours. The int8 targets are those of a portable path, the others those
-that an engine with the processor's dot-product instructions is to reach.
+A ratio is the other's time over ours, at the same thread count: above 1, ours is faster. Without
+PyTorch, APyTypes or QPyTorch installed their rows are left out, and said to be. `--path` forces
+the instructions of all rows but those that name one.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
-from side_by_side import arguments, ratio, report
+from side_by_side import Row, arguments, ratio, report
 from threadpoolctl import threadpool_limits
 
-from fxsim.arithmetic.formats import Accumulator, BlockFormat, FixedPoint, Overflow, TensorFormat
-from fxsim.engine import casts, linear
-from fxsim.engine.tensor import FixedTensor
+from fxsim.arithmetic.blocks import BlockMap
+from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow, Rounding
+from fxsim.engine import casts, linear, processor
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.output import Output
+from fxsim.engine.processor import Machine
+from fxsim.engine.tensor import FixedTensor, storage
 
-SHAPES = [(512, 512, 4608), (8192, 64, 576), (6400, 16, 160)]
+SHAPES = [(512, 512, 4608), (8192, 64, 576)]
+WIDE = Accumulator(48, Overflow.SAT)
+INT8 = FixedPoint(8, 4)
+Work = Callable[[], Any]
+
+# height and width, channels, filters, kernel, stride, padding, groups; target; batch 128
+LAYERS = {
+    "3x3 16->16@32": (32, 16, 16, 3, 1, 1, 1),
+    "3x3 32->32@16": (16, 32, 32, 3, 1, 1, 1),
+    "3x3 64->64@8": (8, 64, 64, 3, 1, 1, 1),
+    "3x3 stride 2 16->32@32": (32, 16, 32, 3, 2, 1, 1),
+    "1x1 64->64@16": (16, 64, 64, 1, 1, 0, 1),
+    "1x1 stride 2 32->64@16": (16, 32, 64, 1, 2, 0, 1),
+    "first layer 3x3 3->16@32": (32, 3, 16, 3, 1, 1, 1),
+    "depthwise 3x3 64@16": (16, 64, 64, 3, 1, 1, 64),
+    "depthwise 3x3 stride 2 64@16": (16, 64, 64, 3, 2, 1, 64),
+}
+NAMED = 3  # layers that have a target of their own; the others must not be slower than PyTorch
 
 
-def gemm(m: int, n: int, k: int, bits: int, accumulator: Accumulator) -> float:
-    rng = np.random.default_rng(0)
-    high = 1 << (bits - 1)
-    a, b = (rng.integers(-high, high, s).astype(np.int16) for s in ((m, k), (n, k)))
-    x, y = a.astype(np.float32), b.astype(np.float32)
-    return ratio(lambda: linear.gemm_codes(a, b, high, high, accumulator), lambda: x @ y.T)
+def codes(rng: np.random.Generator, shape: tuple[int, ...], bits: int = 8) -> FixedTensor:
+    """Uniform codes of the whole range."""
+    word = FixedPoint(bits, 4)
+    found = rng.integers(word.min_code, word.max_code, shape, endpoint=True)
+    return FixedTensor(found.astype(storage(word)), word)
 
 
-def blocks() -> float:
-    """Uniform quantisation and product over block-wise ones, 4x4 blocks of 0, 2, 4 or 8 bits."""
-    rng = np.random.default_rng(0)
-    x, w = (
-        FixedTensor(rng.integers(-(2**20), 2**20, s), FixedPoint(32, 16))
-        for s in ((8192, 576), (64, 576))
+def gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> FixedTensor:
+    """8-bit codes of deviation 28, clipped at four and a half deviations."""
+    found = np.clip(np.rint(rng.normal(0, 28, shape)), -127, 127)
+    return FixedTensor(found.astype(np.int8), INT8)
+
+
+def against_sgemm(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> float:
+    """Our product with the sums stored, over NumPy's of the same shape."""
+    x, y = (t.codes.astype(np.float32) for t in (a, b))
+    output = Output(FixedPoint(32, 8))
+    if accumulator.frac is not None:
+        output = Output(FixedPoint(32, accumulator.frac))
+    out = np.empty((x.shape[0], y.shape[0]), np.float32)
+    return ratio(
+        lambda: linear.multiply(a, b, accumulator, output), lambda: np.matmul(x, y.T, out=out)
     )
-    one = np.ones((1, 1), np.int64)
-    mixed, plain = BlockFormat(threshold=2000), TensorFormat(8)
 
-    def block_wise():
-        a, b = (casts.quantise_blocks(t, mixed, one, 0)[0] for t in (x, w))
-        linear.multiply(a, b, Accumulator(48, Overflow.SAT))
 
-    def uniform():
-        a, b = (casts.quantise_tensor(t, plain, 0)[0] for t in (x, w))
-        linear.multiply(a, b, Accumulator(32, Overflow.SAT))
+def gemm_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
+    targets = {Machine.AMX: 7.0, Machine.VNNI: 3.3, Machine.PORTABLE: 0.6}
+    for machine, target in targets.items():
+        for m, n, k in SHAPES:
+            work = f"int8 GEMM {m}x{n}x{k}, wide, {machine.value}"
+            if machine not in processor.available():
+                skipped.append(f"{work}: not on this processor")
+                continue
+            processor.force(machine)
+            yield work, against_sgemm(codes(rng, (m, k)), codes(rng, (n, k)), WIDE), target
+            processor.force(None)
+    m, n, k = SHAPES[1]
+    left, right = codes(rng, (m, k)), codes(rng, (n, k))
+    for m, n, k in SHAPES:
+        a, b = codes(rng, (m, k), 16), codes(rng, (n, k), 8)
+        yield f"int16 x int8 {m}x{n}x{k}, exact", against_sgemm(a, b, WIDE), 1.8
+        b = codes(rng, (n, k), 16)
+        yield f"int16 x int16 {m}x{n}x{k}, exact", against_sgemm(a, b, WIDE), 1.8
+    wrapping = Accumulator(16, Overflow.WRAP)
+    yield "int8, 16-bit wrapping", against_sgemm(left, right, wrapping), 3.3
+    a, b = gaussian(rng, (m := 8192, k := 576)), gaussian(rng, (64, k))
+    for bits, target in ((24, 2.5), (19, 0.9), (16, 0.9)):
+        work = f"int8 Gaussian {m}x64x{k}, {bits}-bit saturating per step"
+        yield work, against_sgemm(a, b, Accumulator(bits, Overflow.SAT)), target
+    for mode in (Rounding.RND, Rounding.TRN):
+        rounded = Accumulator(32, Overflow.SAT, 4, product_rounding=mode)
+        yield f"int8, each product rounded by {mode.name}", against_sgemm(a, b, rounded), 0.9
 
-    return ratio(block_wise, uniform)
+
+def block_rows(rng: np.random.Generator) -> Iterator[Row]:
+    """A given 4x4 map of 0, 2, 4 and 8 bits, casts included, over our uniform 8 bits."""
+    wide = [FixedTensor(rng.integers(-(2**20), 2**20, s), FixedPoint(22, 16)) for s in
+            ((8192, 576), (64, 576))]  # fmt: skip
+    maps = []
+    for tensor in wide:
+        rows, columns = tensor.shape
+        grid = (rows // 4, columns // 4)
+        bits = rng.choice(np.array([0, 2, 4, 8], np.uint8), grid)
+        maps.append(BlockMap.shared_scale(bits, rows, columns, 4, 4, 8))
+    target = FixedPoint(8, 3)
+
+    def mixed() -> None:
+        a, b = (casts.quantise_map(t, m, target)[0] for t, m in zip(wide, maps, strict=True))
+        linear.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+
+    def uniform() -> None:
+        a, b = (casts.cast(t, target, dtype=np.int8)[0] for t in wide)
+        linear.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+
+    yield "4x4 blocks of 0/2/4/8 bits, casts included, vs our uniform 8", ratio(mixed, uniform), 0.7
+
+
+def cast_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
+    size = 8 << 20
+    x = FixedTensor(rng.integers(-(2**15), 2**15, size).astype(np.int32), FixedPoint(30, 8))
+    source = np.zeros(size * 5 // 8, np.int32)  # reads and writes as many bytes as the cast
+    target = np.empty_like(source)
+    for mode, least in ((Rounding.RND_CONV, 0.6), (Rounding.STOCHASTIC, 0.3)):
+        yield (
+            f"requantise int32 -> int8, {mode.name}, vs np.copyto",
+            ratio(
+                lambda mode=mode: casts.cast(x, FixedPoint(8, 0), mode, dtype=np.int8),
+                lambda: np.copyto(target, source),
+            ),
+            least,
+        )
+    words = FixedTensor(
+        rng.integers(-(2**15), 2**15, 1_000_000).astype(np.int16), FixedPoint(16, 8)
+    )
+
+    def ours() -> None:
+        casts.cast(words, FixedPoint(8, 2), Rounding.RND_CONV, dtype=np.int8)
+
+    if importlib.util.find_spec("apytypes"):
+        import apytypes
+
+        theirs = apytypes.APyFixedArray(words.codes.tolist(), int_bits=8, frac_bits=8)
+        modes = (apytypes.QuantizationMode.RND_CONV, apytypes.OverflowMode.SAT)
+        other = ratio(ours, lambda: theirs.cast(6, 2, *modes), 3)
+        yield "cast of 1e6 elements 16 -> 8 bits, vs APyTypes", other, 15
+    else:
+        skipped.append("cast against APyTypes: not installed")
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("qtorch"):
+        try:
+            import torch
+            from qtorch.quant import fixed_point_quantize
+        except (ImportError, OSError, RuntimeError) as problem:
+            skipped.append(f"cast against QPyTorch: {str(problem).splitlines()[0]}")
+            return
+        floats = torch.from_numpy(words.to_float().astype(np.float32))
+        other = ratio(ours, lambda: fixed_point_quantize(floats, 8, 2, rounding="nearest"), 3)
+        yield "cast of 1e6 elements 16 -> 8 bits, vs QPyTorch", other, 15
+    else:
+        skipped.append("cast against QPyTorch: not installed")
+
+
+def limited_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
+    """256^3 with a 16-bit accumulator; APyTypes' context saturates the products only."""
+    if not importlib.util.find_spec("apytypes"):
+        skipped.append("limited accumulator against APyTypes: not installed")
+        return
+    import apytypes
+
+    a, b = codes(rng, (256, 256)), codes(rng, (256, 256))
+    x, y = (apytypes.APyFixedArray(t.codes.tolist(), int_bits=4, frac_bits=4) for t in (a, b))
+    limited = apytypes.APyFixedAccumulatorContext(
+        int_bits=8, frac_bits=8, overflow=apytypes.OverflowMode.SAT
+    )
+
+    def theirs() -> None:
+        with limited:
+            x @ y
+
+    register = Accumulator(16, Overflow.SAT)
+    found = ratio(lambda: linear.multiply(a, b, register), theirs, 3)
+    yield "256^3 int8, 16-bit saturating per step, vs APyTypes", found, 500
+
+
+def layer_rows(rng: np.random.Generator, threads: int, skipped: list[str]) -> Iterator[Row]:
+    """Forward, grad_input and grad_weight with casts, over PyTorch's forward plus backward."""
+    if not importlib.util.find_spec("torch"):
+        skipped.append("convolution layers against PyTorch: not installed")
+        return
+    import torch
+
+    torch.set_num_threads(threads)
+    for number, (name, layer) in enumerate(LAYERS.items()):
+        size, channels, filters, kernel, stride, padding, groups = layer
+        g = Convolution(size, size, channels, filters, kernel, stride, padding, 1, groups)
+        x, w = codes(rng, (128, size, size, channels)), codes(rng, (filters, g.depth))
+        e = codes(rng, (128, g.out_height, g.out_width, filters))
+        narrow, gradient = Output(FixedPoint(8, 0)), Output(FixedPoint(16, 0))
+
+        def ours(x=x, w=w, e=e, g=g, narrow=narrow, gradient=gradient) -> None:
+            linear.convolution_forward(x, w, g, WIDE, narrow)
+            linear.convolution_grad_input(e, w, g, WIDE, narrow)
+            linear.convolution_grad_weight(x, e, g, WIDE, gradient)
+
+        def last(*shape: int) -> Any:
+            return torch.randn(*shape).to(memory_format=torch.channels_last)
+
+        image = last(128, channels, size, size).requires_grad_(True)
+        weight = last(filters, channels // groups, kernel, kernel).requires_grad_(True)
+        error = last(128, filters, g.out_height, g.out_width)
+
+        def theirs(
+            image=image, weight=weight, error=error, shape=(stride, padding, 1, groups)
+        ) -> None:
+            torch.nn.functional.conv2d(image, weight, None, *shape).backward(error)
+            image.grad = weight.grad = None
+
+        target = 1 / 0.3 if number < NAMED else 1.0
+        yield f"conv {name}, three passes, vs PyTorch", ratio(ours, theirs, 5), target
 
 
 def main() -> None:
     given = arguments(__doc__)
-    wide, saturating = Accumulator(48, Overflow.SAT), Accumulator(24, Overflow.SAT)
+    rng, skipped = np.random.default_rng(0), []
     with threadpool_limits(given.threads, user_api="blas"):
-        rows = [
-            (f"int8 GEMM {m}x{n}x{k}, proven wide, vs sgemm", gemm(m, n, k, 8, wide), 0.6)
-            for m, n, k in SHAPES
-        ]
-        m, n, k = SHAPES[1]
-        rows += [
-            ("int16 GEMM 8192x64x576, exact, vs sgemm", gemm(m, n, k, 16, wide), 1.8),
-            ("int8, 24-bit saturating, uniform data, vs sgemm", gemm(m, n, k, 8, saturating), 2.5),
-            ("4x4 blocks, casts included, vs our uniform 8 bits", blocks(), 0.7),
-        ]
+        rows = [*gemm_rows(rng, skipped), *block_rows(rng), *cast_rows(rng, skipped)]
+        rows += [*limited_rows(rng, skipped), *layer_rows(rng, given.threads, skipped)]
+    names = ", ".join(machine.value for machine in processor.available())
+    print(f"{given.threads} thread(s); paths: {names}", file=sys.stderr)
+    for line in skipped:
+        print(f"left out: {line}", file=sys.stderr)
     report(rows, given.json)
 
 

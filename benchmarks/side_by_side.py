@@ -12,6 +12,8 @@ from typing import Any
 from fxsim.engine.threads import set_threads
 from fxsim.files import atomic_file
 
+Row = tuple[str, float, float]  # work, ratio, target
+
 
 def ratio(ours: Callable[[], Any], other: Callable[[], Any], rounds: int = 7) -> float:
     """Time of `other` over time of `ours`, best of interleaved rounds: above 1, ours is faster."""
@@ -35,7 +37,7 @@ def arguments(description: str) -> argparse.Namespace:
     return found
 
 
-def report(rows: list[tuple[str, float, float]], path: Path | None) -> None:
+def report(rows: list[Row], path: Path | None) -> None:
     """Print (work, ratio, target) rows, and write them where asked."""
     table = [
         {"work": work, "ratio": round(value, 3), "target": target, "meets": value >= target}
@@ -43,7 +45,7 @@ def report(rows: list[tuple[str, float, float]], path: Path | None) -> None:
     ]
     for row in table:
         meets = "meets" if row["meets"] else "misses"
-        print(f"{row['work']:<58} {row['ratio']:>7.2f}x  {meets} {row['target']}x")
+        print(f"{row['work']:<66} {row['ratio']:>7.2f}x  {meets} {row['target']}x")
     if path is not None:
         with atomic_file(path) as fresh:
             fresh.write_text(json.dumps(table, indent=2))

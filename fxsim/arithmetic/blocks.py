@@ -48,6 +48,24 @@ class BlockMap:
         one = np.full((1, 1), bits, np.uint8)
         return cls(one, np.zeros((1, 1), np.uint8), rows, columns, rows, columns, 0)
 
+    @classmethod
+    def shared_scale(
+        cls,
+        bits: NDArray[np.uint8],
+        rows: int,
+        columns: int,
+        block_rows: int,
+        block_columns: int,
+        widest: int,
+    ) -> BlockMap:
+        """Tiles that keep the high bits of one `widest`-bit word: n bits drop the low widest - n.
+
+        A map names one of the word lengths that occur, for each tile.
+        """
+        levels = max(len(np.unique(bits)) - 1, 0).bit_length()
+        shifts = np.where(bits > 0, widest - bits.astype(np.int64), 0).astype(np.uint8)
+        return cls(bits, shifts, rows, columns, block_rows, block_columns, levels)
+
     @property
     def blocks(self) -> int:
         """How many tiles."""

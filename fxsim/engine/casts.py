@@ -23,12 +23,12 @@ from fxsim.arithmetic.formats import (
 )
 from fxsim.arithmetic.scaled import MULTIPLIER_BITS, Scale
 from fxsim.engine.kernels import blocks as block_kernels
-from fxsim.engine.kernels import casting, finishing
+from fxsim.engine.kernels import casting, finishing, mapped
 from fxsim.engine.losses import Losses
 from fxsim.engine.output import Output, finish
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.engine.threads import split
-from fxsim.errors import FormatError
+from fxsim.errors import FormatError, ShapeError
 
 LARGEST_SHIFT = 62
 FLOAT_BITS = 61  # of a float's code that int64 holds with its sticky bit
@@ -303,6 +303,58 @@ def quantise_blocks(
     target = FixedPoint(wanted.candidates[-1] + wanted.window + 1, tensor.format.frac - base)
     statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
     return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map), statistics
+
+
+def quantise_map(
+    tensor: FixedTensor,
+    blocks: BlockMap,
+    target: FixedPoint,
+    rounding: Rounding = Rounding.RND_CONV,
+    key: int = 0,
+) -> tuple[FixedTensor, Losses]:
+    """Cast the (rows, columns) matrix view under a given map; saturating, 0 bits give zeros.
+
+    target : the shared grid: a tile's n-bit codes are worth 2**shift of its steps. Its word must
+        hold the widest tile, `bits + shift` bits.
+    Returns the aligned operand with its map: one integer product is exact over all tiles.
+    """
+    rows, columns = tensor.matrix().shape
+    if (rows, columns) != (blocks.rows, blocks.columns):
+        raise ShapeError(
+            f"quantise_map: the map is of ({blocks.rows}, {blocks.columns}), not {(rows, columns)}"
+        )
+    widest = int((blocks.bits.astype(np.int64) + blocks.shifts)[blocks.bits > 0].max(initial=0))
+    if widest > target.bits or not target.signed or target.bits > OPERAND_BITS:
+        raise FormatError(
+            f"quantise_map: the grid must be signed, with {widest} bits for the widest tile and its"
+            f" exponent and at most {OPERAND_BITS}, not {target}"
+        )
+    places = tensor.format.frac - target.frac
+    out = np.empty((rows, columns), storage(target))
+    x = np.ascontiguousarray(tensor.matrix())
+    shifts = (
+        int(blocks.shifts.min(initial=0)) + places,
+        int(blocks.shifts.max(initial=0)) + places,
+    )
+    if shifts[0] < -LARGEST_SHIFT + tensor.format.bits or shifts[1] > LARGEST_SHIFT:
+        raise FormatError(
+            f"quantise_map: from {tensor.format.frac} to {target.frac} fractional bits: the engine"
+            f" moves codes by at most {LARGEST_SHIFT} places"
+        )
+    narrow = (
+        (rounding <= Rounding.RND_CONV or rounding is Rounding.RND_CONV_ODD)
+        and tensor.format.bits <= NARROW_BITS + 1
+        and shifts[0] >= 0
+        and shifts[1] <= NARROW_BITS
+    )
+    tiles = (blocks.bits, blocks.shifts, blocks.block_rows, blocks.block_columns, places)
+    work, grid = 4 * blocks.block_rows * columns, blocks.bits.shape[0]
+    if narrow:
+        parts = split(mapped.map_narrow_range, grid, work, x, *tiles, int(rounding), out)
+    else:
+        parts = split(mapped.map_range, grid, work, x, *tiles, int(rounding), np.uint64(key), out)
+    losses = Losses(*(int(sum(part[i] for part in parts)) for i in range(2)))
+    return FixedTensor.trusted(out.reshape(tensor.shape), target, blocks), losses
 
 
 def from_float(

@@ -112,13 +112,9 @@ def finish(
     fields[finishing.LOW] = -target.max_code if symmetric else target.min_code
     fields[finishing.HIGH] = target.max_code
     fields[finishing.RELU], fields[finishing.RANDOM_BITS] = output.relu, output.random_bits
-    clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
-    uniform = (multiplier == 1).all() and (places == places[:1]).all()
-    narrow = clips and uniform and largest <= NARROW_CODE and 0 <= places[0] <= NARROW_CODE
-    narrow = narrow and target.bits <= NARROW_CODE and output.random_bits <= NARROW_CODE
-    narrow = narrow and output.rounding <= Rounding.STOCHASTIC
-    fields[finishing.KIND] = finishing.NARROW if narrow else finishing.GENERAL
-    return Finish(bias, multiplier, places, fields, np.uint64(output.key), False)
+    fields[finishing.KIND] = _kind(output, wraps, largest, multiplier, places)
+    wraps_only = bool(fields[finishing.KIND] == finishing.WRAP_SUM)
+    return Finish(bias, multiplier, places, fields, np.uint64(output.key), wraps_only)
 
 
 def _bias(bias: FixedTensor, register: FixedPoint, width: int) -> Ints:
@@ -145,8 +141,8 @@ def _scales(output: Output, register: FixedPoint, width: int) -> tuple[Ints, Int
 
 def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
     """Bits of the largest |code| that the epilogue may meet; FormatError if they exceed int64."""
-    biased = peak + max((abs(int(b)) for b in bias), default=0)
-    scaled = biased * max((abs(int(m)) for m in multiplier), default=1)
+    biased = peak + _largest_magnitude(bias)
+    scaled = biased * _largest_magnitude(multiplier)
     bits = (scaled << max(-int(places.min(initial=0)), 0)).bit_length()
     if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_SHIFT:
         raise FormatError(
@@ -155,3 +151,26 @@ def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
             " accumulator or the multiplier"
         )
     return bits
+
+
+def _largest_magnitude(values: Ints) -> int:
+    return max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
+
+
+def _kind(output: Output, wraps: bool, largest: int, multiplier: Ints, places: Ints) -> int:
+    """The cheapest way that is proven right for codes of `largest` bits; see `finishing`."""
+    target = output.format
+    uniform = bool((multiplier == 1).all() and (places == places[:1]).all())
+    shift = int(places[0]) if places.size else 0
+    holds = largest < target.bits and target.signed and output.rounding is not Rounding.JAM_ALWAYS
+    if uniform and shift == 0 and holds and output.bias is None and not output.relu:
+        return finishing.WRAP_SUM if wraps else finishing.STORE
+    clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+    narrow = (
+        clips
+        and uniform
+        and max(largest, target.bits, output.random_bits) <= NARROW_CODE
+        and 0 <= shift <= NARROW_CODE
+        and output.rounding <= Rounding.STOCHASTIC
+    )
+    return finishing.NARROW if narrow else finishing.GENERAL

@@ -11,10 +11,10 @@ from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.lanes import shift_left, shift_right, shift_right_unsigned
 from fxsim.engine.kernels.rounding import (
     JAM,
+    RND,
     RND_CONV,
     RND_CONV_ODD,
     RND_INF,
-    RND_MIN_INF,
     RND_ZERO,
     STOCHASTIC,
     TRN,
@@ -25,6 +25,15 @@ from fxsim.engine.kernels.rounding import (
 )
 
 BLOCK = 1 << 14
+
+
+@kernel
+def tie_weights(rounding):
+    """(of the kept last bit, of the sign, constant): an exact half goes up if their XOR is 1."""
+    even = np.int32(rounding in (RND_CONV, RND_CONV_ODD))
+    sign = np.int32(rounding in (RND_ZERO, RND_INF))
+    always = np.int32(rounding in (RND, RND_INF, RND_CONV_ODD))
+    return even, sign, always
 
 
 @kernel
@@ -54,11 +63,9 @@ def narrow_nearest(codes, target, shift, rounding, low, high):
     mask = np.int32((np.int32(1) << s) - np.int32(1))
     half = np.int32((np.int32(1) << s) >> np.int32(1))
     up = np.int32(half - np.int32(1)) if s > 0 else np.int32(0)
-    even = np.int32(s > 0 and (rounding in (RND_CONV, RND_CONV_ODD)))
-    sign = np.int32(s > 0 and (rounding in (RND_ZERO, RND_INF)))
-    always = np.int32(s > 0 and rounding != RND_ZERO and rounding != RND_CONV)
-    if rounding == RND_MIN_INF:
-        always = np.int32(0)
+    even, sign, always = tie_weights(rounding)
+    rounds = np.int32(s > 0)
+    even, sign, always = np.int32(even & rounds), np.int32(sign & rounds), np.int32(always & rounds)
     lost, over = np.int32(0), np.int32(0)
     for i in range(codes.shape[0]):
         code = np.int32(codes[i])
