@@ -74,6 +74,7 @@ def run(
         progress.note("writing the report")
         written = html.write(result)
     averages = studies.averaged(studies.summary(result))
+    _warn([line for run_ in result.runs.values() for line in run_.warnings()])
     if json_:
         _print_json({"summary": _records(averages), "files": [str(p) for p in written]})
         return
@@ -114,6 +115,7 @@ def simulate(
     with _progress() as progress:
         finished = runs.execute(inputs, directory, progress.run(name, False))
     manifest = finished.manifest
+    _warn(finished.warnings())
     if json_:
         _print_json({**manifest, "mean_bits": finished.mean_bits(), "directory": str(directory)})
         return
@@ -337,6 +339,11 @@ def _print_files(paths: list[Path]) -> None:
     typer.echo("written:")
     for path in paths:
         typer.echo(f"  {path}")
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
 
 
 def _fail(problem: str) -> NoReturn:

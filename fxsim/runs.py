@@ -231,6 +231,21 @@ class Run:
         kind = self.manifest["policy"]["kind"]
         return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
 
+    def warnings(self) -> list[str]:
+        """A line for each accumulator that overflowed: which, how often, and where first."""
+        if not self.integer:
+            return []
+        return [
+            f"{self.label}: {row.layer} {row.pass_}: its {row.accumulator_bits}-bit accumulator"
+            f" overflowed and altered {row.altered:,} of {row.sums:,} sums"
+            f" ({100 * row.altered / row.sums:.2g} %) in {row.steps} steps, first at step"
+            f" {row.first_step}, sum {row.first_sum}; widen it with accumulator_bits"
+            for row in self.trace()
+            .accumulator_overflows()
+            .rename(columns={"pass": "pass_"})
+            .itertuples()
+        ]
+
     def trace(self) -> Trace:
         """The recorded trace."""
         if not self.integer:

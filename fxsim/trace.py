@@ -234,7 +234,7 @@ class Trace:
     def load(cls, directory: Path) -> Trace:
         """Read a trace."""
         tables = {}
-        for name in _SCHEMAS:
+        for name, schema in _SCHEMAS.items():
             path = directory / f"{name}.parquet"
             try:
                 tables[name] = pq.read_table(path).to_pandas()
@@ -242,6 +242,12 @@ class Trace:
                 raise DataError(
                     f"{path}: must be a trace's {name} table: {str(problem).splitlines()[0]}"
                 ) from None
+            missing = [column for column in schema if column not in tables[name].columns]
+            if missing:
+                raise DataError(
+                    f"{path}: must have the column {missing[0]!r}, which an earlier version did not"
+                    " record; make the run again"
+                )
         return cls(**tables)
 
     def geometry(self, layer: str) -> Convolution | None:
@@ -251,6 +257,30 @@ class Trace:
             return None
         fields = Convolution.__dataclass_fields__
         return Convolution(**{name: int(row[name]) for name in fields})
+
+    def accumulator_overflows(self) -> pd.DataFrame:
+        """A row a layer and pass whose accumulator overflowed: how often, and where first.
+
+        Columns: layer, pass, accumulator_bits, altered [sums that differ from the exact ones],
+        sums, steps [that had any], first_step, first_sum [number in the result].
+        """
+        products = self.products.assign(sums=self.products["m"] * self.products["n"])
+        rows = []
+        for (layer, pass_), all_steps in products.groupby(["layer", "pass"], sort=False):
+            hit = all_steps[all_steps["sums_altered"] > 0]
+            if len(hit):
+                first = hit.iloc[0]
+                rows.append(
+                    {
+                        "layer": layer, "pass": pass_,
+                        "accumulator_bits": int(first["accumulator_bits"]),
+                        "altered": int(hit["sums_altered"].sum()),
+                        "sums": int(all_steps["sums"].sum()), "steps": len(hit),
+                        "first_step": int(first["step"]),
+                        "first_sum": int(first["first_altered"]),
+                    }
+                )  # fmt: skip
+        return pd.DataFrame(rows)
 
     def sampled(self) -> list[int]:
         """The steps with full maps."""

@@ -213,14 +213,14 @@ def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = No
 def quantise_tensor(
     tensor: FixedTensor, wanted: TensorFormat, key: int, operand: bool = True
 ) -> tuple[FixedTensor, Losses]:
-    """Cast to one word length and scale; as an int16 operand with a one-tile map, if asked."""
+    """Cast to one word length and scale; as an operand with a one-tile map, if asked."""
     if operand and wanted.bits > OPERAND_BITS:
         raise FormatError(f"operand: bits must be 2 to {OPERAND_BITS}, not {wanted.bits}")
     if wanted.frac is None:
         target = dynamic_format(peak(tensor.codes), tensor.format.frac, wanted.bits)
     else:
         target = FixedPoint(wanted.bits, wanted.frac)
-    dtype = np.int16 if operand else np.int64
+    dtype = storage(target) if operand else np.int64
     result, losses = cast(tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype)
     if not operand:
         return result, losses
