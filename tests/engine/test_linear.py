@@ -10,6 +10,7 @@ from support import shared
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
+from fxsim.arithmetic.scaled import Scale
 from fxsim.engine import linear, processor
 from fxsim.engine.exactness import Kernel, plan
 from fxsim.engine.geometry import Convolution
@@ -304,6 +305,130 @@ def _check_group(g, accumulator, x, w, e, forward, back, gradient):
     for f, k in np.ndindex(gradient.shape):
         want = [(errors[i][y][z][f], pairs[i, y, z, f][k][0]) for i, y, z in places]
         assert gradient[f, k] == total(want)
+
+
+@on_machine
+@given(
+    m=st.integers(1, 100), n=st.integers(1, 20), k=st.integers(1, 70), relu=st.booleans(),
+    bits=st.integers(2, 16), frac=st.integers(-8, 12),
+    rounding=st.sampled_from(list(Rounding)), overflow=st.sampled_from(OVERFLOWS[:4]),
+    scaled=st.booleans(), biased=st.booleans(), wrap=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_epilogue_equals_reference(
+    machine, m, n, k, relu, bits, frac, rounding, overflow, scaled, biased, wrap, seed
+):
+    """Bias, a scale a column, ReLU, any rounding and overflow, counted, on every path."""
+    rng = np.random.default_rng(seed)
+    a, b = operand(rng, (m, k), 8, 3), operand(rng, (n, k), 8, 4)
+    register = Accumulator(14, Overflow.WRAP) if wrap else Accumulator(32, Overflow.SAT)
+    bias = rng.integers(-5000, 5000, n) if biased else np.zeros(n, np.int64)
+    scales = [Scale(int(f), int(s)) for f, s in zip(
+        rng.integers(-300, 300, n), rng.integers(0, 12, n), strict=True
+    )]  # fmt: skip
+    word = FixedPoint(bits, frac)
+    output = Output(
+        word, rounding, overflow, 0,
+        FixedTensor(bias, FixedPoint(32, 7)) if biased else None,
+        tuple(scales) if scaled else None, relu, key=9, random_bits=11,
+    )  # fmt: skip
+    got, lost = linear.multiply(a, b, register, output)
+    sums = reference.gemm(a.codes.tolist(), b.codes.tolist(), register.bits, register.overflow.name)
+    quantised = overflowed = 0
+    for i, j in np.ndindex(m, n):
+        code = sums[i][j] + int(bias[j])
+        shift = 7 - frac
+        if scaled:
+            code, shift = code * scales[j].multiplier, scales[j].shift
+        code = max(code, 0) if relu else code
+        want, dropped, outside = reference.cast(
+            code, shift, bits, True, rounding.name, overflow.name, 0,
+            reference.draw(9, i * n + j, 11), 11,
+        )  # fmt: skip
+        assert got.codes[i, j] == want
+        quantised, overflowed = quantised + dropped, overflowed + outside
+    assert (lost.quantised, lost.overflowed) == (quantised, overflowed)
+    assert got.format == word
+
+
+def test_batches_of_matrices_are_multiplied_one_by_one(machine):
+    rng = np.random.default_rng(1)
+    a, b, one = operand(rng, (3, 5, 20), 8), operand(rng, (3, 4, 20), 8), operand(rng, (4, 20), 8)
+    register = Accumulator(14, Overflow.SAT)
+    got, lost = linear.multiply(a, b, register)
+    altered = 0
+    for i in range(3):
+        want = reference.gemm(a.codes[i].tolist(), b.codes[i].tolist(), 14, "SAT")
+        assert got.codes[i].tolist() == want
+        exact = a.codes[i].astype(np.int64) @ b.codes[i].astype(np.int64).T
+        altered += int((exact != np.array(want)).sum())
+    assert lost.altered == altered > 0
+    shared_b = linear.multiply(a, one, register)[0].codes
+    want = reference.gemm(a.codes.reshape(15, 20).tolist(), one.codes.tolist(), 14, "SAT")
+    assert shared_b.reshape(15, 4).tolist() == want
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda a: linear.multiply(a, a, WIDE, start=a), "start must be \\(2,\\) codes of"),
+        (
+            lambda a: linear.multiply(a, a, WIDE, Output(FixedPoint(8, 0), bias=a)),
+            "bias must be \\(2,\\) with 0 fractional bits, not \\(2, 3\\)",
+        ),
+        (
+            lambda a: linear.multiply(a, a, WIDE, Output(FixedPoint(8, 0), scale=(Scale(1, 0),))),
+            "there must be 2 scales, one a column, not 1",
+        ),
+        (
+            lambda a: linear.multiply(
+                a, a, WIDE, Output(FixedPoint(4, 0), overflow=Overflow.ERROR)
+            ),
+            "output: . of 4 results do not fit FixedPoint",
+        ),
+        (
+            lambda a: linear.multiply(
+                a, a, WIDE, Output(FixedPoint(8, 0), scale=Scale(2**31 - 1, -31))
+            ),
+            "need .* bits and .* the engine has 63",
+        ),
+        (lambda a: linear.linear_grad_weight(a, _turned(a), WIDE), "one row an example"),
+        (lambda a: Output(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
+        (
+            lambda a: Convolution(4, 4, 3, 4, 3, groups=2),
+            "groups must divide channels and filters, not 2 groups of 3 channels and 4 filters",
+        ),
+        (lambda a: Convolution(4, 4, 3, 4, 3, stride=0), "stride must be at least 1, not 0"),
+        (
+            lambda a: linear.convolution_forward(a, a, Convolution(2, 2, 1, 1, 5), WIDE),
+            "kernel 5 .* does not fit an input of 2 x 2",
+        ),
+    ],
+)
+def test_mistakes_are_named(build, message):
+    a = FixedTensor(np.full((2, 3), 100, np.int8), FixedPoint(8, 0))
+    with pytest.raises((FormatError, ShapeError), match=message):
+        build(a)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (4, 0, 3), (4, 5, 0)])
+def test_empty_operands_give_empty_or_zero_sums(machine, shape):
+    m, n, k = shape
+    a, b = (FixedTensor(np.zeros(s, np.int8), FixedPoint(8, 0)) for s in ((m, k), (n, k)))
+    got, lost = linear.multiply(a, b, WIDE)
+    assert got.shape == (m, n)
+    assert not got.codes.any()
+    assert lost.altered == 0
+
+
+@pytest.mark.parametrize("order", ["reversed", "strided", "fortran"])
+def test_operands_may_lie_anyhow_in_memory(machine, order):
+    rng = np.random.default_rng(2)
+    base = rng.integers(-128, 128, (40, 60)).astype(np.int8)
+    view = {
+        "reversed": base[::-1, ::-1], "strided": base[::2, ::3], "fortran": np.asfortranarray(base),
+    }[order]  # fmt: skip
+    a = FixedTensor(view, FixedPoint(8, 0))
+    assert (linear.multiply(a, a, WIDE)[0].codes == view.astype(int) @ view.astype(int).T).all()
 
 
 def test_images_of_the_wrong_shape_are_refused():

@@ -363,8 +363,8 @@ depthwise_s8, depthwise_s16 = _depthwise(sum_u8_s8, I8, 4), _depthwise(sum_s16, 
 # --- AMX: 16 x 64-byte tile registers ----------------------------------------------------------
 
 
-def _amx_tile(panels):
-    """A `tile` of 32 rows: ids 0.. hold sums, 4 and 5 rows of a, 6 and 7 panels of b.
+def amx_generator(panels):
+    """What builds a `tile` of 32 rows: ids 0 to 3 hold sums, 4 and 5 rows of a, 6 and 7 of b.
 
     a_group is 4, and groups a multiple of 16.
     """
@@ -400,10 +400,10 @@ def _amx_tile(panels):
             place = pointer(offset(builder, out, (out_row, 16 * m), (I64(64), p)))
             call(builder, "llvm.x86.tilestored64", NOTHING, I8(2 * m + p), place, out_row)
 
-    return _intrinsic(HAS_AMX, generate, 10)
+    return generate
 
 
-amx_32x2, amx_32x1 = _amx_tile(2), _amx_tile(1)
+amx_32x2, amx_32x1 = (_intrinsic(HAS_AMX, amx_generator(panels), 10) for panels in (2, 1))
 
 
 def _amx_begin(builder, configuration):
