@@ -1,4 +1,7 @@
-"""Hypothesis without deadlines: the first call of a kernel compiles it."""
+"""Hypothesis without deadlines: the first call of a kernel compiles it.
+
+HYPOTHESIS_PROFILE=fuzz tries many more examples, for a long run by hand.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,5 @@ import os
 from hypothesis import settings
 
 settings.register_profile("fxsim", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("fxsim")
+settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fxsim"))
