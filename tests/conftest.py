@@ -11,4 +11,6 @@ from hypothesis import settings
 
 settings.register_profile("fxsim", deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":  # interpreted kernels are slow
+    settings.register_profile("fxsim", settings.get_profile("fxsim"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fxsim"))

@@ -48,6 +48,8 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
     kind = finish[KIND]
     unused = np.int64(64) - finish[SUM_BITS]
     lost, over = np.int64(0), np.int64(0)
+    if rows == 0 or width == 0:
+        return lost, over
     if kind == GENERAL:
         for r in range(rows):
             counted = finish_row(

@@ -1,6 +1,6 @@
 """out[i, j] = sum over k of a[i, k] * b[j, k], for ranges of rows i.
 
-a (M, K) and b (N, K) are int16, C-contiguous; out is (M, N) int64.
+a (M, K) and b (N, K) are C-contiguous, int16 or (for int64 sums) int64; out is (M, N) int64.
 """
 
 import numpy as np
@@ -48,33 +48,10 @@ def gemm_int32_range(start, stop, a, b, out, chunk):
 
 @kernel
 def gemm_int64_range(start, stop, a, b, out):
-    """Wide sums through int64; a product of two int16 fits int32."""
+    """Wide sums modulo 2**64."""
     for i in range(start, stop):
         for j in range(b.shape[0]):
             total = np.int64(0)
             for k in range(a.shape[1]):
-                total += np.int64(np.int32(a[i, k]) * np.int32(b[j, k]))
+                total += np.int64(a[i, k]) * np.int64(b[j, k])
             out[i, j] = total
-
-
-@kernel
-def gemm_saturating_range(start, stop, rows, a, b, out, low, high):
-    """Sums that saturate to [low, high] at every addition, for `rows[start:stop]`.
-
-    Returns how many additions saturated.
-    """
-    saturated = 0
-    for index in range(start, stop):
-        i = rows[index]
-        for j in range(b.shape[0]):
-            total = np.int64(0)
-            for k in range(a.shape[1]):
-                total += np.int64(np.int32(a[i, k]) * np.int32(b[j, k]))
-                if total > high:
-                    total = high
-                    saturated += 1
-                elif total < low:
-                    total = low
-                    saturated += 1
-            out[i, j] = total
-    return saturated

@@ -26,7 +26,8 @@ def _shift(instruction, plain):
 
 
 shift_right = _shift("ashr", lambda code, places: np.int32(int(code) >> int(places)))
-shift_left = _shift("shl", lambda code, places: np.int32(int(code) << int(places)))
+shift_left = _shift("shl", lambda code, places: np.int64(int(code) << int(places)).astype(np.int32))
 shift_right_unsigned = _shift(
-    "lshr", lambda code, places: np.int32(np.uint32((int(code) & 0xFFFFFFFF) >> int(places)))
+    "lshr",
+    lambda code, places: np.int64((int(code) & 0xFFFFFFFF) >> int(places)).astype(np.int32),
 )
