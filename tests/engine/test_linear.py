@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import shared
+from support import jit_only, shared
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
@@ -17,7 +17,6 @@ from fxsim.engine.geometry import Convolution
 from fxsim.engine.output import Output
 from fxsim.engine.processor import Machine
 from fxsim.engine.tensor import FixedTensor, storage
-from fxsim.engine.threads import set_threads
 from fxsim.errors import FormatError, ShapeError
 
 WIDE = Accumulator(48, Overflow.ERROR)
@@ -79,6 +78,7 @@ def test_saturating_sums_of_small_and_large_codes(machine, rows, n, k, bits, sca
 
 
 def test_extreme_codes_in_long_sums_are_exact(machine):
+    jit_only()
     a = FixedTensor(np.full((2, 5000), -(2**15), np.int16), FixedPoint(16, 0))
     b = FixedTensor(np.full((5, 5000), -(2**15), np.int16), FixedPoint(16, 0))
     assert (linear.multiply(a, b, WIDE)[0].codes == 5000 * 2**30).all()
@@ -173,6 +173,7 @@ def test_every_accumulator_equals_reference(machine, data):
 @pytest.mark.parametrize("rounding", [Rounding.RND, Rounding.TRN])
 def test_rounded_products_run_on_one_instruction(rounding):
     """All int8 pairs, every shift that the instruction serves."""
+    jit_only()
     codes = np.arange(-128, 128, dtype=np.int8).reshape(-1, 1)
     a = FixedTensor(codes, FixedPoint(8, 0))
     for finer in range(1, 16):
@@ -439,18 +440,6 @@ def test_images_of_the_wrong_shape_are_refused():
         linear.convolution_forward(x, w, g, WIDE)
 
 
-@pytest.mark.parametrize("overflow", ["SAT", "WRAP"])
-def test_threads_change_nothing(overflow):
-    rng = np.random.default_rng(3)
-    a, b = operand(rng, (700, 300), 8), operand(rng, (20, 300), 8)
-    found = []
-    for threads in (1, 2, 3):
-        set_threads(threads)
-        found.append(linear.multiply(a, b, Accumulator(18, Overflow[overflow]))[0].codes.tobytes())
-    set_threads(1)
-    assert len(set(found)) == 1
-
-
 def _check_kernel(config, pairs, bias, y, overflows):
     """One golden dot product on the engine."""
     wa, fa, fb, _, p_bits, p_int, p_q, p_o, p_n, signed, bits, integer, q, o, n, wb, _ = config
@@ -471,6 +460,7 @@ def _check_kernel(config, pairs, bias, y, overflows):
 
 def test_limited_accumulators_agree_with_systemc():
     """The specification and the engine, limited after every addition, products cast or exact."""
+    jit_only()
     d = np.load(shared("golden", "arithmetic", "public_mac.npz"))
     a, b, bias, y, overflows = (d[k].tolist() for k in ("a", "b", "bias", "y", "n_ovf"))
     modes = ("SAT", "SAT_ZERO", "SAT_SYM", "WRAP", "WRAP_SM")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pytest
 from llvmlite import binding, ir
@@ -12,6 +14,7 @@ from fxsim.engine import linear, processor
 from fxsim.engine.kernels import packed, simd
 from fxsim.engine.processor import Machine
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.threads import set_threads
 from fxsim.errors import FormatError
 
 
@@ -36,8 +39,7 @@ def test_a_path_that_the_processor_lacks_is_refused():
 
 
 def test_all_paths_and_thread_counts_give_the_same_bits_and_counts():
-    from fxsim.engine.threads import set_threads
-
+    jit_only()
     rng = np.random.default_rng(4)
     a, b = (
         FixedTensor(rng.integers(-128, 128, s).astype(np.int8), FixedPoint(8, 2))
@@ -98,6 +100,5 @@ def test_the_packing_that_amx_reads_is_that_of_a_tile():
 
 
 def test_the_example_of_accumulators_runs():
-    import runpy
-
+    jit_only()
     runpy.run_path(str(ROOT / "examples" / "accumulators.py"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import shared
+from support import jit_only, shared
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import Cast, FixedPoint, Overflow, Rounding
@@ -21,6 +21,7 @@ INT32 = FixedPoint(32, 0)
 
 
 def test_both_roundings_of_tflite_agree_on_every_row():
+    jit_only()
     d = np.load(shared("golden", "arithmetic", "public_requant.npz"))
     single = double = 0
     for x, mult, shift, y, once in zip(
