@@ -30,6 +30,16 @@ class BlockMap:
     metadata_bits: int
 
     def __post_init__(self) -> None:
+        sizes = (self.rows, self.columns, self.block_rows, self.block_columns)
+        if min(sizes) < 1:
+            raise FormatError(
+                "BlockMap: matrix and block must have at least one row and column, not"
+                f" {self.rows} x {self.columns} in {self.block_rows} x {self.block_columns}"
+            )
+        for name in ("bits", "shifts"):
+            found = getattr(self, name)
+            if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
+                raise FormatError(f"BlockMap: {name} must be an array of uint8")
         grid = (-(-self.rows // self.block_rows), -(-self.columns // self.block_columns))
         if self.bits.shape != grid or self.shifts.shape != grid:
             raise FormatError(

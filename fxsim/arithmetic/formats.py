@@ -7,14 +7,17 @@ JAM for our `JAM_ALWAYS`, and the overflow mode NUMERIC_STD).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
+from operator import index
 
 from fxsim.errors import FormatError
 
 MAX_DATA_BITS = 32
 MAX_ACCUMULATOR_BITS = 64
+MAX_FRAC = 1000  # so that every value is a float64, too
+MAX_PRODUCTS = 1 << 31  # of a tree or chunk
 
 
 class Rounding(IntEnum):
@@ -54,6 +57,15 @@ class Overflow(IntEnum):
         return f"Overflow.{self.name}"
 
 
+def check_integers(where: str, **values: object) -> None:
+    """Raise FormatError for what is no whole number."""
+    for name, value in values.items():
+        try:
+            index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise FormatError(f"{where}: {name} must be a whole number, not {value!r}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class FixedPoint:
     """`value = code * 2**-frac`, with `bits` the word length, sign included.
@@ -67,9 +79,14 @@ class FixedPoint:
     signed: bool = True
 
     def __post_init__(self) -> None:
+        check_integers("FixedPoint", bits=self.bits, frac=self.frac)
         if not 1 <= self.bits <= MAX_ACCUMULATOR_BITS:
             raise FormatError(
                 f"FixedPoint: bits must be 1 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
+            )
+        if abs(self.frac) > MAX_FRAC:
+            raise FormatError(
+                f"FixedPoint: frac must be -{MAX_FRAC} to {MAX_FRAC}, not {self.frac}"
             )
 
     @property
@@ -141,19 +158,37 @@ class Accumulator:
                 f"Accumulator: bits must be 2 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
             )
         check_overflow("Accumulator", self.overflow, self.saturated_bits, self.signed)
+        check_integers("Accumulator", bits=self.bits, tree=self.tree, chunk=self.chunk)
         if self.tree < 1 or self.chunk < 0 or self.chunk % self.tree:
             raise FormatError(
                 f"Accumulator: tree must be at least 1 and chunk a multiple of it (or 0), not"
                 f" tree {self.tree}, chunk {self.chunk}"
             )
+        if max(self.tree, self.chunk) > MAX_PRODUCTS:
+            raise FormatError(f"Accumulator: tree and chunk must be at most {MAX_PRODUCTS}")
         if self.sum_rounding is Rounding.STOCHASTIC:
             raise FormatError("Accumulator: sum_rounding cannot be STOCHASTIC; round the products")
-        if self.partial is not None and (
-            not self.chunk or self.partial.chunk or self.partial.tree != 1
-        ):
+        if self.partial is not None:
+            self._check_partial(self.partial)
+
+    def _check_partial(self, partial: Accumulator) -> None:
+        if not self.chunk:
+            raise FormatError("Accumulator: partial needs a chunk")
+        plain = Accumulator(partial.bits, partial.overflow, None, partial.signed)
+        own = replace(partial, saturated_bits=0, frac=None, sum_rounding=None)
+        same = partial.frac in (None, self.frac)
+        rounds_alike = partial.sum_rounding in (None, self.sum_rounding)
+        if own != plain or not same or not rounds_alike:
             raise FormatError(
-                "Accumulator: partial needs a chunk, and is a register without tree or chunk"
+                "Accumulator: partial has bits, overflow and signedness of its own; fraction,"
+                " products and rounding are those of the whole"
             )
+
+
+def check_key(where: str, key: int) -> None:
+    """Raise FormatError unless a stream of draws can be named so."""
+    if not 0 <= key < 1 << 64:
+        raise FormatError(f"{where}: key must be 0 to 2**64 - 1, not {key}")
 
 
 def check_random_bits(where: str, bits: int) -> None:

@@ -33,7 +33,8 @@ _OVERFLOWS = {
     "ac": _SATURATIONS,
 }
 _TEMPLATE = re.compile(r"\s*([a-z_]+)\s*<([^<>]*)>\s*")
-_Q = re.compile(r"\s*(U?)Q(?:(-?\d+)\.)?(-?\d+)\s*", re.IGNORECASE)
+_INTEGER = re.compile(r"-?[0-9]{1,6}")
+_Q = re.compile(r"\s*(U?)Q(?:(-?[0-9]{1,6})\.)?(-?[0-9]{1,6})\s*", re.IGNORECASE)
 
 
 def parse(text: str, rounding: Rounding = Rounding.RND, overflow: Overflow = Overflow.SAT) -> Cast:
@@ -77,10 +78,9 @@ def _template(text: str, name: str, parts: list[str]) -> Cast:
 
 
 def _integer(text: str, part: str) -> int:
-    try:
-        return int(part)
-    except ValueError:
-        raise FormatError(f"{text!r}: must be a whole number, not {part!r}") from None
+    if not _INTEGER.fullmatch(part):
+        raise FormatError(f"{text!r}: must be a whole number, not {part!r}")
+    return int(part)
 
 
 def _boolean(text: str, part: str) -> bool:
@@ -117,6 +117,8 @@ def written(cast: Cast, family: str) -> str:
     size = [str(word.bits), str(word.bits - word.frac)]
     modes = [f"{prefix}_{cast.rounding.name}", f"{prefix}_{cast.overflow.name}"]
     if family == "ac":
+        if cast.saturated_bits:
+            raise FormatError("notation: ac_fixed has no saturated bits")
         return f"ac_fixed<{','.join([*size, str(word.signed).lower(), *modes])}>"
     extra = [str(cast.saturated_bits)] if cast.saturated_bits else []
     return f"{family}_{'' if word.signed else 'u'}fixed<{','.join([*size, *modes, *extra])}>"

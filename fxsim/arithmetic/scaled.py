@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fxsim.arithmetic.formats import FixedPoint
+from fxsim.arithmetic.formats import FixedPoint, check_integers
 from fxsim.errors import FormatError
 
 MULTIPLIER_BITS = 31
@@ -27,6 +27,7 @@ class Scale:
     shift: int
 
     def __post_init__(self) -> None:
+        check_integers("Scale", multiplier=self.multiplier, shift=self.shift)
         if not -(1 << MULTIPLIER_BITS) <= self.multiplier < 1 << MULTIPLIER_BITS:
             raise FormatError(f"Scale: multiplier must be an int32, not {self.multiplier}")
         if not -MULTIPLIER_BITS <= self.shift <= 62:
@@ -43,8 +44,10 @@ class Scale:
 
         Relative error at most 2**-bits.
         """
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise FormatError(f"Scale: a scale must be positive, not {value}")
+        if not 1 <= bits <= MULTIPLIER_BITS:
+            raise FormatError(f"Scale: bits must be 1 to {MULTIPLIER_BITS}, not {bits}")
         exact = Fraction(value)
         octave = exact.numerator.bit_length() - exact.denominator.bit_length()
         shift = bits - octave

@@ -18,6 +18,7 @@ from fxsim.arithmetic.formats import (
     Overflow,
     Rounding,
     TensorFormat,
+    check_key,
     check_overflow,
     check_random_bits,
 )
@@ -58,7 +59,8 @@ def bit_length(value: int) -> int:
 def peak(codes: Codes) -> int:
     """max|code|, 0 for an empty tensor."""
     flat = np.ascontiguousarray(codes).reshape(-1)
-    return max(int(part) for part in split(casting.peak_range, flat.size, 1, flat))
+    parts = split(casting.peak_range, flat.size, 1, flat)
+    return max(max(-int(low), int(high)) for low, high in parts)
 
 
 def cast(
@@ -93,6 +95,7 @@ def cast(
     """
     check_overflow("cast", overflow, saturated_bits, target.signed)
     check_random_bits("cast", random_bits)
+    check_key("cast", key)
     if target.bits == 64 and not target.signed:
         raise FormatError("cast: codes are int64, an unsigned target has at most 63 bits, not 64")
     shift = tensor.format.frac - target.frac
@@ -124,7 +127,7 @@ def cast(
         ]
     losses = Losses(*(int(sum(p[i] for p in parts)) for i in range(2)))
     if overflow is Overflow.ERROR and losses.overflowed:
-        first = _first_outside(x, shift, target, rounding, key, random_bits)
+        first = _first_outside(x, shift, target, rounding, key, random_bits, noise)
         raise FormatError(
             f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
@@ -154,7 +157,9 @@ def _fits_kernel(
     source: FixedPoint, x: Codes, shift: int, target: FixedPoint, overflow: Overflow, n: int
 ) -> bool:
     """Whether int64 arithmetic holds every intermediate: see `kernels.casting`."""
-    keeps_high_bits = overflow is Overflow.WRAP_SM or (overflow is Overflow.WRAP and n > 0)
+    keeps_high_bits = overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD) or (
+        overflow is Overflow.WRAP and n > 0
+    )
     wide = keeps_high_bits and shift < 0 and bit_length(peak(x)) - shift > LARGEST_SHIFT
     codes = source.bits + (not source.signed) <= LARGEST_SHIFT + 1
     width = target.bits + (not target.signed) <= LARGEST_SHIFT + (not keeps_high_bits)
@@ -189,13 +194,13 @@ def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
 
 
 def _first_outside(
-    x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int, random_bits: int
-) -> int:
+    x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int, random_bits: int,
+    noise: NDArray[np.int64],
+) -> int:  # fmt: skip
     """The first element that overflows, looked for as the specification says."""
     for i, code in enumerate(x.tolist()):
-        rounded = reference.round_code(
-            code, shift, rounding.name, reference.draw(key, i, random_bits), random_bits
-        )
+        drawn = int(noise[i]) if noise.size else reference.draw(key, i, random_bits)
+        rounded = reference.round_code(code, shift, rounding.name, drawn, random_bits)
         if not target.min_code <= rounded <= target.max_code:
             return i
     raise AssertionError("a kernel counted an overflow that the specification does not have")
@@ -254,6 +259,8 @@ def quantise_blocks(
     """
     x = np.ascontiguousarray(tensor.matrix().astype(np.int64, copy=False))
     rows, columns = x.shape
+    if not x.size:
+        raise ShapeError(f"block format: a tensor must have elements, not {tensor.shape}")
     grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
     peaks, totals = np.zeros(grid, np.int64), np.zeros(grid, np.int64)
     per_row = wanted.rows * columns
@@ -343,7 +350,7 @@ def quantise_map(
         )
     narrow = (
         (rounding <= Rounding.RND_CONV or rounding is Rounding.RND_CONV_ODD)
-        and tensor.format.bits <= NARROW_BITS + 1
+        and tensor.format.bits + (not tensor.format.signed) <= NARROW_BITS + 1
         and shifts[0] >= 0
         and shifts[1] <= NARROW_BITS
     )
@@ -370,15 +377,17 @@ def from_float(
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
         raise FormatError(f"from_float: values must be finite, not {exact[where]} at {list(where)}")
     kept = random_bits if wanted.rounding is Rounding.STOCHASTIC else 1
-    steps = np.ldexp(exact, wanted.format.frac + kept)
-    whole = np.floor(steps)
+    with np.errstate(over="ignore", under="ignore"):
+        steps = np.ldexp(exact, wanted.format.frac + kept)
+    whole = np.floor(np.where((steps == 0) & (exact < 0), -0.5, steps))
     if np.abs(whole).max(initial=0) >= 2.0**FLOAT_BITS:
         raise FormatError(
             f"from_float: |value| must be below 2**{FLOAT_BITS - kept - wanted.format.frac} to be"
             f" cast with {wanted.format.frac} fractional bits, not {np.abs(exact).max()}"
         )
     # One more bit says whether anything lies below: no mode asks for more ("sticky" bit).
-    codes = 2 * whole.astype(np.int64) + (steps != whole)
+    below = (steps != whole) | ((steps == 0) & (exact != 0))
+    codes = 2 * whole.astype(np.int64) + below
     tensor = FixedTensor.trusted(codes, FixedPoint(63, wanted.format.frac + kept + 1))
     return cast(
         tensor, wanted.format, wanted.rounding, wanted.overflow, wanted.saturated_bits, key,
@@ -392,6 +401,7 @@ def rescale(
     target: FixedPoint,
     rounding: Rounding = Rounding.RND,
     overflow: Overflow = Overflow.SAT,
+    key: int = 0,
 ) -> tuple[FixedTensor, Losses]:
     """code * multiplier * 2**-shift, rounded once ("single rounding"); one scale, or one a channel
     of the last axis.
@@ -399,14 +409,17 @@ def rescale(
     With RND this is TFLite's TFLITE_SINGLE_ROUNDING form.
     """
     codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
-    output = Output(target, rounding, overflow, scale=scale)
+    output = Output(target, rounding, overflow, scale=scale, key=key)
     width = codes.shape[1]
     out = np.empty(codes.shape, storage(target))
     ending = finish(output, tensor.format, False, width, 1 << tensor.format.bits)
     parts = split(
         finishing.finish_range, codes.shape[0], 4 * width, codes, out, 0, *ending.arguments
     )
-    return FixedTensor.trusted(out.reshape(tensor.shape), target), ending.losses(parts)
+    losses = ending.losses(parts)
+    if overflow is Overflow.ERROR and losses.overflowed:
+        raise FormatError(f"rescale: {losses.overflowed} of {out.size} codes do not fit {target}")
+    return FixedTensor.trusted(out.reshape(tensor.shape), target), losses
 
 
 def rescale_double(
@@ -421,7 +434,7 @@ def rescale_double(
     Source: gemmlowp `fixedpoint.h`, SaturatingRoundingDoublingHighMul and RoundingDivideByPOT;
     TensorFlow Lite, MultiplyByQuantizedMultiplier.
     """
-    if tensor.format.bits > 32:
+    if tensor.format.bits + (not tensor.format.signed) > 32:
         raise FormatError(f"rescale_double: codes must be int32, not {tensor.format.bits} bits")
     after = scale.shift - MULTIPLIER_BITS
     x = np.ascontiguousarray(tensor.codes.astype(np.int64)).reshape(-1)

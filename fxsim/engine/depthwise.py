@@ -60,9 +60,7 @@ def fold(
         np.ascontiguousarray(a.codes).reshape(-1), gather.fields(1), taps, -high - 1, high,
         plan.certify, out, *ending.arguments,
     )  # fmt: skip
-    firsts = [int(part[3]) for part in parts if part[3] >= 0]
-    altered = Losses(altered=sum(int(p[2]) for p in parts), first=min(firsts, default=None))
-    return ending.losses([part[:2] for part in parts]) + altered
+    return ending.losses(parts)
 
 
 def _fold_packed(
@@ -95,7 +93,7 @@ def fold_pixels(
     Precondition: max|a| * peak fits int32.
     """
     taps = gather.kernel_height * gather.kernel_width
-    flat = np.ascontiguousarray(errors).reshape(gather.rows, -1)
+    flat = np.ascontiguousarray(errors).reshape(gather.rows, errors.shape[-1])
     channels, largest = flat.shape[1], max(a.peak * peak, 1)
     kernel = PACKED.get(plan.kernel)
     if kernel is not None and largest * depthwise.BLOCK <= INT32_MAX:

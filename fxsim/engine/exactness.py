@@ -100,7 +100,7 @@ def plan(
 
 
 def largest_safe(accumulator: Accumulator) -> int:
-    """The largest |partial sum| at which no addition can overflow; -1 if a sign alone may."""
+    """The largest |partial sum| at which no addition can overflow."""
     if not accumulator.signed or (accumulator.partial and not accumulator.partial.signed):
         return 0
     bits = min(accumulator.bits, accumulator.partial.bits if accumulator.partial else 64)

@@ -59,8 +59,4 @@ def fold(
         (1 << (accumulator.bits - 1)) - 1, whole, chunk, spare - shift_b, spare, out, width,
         *ending.arguments,
     )  # fmt: skip
-    firsts = [int(part[3]) for part in parts if part[3] >= 0]
-    altered = sum(int(part[2]) for part in parts)
-    return ending.losses([part[:2] for part in parts]) + Losses(
-        altered=altered, first=min(firsts, default=None)
-    )
+    return ending.losses(parts)

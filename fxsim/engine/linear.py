@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import Accumulator, Overflow
+from fxsim.arithmetic.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow
 from fxsim.engine import depthwise, exactness, geometry, packing, products, sequential
+from fxsim.engine.exactness import Plan
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
@@ -21,7 +22,7 @@ from fxsim.engine.output import Output, finish
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
 
-LARGEST_RESULT = 1 << 33  # elements; beyond lies a mistake in a shape, not a layer
+LARGEST_RESULT = (1 << 32) - 1  # elements: so many have a draw of their own, see `kernels.narrow`
 
 
 def _empty(
@@ -85,11 +86,10 @@ def multiply(
         raise ShapeError("multiply: start serves one b (N, K), not a batch of them")
     losses, gather = Losses(), geometry.matrix_rows(rows, depth)
     for i in range(a.shape[0]):
-        lost = products.multiply(
+        losses += products.multiply(
             left.like(a.codes[i]), gather, right.like(b.codes[i]), accumulator, output,
-            out[i * rows : (i + 1) * rows],
+            out[i * rows : (i + 1) * rows], base=i * rows * width,
         )  # fmt: skip
-        losses += lost.behind(i * rows * width)
     return _result(out, shape, left, right, accumulator, output, losses)
 
 
@@ -132,7 +132,8 @@ def linear_grad_weight(
     left, right = Operand.of(error), Operand.of(x)
     out = _empty("linear grad_weight", shape, output)
     gather = geometry.matrix_rows(x.shape[0], x.shape[1])
-    lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out)
+    chosen = _plan_over_rows(right, left, x.shape[0], accumulator)
+    lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out, 0, chosen)
     return _result(out, shape, left, right, accumulator, output, lost)
 
 
@@ -152,6 +153,11 @@ def _check_weight(weight: FixedTensor, g: Convolution) -> None:
         raise ShapeError(
             f"convolution: weight must be ({g.filters}, {g.depth}), not {weight.shape}"
         )
+
+
+def _check_output(output: Output | None, width: int) -> None:
+    if output is not None:
+        output.check_width(width)
 
 
 def _check_fits(g: Convolution) -> None:
@@ -176,6 +182,7 @@ def convolution_forward(
     _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
     _check_weight(weight, g)
+    _check_output(output, g.filters)
     images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
     shape = (images, g.out_height, g.out_width, g.filters)
     out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), output)
@@ -209,14 +216,20 @@ def convolution_grad_input(
     _check_fits(g)
     _check_image("error", error, g.out_height, g.out_width, g.filters)
     _check_weight(weight, g)
+    _check_output(output, g.channels)
     images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
     shape = (images, g.height, g.width, g.channels)
     out = _empty("convolution", (images * g.height * g.width, g.channels), output)
     losses, channels = Losses(), g.channels // g.groups
     depth = g.kernel * g.kernel * g.filters // g.groups
     plain = products.planned(a, b, depth, accumulator)
-    if g.stride > 1 and plain.kernel.is_packed and not plain.certify and not g.depthwise:
-        losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
+    if g.stride > 1 and plain.kernel.sums_exactly and not plain.certify and not g.depthwise:
+        sums = np.empty(out.shape, np.int64)
+        _by_phases(a, b, g, images, sums.reshape(shape))
+        bound = products.bound_of(a, b, depth, accumulator, plain)
+        register = products.register(accumulator, a.frac + b.frac)
+        ending = finish(output, register, plain.wraps, g.channels, bound)
+        losses = products.finish_all(sums, ending, out)
         return _result(out, shape, a, b, accumulator, output, losses)
     spread = a.like(geometry.spread(a.codes, g))
     if g.depthwise:
@@ -251,7 +264,7 @@ def convolution_grad_weight(
     a, b = Operand.of(x), Operand.of(error)
     out = _empty("convolution", (g.filters, g.depth), output)
     losses, filters = Losses(), g.filters // g.groups
-    chosen = products.planned(b, a, x.shape[0] * g.out_height * g.out_width, accumulator)
+    chosen = _plan_over_rows(a, b, x.shape[0] * g.out_height * g.out_width, accumulator)
     narrow = a.peak * b.peak <= exactness.INT32_MAX
     if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
         gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
@@ -265,10 +278,10 @@ def convolution_grad_weight(
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
         gather = geometry.forward_rows(g, x.shape[0], group)
-        lost = _over_rows(
-            a, gather, b, mine.start, filters, accumulator, _part(output, mine), out[mine]
-        )
-        losses += lost.behind(mine.start * g.depth)
+        losses += _over_rows(
+            a, gather, b, mine.start, filters, accumulator, output, out[mine],
+            mine.start * g.depth, chosen,
+        )  # fmt: skip
     return _result(out, out.shape, a, b, accumulator, output, losses)
 
 
@@ -298,6 +311,16 @@ def _part(output: Output | None, columns: slice) -> Output | None:
     return None if output is None else output.part(columns)
 
 
+def _plan_over_rows(a: Operand, errors: Operand, rows: int, accumulator: Accumulator) -> Plan:
+    """The plan of sums over rows; norms of the operands' columns may clear what bounds did not."""
+    chosen = products.planned(errors, a, rows, accumulator)
+    if chosen.certify and chosen.kernel.is_packed:
+        safe = exactness.largest_safe(accumulator)
+        cleared = sequential.columns_stay_within(a.codes, errors.codes, safe)
+        chosen = replace(chosen, certify=not cleared)
+    return chosen
+
+
 def _over_rows(
     a: Operand,
     gather: Gather,
@@ -307,44 +330,35 @@ def _over_rows(
     accumulator: Accumulator,
     output: Output | None,
     out: NDArray[Any],
+    base: int,
+    chosen: Plan,
 ) -> Losses:
     """out (filters, depth) = errors[:, first : first + filters] transposed times the gather.
 
     An epilogue's bias and scales are one a column of the result (products of `depth`).
     """
-    flat = errors.codes.reshape(-1, errors.codes.shape[-1])
-    chosen = products.planned(errors, a, gather.rows, accumulator)
-    if chosen.certify and chosen.kernel.is_packed:
-        safe = exactness.largest_safe(accumulator)
-        cleared = sequential.columns_stay_within(a.codes, flat, safe)
-        chosen = replace(chosen, certify=not cleared)
+    flat = errors.codes.reshape(gather.rows, errors.codes.shape[-1])
     if chosen.kernel.sums_exactly and not chosen.certify:
         sums = packing.fold_pixels(a, gather, flat, errors.peak, first, filters, chosen)
         register = products.register(accumulator, a.frac + errors.frac)
         bound = products.bound_of(errors, a, gather.rows, accumulator, chosen)
-        ending = finish(output, register, chosen.wraps, gather.depth, bound)
-        return products.finish_all(np.ascontiguousarray(sums.T), ending, out)
+        ending = finish(output, register, chosen.wraps, gather.depth, bound, base)
+        lost = products.finish_all(np.ascontiguousarray(sums.T), ending, out)
+        return lost.placed(gather.depth, gather.depth, base)
     fields = geometry.written_out(a.codes, gather)
     turned = errors.like(np.ascontiguousarray(flat[:, first : first + filters].T))
     rows = geometry.matrix_rows(filters, gather.rows)
     right = a.like(np.ascontiguousarray(fields.T))
-    return products.multiply(turned, rows, right, accumulator, output, out)
+    return products.multiply(turned, rows, right, accumulator, output, out, base=base)
 
 
-def _by_phases(
-    a: Operand,
-    b: Operand,
-    g: Convolution,
-    images: int,
-    accumulator: Accumulator,
-    output: Output | None,
-    out: NDArray[Any],
-) -> Losses:
-    """grad_input of a strided convolution without its zeros: one product for each input phase.
+def _by_phases(a: Operand, b: Operand, g: Convolution, images: int, out: NDArray[np.int64]) -> None:
+    """Exact grad_input of a strided convolution without its zeros: a product for each input phase.
 
     Only where the order of additions is proven not to matter.
     """
-    losses, channels, filters = Losses(), g.channels // g.groups, g.filters // g.groups
+    channels, filters = g.channels // g.groups, g.filters // g.groups
+    wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = geometry.turned_weight(b.codes, g, group)
@@ -352,12 +366,9 @@ def _by_phases(
         for row in range(min(g.stride, g.height)):
             for column in range(min(g.stride, g.width)):
                 gather, chosen = geometry.phase_rows(g, images, group, row, column)
-                kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]]).reshape(channels, -1)
-                part = np.empty((gather.rows, channels), out.dtype)
-                lost = products.multiply(
-                    a, gather, b.like(kept), accumulator, _part(output, mine), part
-                )
+                kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
+                kept = kept.reshape(channels, gather.depth)
+                part = np.empty((gather.rows, channels), np.int64)
+                products.multiply(a, gather, b.like(kept), wide, None, part)
                 view = out[:, row :: g.stride, column :: g.stride, mine]
                 view[...] = part.reshape(view.shape)
-                losses += lost
-    return losses

@@ -10,8 +10,8 @@ class Losses:
     """What a product lost.
 
     quantised, overflowed : output codes that dropped a bit, or left the output's format
-    altered : sums that differ from the exact ones because the accumulator overflowed (where
-        products or sums are rounded: sums in which an addition overflowed)
+    altered : sums that differ from those of the same products in an unlimited accumulator (where
+        sums are rounded: sums in which an addition overflowed)
     first : number of the first of them, in the order of the result; None if there is none
     additions : additions that overflowed, where they were executed one by one
     """
@@ -32,6 +32,9 @@ class Losses:
             self.additions + other.additions,
         )
 
-    def behind(self, elements: int) -> Losses:
-        """The same, of a part that begins so many elements into the result."""
-        return self if self.first is None else replace(self, first=self.first + elements)
+    def placed(self, width: int, stride: int, base: int) -> Losses:
+        """The same, of columns `width` wide in rows `stride` apart, from element `base` on."""
+        if self.first is None:
+            return self
+        row, column = divmod(self.first, width)
+        return replace(self, first=base + row * stride + column)

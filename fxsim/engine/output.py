@@ -12,6 +12,7 @@ from fxsim.arithmetic.formats import (
     FixedPoint,
     Overflow,
     Rounding,
+    check_key,
     check_overflow,
     check_random_bits,
 )
@@ -23,11 +24,9 @@ from fxsim.errors import FormatError, ShapeError
 
 Ints = NDArray[np.int64]
 
-LARGEST_CODE, LARGEST_SHIFT = (
-    63,
-    62,
-)  # bits that the epilogue's int64 arithmetic leaves free of overflow
-NARROW_CODE = 30  # the same of its int32 lanes
+LARGEST_CODE = 63  # bits of the largest |code| that the epilogue's int64 arithmetic holds
+LARGEST_SHIFT = 62
+NARROW_CODE = 30  # the same of its int32 lanes, see `kernels.narrow`
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,18 @@ class Output:
     def __post_init__(self) -> None:
         check_overflow("Output", self.overflow, self.saturated_bits, self.format.signed)
         check_random_bits("Output", self.random_bits)
+        check_key("Output", self.key)
+        if self.format.bits == 64 and not self.format.signed:
+            raise FormatError("Output: codes are int64, an unsigned format has at most 63 bits")
+
+    def check_width(self, width: int) -> None:
+        """Raise ShapeError unless bias and scales are one a column of `width`."""
+        if self.bias is not None and self.bias.shape != (width,):
+            raise ShapeError(f"output: bias must be ({width},), not {self.bias.shape}")
+        if isinstance(self.scale, tuple) and len(self.scale) != width:
+            raise ShapeError(
+                f"output: there must be {width} scales, one a column, not {len(self.scale)}"
+            )
 
     def part(self, columns: slice) -> Output:
         """The epilogue of some of the columns."""
@@ -72,32 +83,40 @@ class Finish:
     places: Ints
     fields: Ints
     key: np.uint64
-    counts_wraps: bool
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         """As the kernels take them, in order."""
         return self.bias, self.multiplier, self.places, self.fields, self.key
 
-    def losses(self, parts: list[tuple[int, int]]) -> Losses:
-        """What ranges of `finish_rows` counted."""
-        lost, over = (sum(int(part[i]) for part in parts) for i in range(2))
-        return Losses(altered=over) if self.counts_wraps else Losses(lost, over)
+    @staticmethod
+    def losses(parts: list[tuple[int, int, int, int]]) -> Losses:
+        """What ranges of a kernel that ends with `finish_rows` counted."""
+        lost, over, altered = (sum(int(part[i]) for part in parts) for i in range(3))
+        firsts = [int(part[3]) for part in parts if part[3] >= 0]
+        return Losses(lost, over, altered, min(firsts, default=None))
 
 
 def finish(
-    output: Output | None, register: FixedPoint, wraps: bool, width: int, bound: int
+    output: Output | None,
+    register: FixedPoint,
+    wraps: bool,
+    width: int,
+    bound: int,
+    base: int = 0,
 ) -> Finish:
     """The arguments for `width` columns of sums in `register`, which wrap at the end if asked.
 
     bound : on |sum|, where it is tighter than the register
+    base : number of the result's first element, for the draws
     """
     fields = np.zeros(finishing.FIELDS, np.int64)
-    fields[finishing.SUM_BITS] = register.bits if wraps else 64
+    fields[finishing.SUM_BITS], fields[finishing.BASE] = register.bits if wraps else 64, base
     bias, multiplier = np.zeros(width, np.int64), np.ones(width, np.int64)
     if output is None:
-        fields[finishing.KIND] = finishing.WRAP_SUM if wraps else finishing.STORE
-        return Finish(bias, multiplier, bias, fields, np.uint64(0), wraps)
+        fields[finishing.KIND] = finishing.STORE
+        return Finish(bias, multiplier, bias, fields, np.uint64(0))
+    output.check_width(width)
     if output.bias is not None:
         bias = _bias(output.bias, register, width)
     multiplier, places = _scales(output, register, width)
@@ -112,16 +131,15 @@ def finish(
     fields[finishing.LOW] = -target.max_code if symmetric else target.min_code
     fields[finishing.HIGH] = target.max_code
     fields[finishing.RELU], fields[finishing.RANDOM_BITS] = output.relu, output.random_bits
-    fields[finishing.KIND] = _kind(output, wraps, largest, multiplier, places)
-    wraps_only = bool(fields[finishing.KIND] == finishing.WRAP_SUM)
-    return Finish(bias, multiplier, places, fields, np.uint64(output.key), wraps_only)
+    fields[finishing.KIND] = _kind(output, largest, multiplier, places)
+    return Finish(bias, multiplier, places, fields, np.uint64(output.key))
 
 
 def _bias(bias: FixedTensor, register: FixedPoint, width: int) -> Ints:
-    if bias.shape != (width,) or bias.format.frac != register.frac:
-        raise ShapeError(
-            f"output: bias must be ({width},) with {register.frac} fractional bits, not"
-            f" {bias.shape} with {bias.format.frac}"
+    if bias.format.frac != register.frac:
+        raise FormatError(
+            f"output: bias must have the sums' {register.frac} fractional bits, not"
+            f" {bias.format.frac}"
         )
     return bias.codes.astype(np.int64)
 
@@ -131,8 +149,6 @@ def _scales(output: Output, register: FixedPoint, width: int) -> tuple[Ints, Int
         shift = register.frac - output.format.frac
         return np.ones(width, np.int64), np.full(width, shift, np.int64)
     scales = (output.scale,) * width if isinstance(output.scale, Scale) else output.scale
-    if len(scales) != width:
-        raise ShapeError(f"output: there must be {width} scales, one a column, not {len(scales)}")
     return (
         np.array([scale.multiplier for scale in scales], np.int64),
         np.array([scale.shift for scale in scales], np.int64),
@@ -157,14 +173,14 @@ def _largest_magnitude(values: Ints) -> int:
     return max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
 
 
-def _kind(output: Output, wraps: bool, largest: int, multiplier: Ints, places: Ints) -> int:
+def _kind(output: Output, largest: int, multiplier: Ints, places: Ints) -> int:
     """The cheapest way that is proven right for codes of `largest` bits; see `finishing`."""
     target = output.format
     uniform = bool((multiplier == 1).all() and (places == places[:1]).all())
     shift = int(places[0]) if places.size else 0
     holds = largest < target.bits and target.signed and output.rounding is not Rounding.JAM_ALWAYS
     if uniform and shift == 0 and holds and output.bias is None and not output.relu:
-        return finishing.WRAP_SUM if wraps else finishing.STORE
+        return finishing.STORE
     clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
     narrow = (
         clips

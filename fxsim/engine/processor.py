@@ -49,6 +49,8 @@ def available() -> tuple[Machine, ...]:
 def force(machine: Machine | None) -> None:
     """Use this path from now on; None is the fastest again."""
     global _forced
+    if machine is not None and not isinstance(machine, Machine):
+        raise FormatError(f"engine path: must be a Machine, not {machine!r}")
     if machine is not None and machine not in available():
         names = ", ".join(found.value for found in available())
         raise FormatError(

@@ -56,27 +56,32 @@ def multiply(
     output: Output | None,
     out: NDArray[Any],
     column: int = 0,
+    base: int = 0,
     start: NDArray[np.int64] | None = None,
 ) -> Losses:
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed.
 
+    base : number of out's first element in the whole result, for draws and losses
     start : (N,) codes that the register holds first; such sums run addition by addition
     """
+    width = b.codes.shape[0]
     chosen = planned(a, b, gather.depth, accumulator)
     if start is not None:
         chosen = Plan(Kernel.SEQUENTIAL)
-    sums = register(accumulator, a.frac + b.frac)
     bound = bound_of(a, b, gather.depth, accumulator, chosen)
-    ending = finish(output, sums, chosen.wraps, b.codes.shape[0], bound)
+    sums = register(accumulator, a.frac + b.frac)
+    ending = finish(output, sums, chosen.wraps, width, bound, base)
     if chosen.certify and column == 0 and limited.serves(chosen, accumulator, gather.depth):
-        return limited.fold(a.codes, gather, b.codes, accumulator, ending, out)
-    if chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
-        return _one_by_one(a, gather, b, accumulator, chosen, ending, out, column, start)
-    if not chosen.kernel.is_packed:
+        lost = limited.fold(a.codes, gather, b.codes, accumulator, ending, out)
+    elif chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
+        lost = _one_by_one(a, gather, b, accumulator, chosen, ending, out, column, base, start)
+    elif chosen.kernel.is_packed:
+        finer = places_dropped(a, b, accumulator)
+        lost = packing.fold(a, gather, b, chosen, ending, out, column, finer)
+    else:
         exact = _plain(geometry.written_out(a.codes, gather, PAD), _padded(b.codes), chosen)
-        return finish_all(exact, ending, out, column)
-    finer = places_dropped(a, b, accumulator)
-    return packing.fold(a, gather, b, chosen, ending, out, column, finer)
+        lost = finish_all(exact, ending, out, column)
+    return lost.placed(width, out.shape[1], base + column)
 
 
 def _padded(codes: Codes) -> Codes:
@@ -120,6 +125,7 @@ def _one_by_one(
     ending: Finish,
     out: NDArray[Any],
     column: int,
+    base: int,
     start: NDArray[np.int64] | None,
 ) -> Losses:
     """Execute the rows in doubt addition by addition, the others wide."""
@@ -134,8 +140,9 @@ def _one_by_one(
         doubtful = np.arange(gather.rows)
     finer = places_dropped(a, b, accumulator)
     seen = sequential.run(
-        left, right, doubtful, accumulator, a.frac + b.frac, finer, exact, ending.key, start
-    )
+        left, right, doubtful, accumulator, a.frac + b.frac, finer, exact, ending.key,
+        base + column, out.shape[1], start,
+    )  # fmt: skip
     if seen.additions and accumulator.overflow is Overflow.ERROR:
         raise FormatError(
             f"dot product: a {accumulator.bits}-bit accumulator overflowed at {seen.additions}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
 from fxsim.engine.kernels import sequential
 from fxsim.engine.losses import Losses
-from fxsim.engine.tensor import Codes
+from fxsim.engine.tensor import Codes, rows_of
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
 
@@ -40,7 +41,7 @@ def columns_stay_within(a: Codes, b: Codes, limit: int) -> bool:
     """
     norms = []
     for codes in (a, b):
-        flat = np.ascontiguousarray(codes.reshape(-1, codes.shape[-1]))
+        flat = np.ascontiguousarray(codes.reshape(rows_of(codes), codes.shape[-1]))
         squares = split(sequential.squares_range, flat.shape[0], 2 * flat.shape[1], flat)
         norms.append(isqrt(int(sum(squares).max(initial=0))) + 1)
     return norms[0] * norms[1] <= limit
@@ -76,11 +77,36 @@ def _terms(accumulator: Accumulator, frac: int, finer: int) -> tuple[NDArray[np.
         fields[sequential.CAST_ROUNDING] = word.rounding
         fields[sequential.CAST_OVERFLOW] = word.overflow
         fields[sequential.CAST_SATURATED] = word.saturated_bits
-        finer += target.frac - frac
+    left = _left(accumulator, frac, finer)
     if accumulator.sum_rounding is not None:
-        return fields, finer
-    fields[sequential.PLACES], fields[sequential.ROUNDING] = finer, accumulator.product_rounding
+        return fields, left
+    fields[sequential.PLACES], fields[sequential.ROUNDING] = left, accumulator.product_rounding
     return fields, 0
+
+
+def _left(accumulator: Accumulator, frac: int, finer: int) -> int:
+    """Fractional bits that a product, once cast, has beyond the register's."""
+    return finer if accumulator.product is None else finer + accumulator.product.format.frac - frac
+
+
+def _check(accumulator: Accumulator, peak: int, frac: int, finer: int) -> None:
+    """FormatError where an intermediate needs more than the int64 of the kernels."""
+    registers = (accumulator, accumulator.partial or accumulator)
+    high = max(1 << (r.bits - r.signed) for r in registers)
+    needed, term, word = [high.bit_length()], peak, accumulator.product
+    if word is not None:
+        places = frac - word.format.frac
+        needed += [(term << max(-places, 0)).bit_length(), word.format.bits + 1, places]
+        term = 1 << word.format.bits
+    left = _left(accumulator, frac, finer)
+    term = (term << max(-left, 0)) * accumulator.tree
+    kept = max(left, 0) if accumulator.sum_rounding is not None else 0
+    needed += [((high << kept) + term).bit_length(), left]
+    if max(needed) > LANES + 1:
+        raise FormatError(
+            f"dot product: {accumulator}, not wide enough for its sums, and products up to {peak}"
+            f" need {max(needed)} bits addition by addition; the engine has {LANES + 1}"
+        )
 
 
 def run(
@@ -92,18 +118,22 @@ def run(
     finer: int,
     out: NDArray[np.int64],
     key: np.uint64,
+    base: int,
+    stride: int,
     start: NDArray[np.int64] | None = None,
 ) -> Losses:
     """Execute `rows` of a (M, K) times b (N, K) transposed; `out` holds the exact sums before.
 
     frac : fractional bits of an exact product; finer : those beyond the accumulator's
+    key, base, stride : the stream of draws; the sum of row i and column j is number
+        base + i * stride + j, and each of its K products has a draw
     start : (N,) what the register holds first; None: zeros
     """
     if rows.size == 0:
         return Losses()
-    turned = np.ascontiguousarray(b.T)
-    a = np.ascontiguousarray(a)
+    turned, a = np.ascontiguousarray(b.T), np.ascontiguousarray(a)
     peak = _peak(a) * _peak(b)
+    _check(accumulator, peak, frac, finer)
     simple = (
         accumulator.overflow in (Overflow.SAT, Overflow.ERROR)
         and accumulator.signed
@@ -117,34 +147,24 @@ def run(
     if simple:
         high = (1 << (accumulator.bits - 1)) - 1
         narrow = high + peak < 1 << 31
-        _check(accumulator, high, peak, 0)
         kernel = sequential.saturate_narrow_range if narrow else sequential.saturate_range
         parts = split(kernel, rows.size, work, rows, a, turned, -high - 1, high, out)
         return _losses(parts)
     terms, left = _terms(accumulator, frac, finer)
-    _check(accumulator, 1 << accumulator.bits, peak * accumulator.tree, max(finer, -finer))
+    terms[sequential.BASE], terms[sequential.STRIDE] = base, stride
+    rounds = left != 0
     inner = accumulator.partial or accumulator
+    inner = replace(inner, sum_rounding=accumulator.sum_rounding)
     begin = np.zeros(b.shape[0], np.int64) if start is None else start.astype(np.int64)
     parts = split(
         sequential.accumulate_range, rows.size, 8 * work, rows, a, turned, begin, terms, left,
-        _register(accumulator, left != 0), _register(inner, left != 0), key, out,
+        _register(accumulator, rounds), _register(inner, rounds), key, out,
     )  # fmt: skip
     return _losses(parts)
 
 
 def _peak(codes: Codes) -> int:
     return max(abs(int(codes.max(initial=0))), abs(int(codes.min(initial=0))))
-
-
-def _check(accumulator: Accumulator, high: int, peak: int, places: int) -> None:
-    """FormatError where a register and a term need more than the lanes of the kernels."""
-    needed = ((high + peak) << places).bit_length()
-    if needed > LANES + 1:
-        raise FormatError(
-            f"dot product: a {accumulator.bits}-bit accumulator that is not wide enough, and"
-            f" products up to {peak} with {places} places between them, need {needed} bits"
-            f" addition by addition; the engine has {LANES + 1}"
-        )
 
 
 def _losses(parts: list[tuple[Any, Any, Any]]) -> Losses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import FixedPoint
-from fxsim.errors import FormatError
+from fxsim.errors import FormatError, ShapeError
 
 Codes = NDArray[np.signedinteger[Any]]
 
@@ -29,6 +30,11 @@ def _frozen(codes: NDArray[Any]) -> NDArray[Any]:
     view = codes.view()
     view.flags.writeable = False
     return view
+
+
+def rows_of(codes: NDArray[Any]) -> int:
+    """Rows of the matrix view: all axes but the last."""
+    return prod(codes.shape[:-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -56,7 +62,8 @@ class FixedTensor:
             )
         if self.codes.size:
             self._check_range()
-        object.__setattr__(self, "codes", _frozen(self.codes))
+        native = self.codes.astype(self.codes.dtype.newbyteorder("="), copy=False)
+        object.__setattr__(self, "codes", _frozen(native))
 
     def _check_range(self) -> None:
         low, high = int(self.codes.min()), int(self.codes.max())
@@ -90,7 +97,9 @@ class FixedTensor:
 
     def matrix(self) -> Codes:
         """The codes as (everything else, last axis)."""
-        return self.codes.reshape(-1, self.codes.shape[-1])
+        if not self.codes.ndim:
+            raise ShapeError("FixedTensor: a single number has no matrix view")
+        return self.codes.reshape(rows_of(self.codes), self.codes.shape[-1])
 
     def reshape(self, *shape: int) -> FixedTensor:
         """The same wide tensor in another shape; a block map belongs to a shape and is refused."""

@@ -98,11 +98,11 @@ def lfsr_range(start, stop, out, width, taps, state, bits):
 
 @kernel
 def peak_range(start, stop, x):
-    """The largest |code| of a range (0 if empty)."""
-    peak = np.int64(0)
+    """The smallest and the largest code of a range (0 if empty)."""
+    low, high = np.int64(0), np.int64(0)
     for i in range(start, stop):
-        peak = max(peak, abs(np.int64(x[i])))
-    return peak
+        low, high = min(low, np.int64(x[i])), max(high, np.int64(x[i]))
+    return low, high
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 
 from fxsim.engine.kernels import simd
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.finishing import finish_rows
+from fxsim.engine.kernels.finishing import earlier, finish_rows
 from fxsim.engine.kernels.gathering import (
     DILATION,
     IN_HEIGHT,
@@ -39,7 +39,7 @@ def fold_depthwise(
     size = 1 if path == VNNI_S8 else 2
     row_bytes = 4 // size * groups * tap_bytes + 64  # the last lanes may read beyond
     panel, sums = np.zeros((BLOCK, row_bytes), np.uint8), np.empty((BLOCK, width), np.int32)
-    lost, over = np.int64(0), np.int64(0)
+    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         gather_rows(first, last, source, shape, panel.ctypes.data, row_bytes, flip)
@@ -57,7 +57,9 @@ def fold_depthwise(
         )
         lost += counted[0]
         over += counted[1]
-    return lost, over
+        altered += counted[2]
+        found = earlier(found, counted[3])
+    return lost, over, altered, found
 
 
 @kernel
@@ -121,7 +123,7 @@ def depthwise_range(
     channels = taps.shape[1]
     sums, wide = np.empty((BLOCK, channels), np.int32), np.empty(channels, np.int32)
     least, most = np.int32(low), np.int32(high)
-    lost, over, altered, first_altered = np.int64(0), np.int64(0), 0, np.int64(-1)
+    lost, over, altered, first_altered = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     for first in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - first)
         for r in range(rows):
@@ -150,6 +152,8 @@ def depthwise_range(
         )
         lost += counted[0]
         over += counted[1]
+        altered += counted[2]
+        first_altered = earlier(first_altered, counted[3])
     return lost, over, altered, first_altered
 
 

@@ -9,7 +9,6 @@ bias, multiplier, places : int64, one a column: added first, multiplied then, an
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.lanes import shift_left, shift_right
 from fxsim.engine.kernels.narrow import narrow_flat
 from fxsim.engine.kernels.rounding import (
     STOCHASTIC,
@@ -32,35 +31,45 @@ from fxsim.engine.kernels.rounding import (
     HIGH,
     RELU,
     RANDOM_BITS,
+    BASE,  # number of out's first element, for the draws
     FIELDS,
-) = range(12)
-STORE, WRAP_SUM, NARROW, GENERAL = range(4)
+) = range(13)
+STORE, NARROW, GENERAL = range(3)
+
+
+@kernel
+def earlier(one, other):
+    """The smaller of two numbers that are -1 where there is none."""
+    return other if one < 0 or 0 <= other < one else one
 
 
 @kernel
 def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places, finish, key):
-    """Rows of sums to out[first : first + rows, column : column + width]: (quantised, overflowed).
+    """Rows of sums to out[first : first + rows, column : column + width].
 
-    STORE: as they are. WRAP_SUM: their low bits; counts those that had others. NARROW: bias, ReLU,
-    one rounding shift and saturation in int32 lanes. GENERAL: everything, in int64. `sums` may be
-    overwritten.
+    STORE: as they are. NARROW: bias, ReLU, one rounding shift and saturation in int32 lanes.
+    GENERAL: everything, in int64. Sums that wrap do so before, in place.
+    Returns (quantised, overflowed, sums that wrapped, first of them as row * width + j, or -1).
     """
     kind = finish[KIND]
-    unused = np.int64(64) - finish[SUM_BITS]
-    lost, over = np.int64(0), np.int64(0)
+    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if rows == 0 or width == 0:
-        return lost, over
+        return lost, over, altered, found
+    if finish[SUM_BITS] < 64:
+        altered, found = wrap_sums(
+            sums, rows, width, np.int64(64) - finish[SUM_BITS], first * width
+        )
     if kind == GENERAL:
         for r in range(rows):
             counted = finish_row(
                 sums[r, :width], out[first + r, column : column + width], bias, multiplier, places,
-                unused, finish, key, (first + r) * out.shape[1] + column,
+                finish, key, finish[BASE] + (first + r) * out.shape[1] + column,
             )  # fmt: skip
             lost += counted[0]
             over += counted[1]
-        return lost, over
+        return lost, over, altered, found
     if kind == NARROW:
-        prepare_narrow(sums, rows, width, bias, unused, finish[RELU])
+        prepare_narrow(sums, rows, width, bias, finish[RELU])
     flat = sums.reshape(-1)
     if sums.shape[1] != width:  # close the gaps between rows, so that one loop serves them all
         for r in range(1, rows):
@@ -69,58 +78,71 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
     if out.shape[1] == width:
         codes = flat[: rows * width]
         target = out.reshape(-1)[first * width : (first + rows) * width]
-        return finish_flat(codes, target, kind, unused, places[0], finish, key, first * width)
+        index = finish[BASE] + first * width
+        lost, over = finish_flat(codes, target, kind, places[0], finish, key, index)
+        return lost, over, altered, found
     for r in range(rows):
         counted = finish_flat(
             flat[r * width : (r + 1) * width], out[first + r, column : column + width], kind,
-            unused, places[0], finish, key, (first + r) * out.shape[1] + column,
+            places[0], finish, key, finish[BASE] + (first + r) * out.shape[1] + column,
         )  # fmt: skip
         lost += counted[0]
         over += counted[1]
-    return lost, over
+    return lost, over, altered, found
 
 
 @kernel
-def prepare_narrow(sums, rows, width, bias, unused, relu):
-    """Wrap, add the bias, clip negatives: in place, in int32."""
-    places = np.int32(max(unused - 32, 0))
+def wrap_sums(sums, rows, width, unused, number):
+    """Keep the low 64 - unused bits; (how many had others, number of the first or -1)."""
+    altered, found = np.int64(0), np.int64(-1)
+    for r in range(rows):
+        row, changed = sums[r, :width], np.int64(0)
+        for j in range(width):
+            changed += np.int64((np.int64(row[j]) << unused) >> unused != row[j])
+        if changed > 0 and found < 0:
+            j = 0
+            while (np.int64(row[j]) << unused) >> unused == row[j]:
+                j += 1
+            found = number + r * width + j
+        altered += changed
+        if changed > 0:
+            for j in range(width):
+                row[j] = (np.int64(row[j]) << unused) >> unused
+    return altered, found
+
+
+@kernel
+def prepare_narrow(sums, rows, width, bias, relu):
+    """Add the bias and clip negatives: in place, in int32."""
     least = np.int32(0) if relu else np.int32(-(2**31))
-    if places == 0 and not relu and not bias.any():
+    if not relu and not bias.any():
         return
     for r in range(rows):
         row = sums[r]
         for j in range(width):
-            code = shift_right(shift_left(np.int32(row[j]), places), places)
-            row[j] = max(np.int32(code + np.int32(bias[j])), least)
+            row[j] = max(np.int32(np.int32(row[j]) + np.int32(bias[j])), least)
 
 
 @kernel
-def finish_flat(codes, target, kind, unused, shift, finish, key, index):
-    """Flat codes, all kinds but GENERAL."""
+def finish_flat(codes, target, kind, shift, finish, key, index):
+    """Flat codes, NARROW or STORE."""
     if kind == NARROW:
         return narrow_flat(
             codes, target, shift, finish[ROUNDING], finish[LOW], finish[HIGH], key, index,
             finish[RANDOM_BITS],
         )  # fmt: skip
-    over = np.int64(0)
-    if kind == STORE:
-        for i in range(codes.shape[0]):
-            target[i] = codes[i]
-    else:
-        for i in range(codes.shape[0]):
-            wrapped = (np.int64(codes[i]) << unused) >> unused
-            over += np.int64(wrapped != codes[i])
-            target[i] = wrapped
-    return np.int64(0), over
+    for i in range(codes.shape[0]):
+        target[i] = codes[i]
+    return np.int64(0), np.int64(0)
 
 
 @kernel
-def finish_row(total, target, bias, multiplier, places, unused, finish, key, index):
+def finish_row(total, target, bias, multiplier, places, finish, key, index):
     """One row, any modes; `index`: number of the row's first draw."""
     low, high = finish[LOW], finish[HIGH]
     lost, over = 0, 0
     for j in range(total.shape[0]):
-        code = (((np.int64(total[j]) << unused) >> unused) + bias[j]) * multiplier[j]
+        code = (np.int64(total[j]) + bias[j]) * multiplier[j]
         if finish[RELU] and code < 0:
             code = np.int64(0)
         shift = places[j]

@@ -9,7 +9,13 @@ import numpy as np
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.lanes import shift_left, shift_right
 from fxsim.engine.kernels.narrow import tie_weights
-from fxsim.engine.kernels.rounding import DRAW_BITS, STOCHASTIC, draw, round_shift
+from fxsim.engine.kernels.rounding import (
+    DRAW_BITS,
+    STOCHASTIC,
+    draw,
+    round_shift,
+    shift_left_exactly,
+)
 
 
 @kernel
@@ -76,7 +82,7 @@ def map_range(start, stop, x, bits, shifts, block_rows, block_columns, places, r
                 lost += np.int64(code & ((np.int64(1) << s) - 1) != 0)
                 code = round_shift(code, s, rounding, noise)
             else:
-                code = code << -s
+                code = shift_left_exactly(code, -s, rounding)
             limit = np.int64(1) << (width - 1) if width > 0 else np.int64(0)
             inside = min(max(code, -limit), max(limit - 1, np.int64(0)))
             over += np.int64(inside != code)

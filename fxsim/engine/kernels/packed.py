@@ -12,7 +12,7 @@ import numpy as np
 
 from fxsim.engine.kernels import simd
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.finishing import finish_rows
+from fxsim.engine.kernels.finishing import earlier, finish_rows
 from fxsim.engine.kernels.gathering import gather_rows
 
 VNNI_S8, VNNI_S16, HALF_UP, TRUNCATED, AVX2_S16, AMX_S8 = range(6)
@@ -136,7 +136,7 @@ def fold_rows(
     sums = np.empty((BLOCK, columns), np.int32)
     chunks = starts.shape[0]
     totals = np.empty((BLOCK if chunks * digits > 1 else 0, columns), np.int64)
-    lost, over = 0, 0
+    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if path == AMX_S8:
         simd.amx_begin(configuration.ctypes.data)
     for first in range(start, stop, BLOCK):
@@ -165,9 +165,11 @@ def fold_rows(
             )
         lost += counted[0]
         over += counted[1]
+        altered += counted[2]
+        found = earlier(found, counted[3])
     if path == AMX_S8:
         simd.amx_end(0)
-    return lost, over
+    return lost, over, altered, found
 
 
 @kernel

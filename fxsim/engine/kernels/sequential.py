@@ -2,8 +2,8 @@
 
 a (M, K), and b turned (K, N), so that a row's N sums run side by side. Sums of row rows[i] go to
 out[rows[i]], which holds the exact ones before. Results: (additions that overflowed, sums that
-differ from the exact ones, number of the first of them or -1); `accumulate_range`, whose products
-may be rounded, counts the sums in which an addition overflowed.
+differ from the exact ones, number of the first of them or -1). Where sums are rounded, those count
+in which an addition overflowed.
 """
 
 import numpy as np
@@ -25,8 +25,10 @@ from fxsim.engine.kernels.rounding import (
 ) = range(8)  # fmt: skip
 (
     CAST, CAST_PLACES, CAST_LOW, CAST_HIGH, CAST_BITS, CAST_SIGNED, CAST_ROUNDING, CAST_OVERFLOW,
-    CAST_SATURATED, PLACES, ROUNDING, TREE, CHUNK, TERM_FIELDS,
-) = range(14)  # fmt: skip
+    CAST_SATURATED, PLACES, ROUNDING, TREE, CHUNK,
+    BASE, STRIDE,  # a sum's number is BASE + row * STRIDE + column
+    TERM_FIELDS,
+) = range(16)  # fmt: skip
 
 
 @kernel
@@ -151,13 +153,15 @@ def accumulate_range(start, stop, rows, a, turned, begin, terms, finer, outer, i
         for j in range(turned.shape[1]):
             before = overflowed
             whole, part = begin[j], np.int64(0) if chunk > 0 else begin[j]
-            place = (row * turned.shape[1] + j) * depth
+            place = (terms[BASE] + row * terms[STRIDE] + j) * depth
+            exact = begin[j]
             k = 0
             while k < depth:
                 term = np.int64(0)
                 for t in range(k, min(k + tree, depth)):
                     term += product_term(a[row, t], turned[t, j], terms, key, place + t)
                 k = min(k + tree, depth)
+                exact += term
                 part, over = add_to(inner if chunk > 0 else outer, part, term, finer)
                 overflowed += over
                 if chunk > 0 and (k % chunk == 0 or k == depth):
@@ -165,7 +169,8 @@ def accumulate_range(start, stop, rows, a, turned, begin, terms, finer, outer, i
                     overflowed += over
                     part = np.int64(0)
             out[row, j] = whole if chunk > 0 else part
-            if overflowed > before:
+            differs = overflowed > before if finer != 0 else out[row, j] != exact
+            if differs:
                 altered += 1
                 if first < 0:
                     first = np.int64(row * turned.shape[1] + j)
