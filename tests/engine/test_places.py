@@ -75,7 +75,7 @@ def test_groups_have_their_own_product_noise(machine):
 
 
 @pytest.mark.parametrize("accumulator", [
-    Accumulator(15, Overflow.SAT), Accumulator(15, Overflow.WRAP), Accumulator(17, Overflow.SAT),
+    Accumulator(15, Overflow.SAT), Accumulator(15, Overflow.WRAP), Accumulator(16, Overflow.SAT),
     Accumulator(12, Overflow.WRAP, -3, product_rounding=Rounding.RND),
 ])  # fmt: skip
 @pytest.mark.parametrize("output", [None, Output(FixedPoint(6, -6)), Output(FixedPoint(24, 0))])
