@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow, Rounding
-from fxsim.engine import casts, linear, processor
+from fxsim.engine import block_casts, casts, linear, processor
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.output import Output
 from fxsim.engine.processor import Machine
@@ -111,7 +111,7 @@ def block_rows(rng: np.random.Generator) -> Iterator[Row]:
     target = FixedPoint(8, 3)
 
     def mixed() -> None:
-        a, b = (casts.quantise_map(t, m, target)[0] for t, m in zip(wide, maps, strict=True))
+        a, b = (block_casts.quantise_map(t, m, target)[0] for t, m in zip(wide, maps, strict=True))
         linear.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
 
     def uniform() -> None:

@@ -45,7 +45,7 @@ def report(rows: list[Row], path: Path | None) -> None:
     ]
     for row in table:
         meets = "meets" if row["meets"] else "misses"
-        print(f"{row['work']:<66} {row['ratio']:>7.2f}x  {meets} {row['target']}x")
+        print(f"{row['work']:<66} {row['ratio']:>7.2f}x  {meets} {row['target']:.3g}x")
     if path is not None:
         with atomic_file(path) as fresh:
             fresh.write_text(json.dumps(table, indent=2))

@@ -231,7 +231,7 @@ class BlockFormat:
     """Bits chosen block by block, each block with its own shared exponent.
 
     Each block takes the smallest candidate whose sensitivity (see
-    `fxsim.engine.casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
+    `fxsim.engine.block_casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
     block sensitivity, else the largest candidate. A block's scale lies at most `window` octaves
     below that of the tensor's largest block, so that aligned codes have
     `max(candidates) + window + 1` bits. The sensitivity of skipping a tile (0 bits) is counted

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import BlockFormat
-from fxsim.engine.casts import GAIN_BITS, bit_length
+from fxsim.engine.block_casts import GAIN_BITS
+from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.precision.base import IntegerPolicy

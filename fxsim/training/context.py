@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.draws import stream_key
 from fxsim.arithmetic.formats import FixedPoint, TensorFormat
-from fxsim.engine import casts
+from fxsim.engine import block_casts, casts
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.losses import Losses
 from fxsim.engine.normalisation import RunningStatistics
@@ -104,7 +104,7 @@ class StepContext:
             saturated, analysed = losses.overflowed, 0
         else:
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
-            result, seen = casts.quantise_blocks(tensor, wanted, gain, key)
+            result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
             saturated, analysed = seen.saturated, len(wanted.candidates)
             # relative to the tensor, so that layers count alike whatever their scale
             self.sensitivity[role] = self.sensitivity.get(role, 0) + (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import Accumulator, FixedPoint, Rounding
-from fxsim.engine import casts, linear
+from fxsim.engine import block_casts, linear
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
 
@@ -43,7 +43,7 @@ def test_every_tile_has_its_own_bits_and_exponent(
         )
     )  # fmt: skip
     tensor = FixedTensor(np.array(codes, np.int64).reshape(rows, columns), word)
-    got, losses = casts.quantise_map(tensor, blocks, FixedPoint(15, 0), rounding, key=3)
+    got, losses = block_casts.quantise_map(tensor, blocks, FixedPoint(15, 0), rounding, key=3)
     lost = over = 0
     for r, c in np.ndindex(rows, columns):
         n, up = (int(m[r // block_rows, c // block_columns]) for m in (widths, shifts))
@@ -62,7 +62,7 @@ def test_a_shared_scale_drops_low_bits_only():
     bits = rng.choice(np.array([0, 2, 4, 8], np.uint8), (2, 3))
     blocks = BlockMap.shared_scale(bits, 8, 12, 4, 4, 8)
     tensor = FixedTensor(rng.integers(-128, 128, (8, 12)), FixedPoint(8, 0))
-    got, _ = casts.quantise_map(tensor, blocks, FixedPoint(8, 0), Rounding.TRN)
+    got, _ = block_casts.quantise_map(tensor, blocks, FixedPoint(8, 0), Rounding.TRN)
     kept = blocks.expand().astype(np.int64)
     want = np.where(kept > 0, (tensor.codes >> (8 - kept)) << (8 - kept), 0)
     assert (got.codes == want).all()
@@ -85,7 +85,7 @@ def test_maps_that_do_not_fit_say_why(target, shape, message):
     blocks = BlockMap.shared_scale(np.full((1, 1), 8, np.uint8), 4, 4, 4, 4, 8)
     tensor = FixedTensor(np.zeros(shape, np.int64), FixedPoint(8, 0))
     with pytest.raises((FormatError, ShapeError), match=message):
-        casts.quantise_map(tensor, blocks, target)
+        block_casts.quantise_map(tensor, blocks, target)
 
 
 def test_maps_of_the_wrong_grid_are_refused_and_maps_stay_as_they_are():

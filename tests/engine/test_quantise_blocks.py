@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import BlockFormat, FixedPoint, Rounding
-from fxsim.engine import casts
+from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import set_threads
 
@@ -33,7 +33,7 @@ def test_equals_reference(
     grid = (-(-shape[0] // block[0]), -(-shape[1] // block[1]))
     gain = rng.integers(1, 2**12, grid)
     wanted = BlockFormat(*block, candidates, threshold, window, rounding, penalty)
-    got, seen = casts.quantise_blocks(FixedTensor(x, FixedPoint(32, 9)), wanted, gain, seed)
+    got, seen = block_casts.quantise_blocks(FixedTensor(x, FixedPoint(32, 9)), wanted, gain, seed)
     codes, bits, exponents, base = reference.quantise_blocks(
         x.tolist(), *block, candidates, threshold, window,
         lambda i, j: int(gain[i, j]), penalty, rounding.name, seed,
@@ -50,7 +50,7 @@ def test_every_block_fits_its_bits_and_the_aligned_word(seed):
     rng = np.random.default_rng(seed)
     x = rng.integers(-(2**30), 2**30, (16, 24)) >> rng.integers(0, 31, (16, 24))
     gain = np.ones((1, 1), np.int64)
-    got, _ = casts.quantise_blocks(
+    got, _ = block_casts.quantise_blocks(
         FixedTensor(x, FixedPoint(32, 0)), BlockFormat(threshold=3000), gain, 0
     )
     bits = got.blocks.expand().astype(int)
@@ -66,7 +66,7 @@ def test_a_higher_threshold_never_adds_bits():
     x = FixedTensor(np.random.default_rng(0).integers(-999, 999, (32, 32)), FixedPoint(32, 0))
     one = np.ones((1, 1), np.int64)
     totals = [
-        casts.quantise_blocks(x, BlockFormat(threshold=t), one, 0)[0].blocks.stored_bits()
+        block_casts.quantise_blocks(x, BlockFormat(threshold=t), one, 0)[0].blocks.stored_bits()
         for t in (0, 500, 3000, 20_000, 65_536)
     ]
     assert totals == sorted(totals, reverse=True)
@@ -76,7 +76,7 @@ def test_a_higher_threshold_never_adds_bits():
 def test_zero_threshold_takes_lossless_savings_only():
     x = np.zeros((4, 8), np.int64)
     x[:, :4] = 1000
-    got, seen = casts.quantise_blocks(
+    got, seen = block_casts.quantise_blocks(
         FixedTensor(x, FixedPoint(32, 0)), BlockFormat(), np.ones((1, 1), np.int64), 0
     )
     assert got.blocks.bits.tolist() == [[8, 0]]
@@ -89,7 +89,7 @@ def test_threads_change_nothing():
     found = []
     for threads in (1, 2, 3):
         set_threads(threads)
-        got, seen = casts.quantise_blocks(
+        got, seen = block_casts.quantise_blocks(
             FixedTensor(x, FixedPoint(32, 0)), BlockFormat(threshold=900),
             np.ones((1, 1), np.int64), 5,
         )  # fmt: skip
