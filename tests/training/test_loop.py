@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import log, log2
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tiny
 from hypothesis import given
@@ -16,7 +17,7 @@ from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.softmax import PROBABILITY
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.errors import ShapeError
+from fxsim.errors import DataError, ShapeError
 from fxsim.precision import Uniform
 from fxsim.trace import Trace, TraceWriter
 from fxsim.training import loop
@@ -72,3 +73,34 @@ def test_what_the_update_saturates_is_recorded(tmp_path):
     updates = vectors[(vectors["layer"] == "b1") & (vectors["pass"] == "update")]
     assert sorted(updates["saturated"]) == [0, 2]
     assert around.parameters["b1.beta"].master.codes.tolist() == [2**31 - 1] * 2
+
+
+def test_overflowing_accumulators_are_named_with_how_often_and_where(tmp_path):
+    model, data = tiny.model(), tiny.data()
+    policy = Uniform(accumulator_bits=16)
+    with TraceWriter(tmp_path, model, 16) as writer:
+        loop.train(model, data, policy, tiny.SETTINGS, 0, writer)
+    trace = Trace.load(tmp_path)
+    found = trace.accumulator_overflows()
+    assert len(found)
+    for row in found.rename(columns={"pass": "pass_"}).itertuples():
+        products = trace.products
+        mine = products[(products["layer"] == row.layer) & (products["pass"] == row.pass_)]
+        hit = mine[mine["sums_altered"] > 0]
+        assert row.altered == hit["sums_altered"].sum() > 0
+        assert (row.steps, row.first_step) == (len(hit), hit["step"].min())
+        assert 0 <= row.first_sum < (mine["m"] * mine["n"]).max()
+    wide = tmp_path / "wide"
+    with TraceWriter(wide, model, 48) as writer:
+        loop.train(model, data, Uniform(accumulator_bits=48), tiny.SETTINGS, 0, writer)
+    assert Trace.load(wide).accumulator_overflows().empty
+
+
+def test_a_trace_of_an_earlier_version_says_what_it_lacks(tmp_path):
+    model = tiny.model()
+    with TraceWriter(tmp_path, model, 16):
+        pass
+    table = pq.read_table(tmp_path / "products.parquet").drop_columns(["sums_altered"])
+    pq.write_table(table, tmp_path / "products.parquet")
+    with pytest.raises(DataError, match="must have the column 'sums_altered', which an earlier"):
+        Trace.load(tmp_path)
