@@ -1,8 +1,9 @@
-"""What there is: policies, workloads, accelerators, studies and datasets, in one line each."""
+"""What there is: policies, workloads, accelerators, studies, datasets and engine paths."""
 
 from __future__ import annotations
 
 from fxsim import shipped, yaml_reader
+from fxsim.engine import processor
 from fxsim.precision import POLICIES
 from fxsim.training.data import DATASETS
 
@@ -19,5 +20,10 @@ def everything() -> dict[str, dict[str, str]]:
     found["datasets"] = {
         name: "bundled with scikit-learn" if name == "digits" else "official idx files, --data-dir"
         for name in DATASETS
+    }
+    chosen = processor.chosen()
+    found["engine paths"] = {
+        machine.value: "in use" if machine is chosen else f"{processor.VARIABLE}={machine.value}"
+        for machine in processor.available()
     }
     return found

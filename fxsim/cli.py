@@ -250,7 +250,7 @@ def check(
 
 @app.command("list")
 def list_(json_: Json = False) -> None:
-    """List the policies, workloads, accelerators, studies and datasets there are."""
+    """List policies, workloads, accelerators, studies, datasets and this machine's engine paths."""
     from fxsim import catalogue
 
     found = catalogue.everything()

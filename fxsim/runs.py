@@ -26,6 +26,7 @@ import pandas as pd
 
 import fxsim
 from fxsim import workload as workloads
+from fxsim.engine import processor
 from fxsim.errors import ConfigError, DataError, ReplayError
 from fxsim.files import atomic_directory
 from fxsim.precision import POLICIES
@@ -173,6 +174,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "numba": numba.__version__,
+        "engine_path": processor.chosen().value,
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
