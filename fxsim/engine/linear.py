@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow
+from fxsim.arithmetic.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow, Rounding
 from fxsim.engine import depthwise, exactness, geometry, packing, products, sequential
 from fxsim.engine.exactness import Plan
 from fxsim.engine.geometry import Convolution, Gather
@@ -224,8 +224,13 @@ def convolution_grad_input(
     depth = g.kernel * g.kernel * g.filters // g.groups
     plain = products.planned(a, b, depth, accumulator)
     if g.stride > 1 and plain.kernel.sums_exactly and not plain.certify and not g.depthwise:
+        places_matter = output is None or output.rounding is Rounding.STOCHASTIC or plain.wraps
+        if not places_matter:
+            losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
+            return _result(out, shape, a, b, accumulator, output, losses)
         sums = np.empty(out.shape, np.int64)
-        _by_phases(a, b, g, images, sums.reshape(shape))
+        wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
+        _by_phases(a, b, g, images, wide, None, sums.reshape(shape))
         bound = products.bound_of(a, b, depth, accumulator, plain)
         register = products.register(accumulator, a.frac + b.frac)
         ending = finish(output, register, plain.wraps, g.channels, bound)
@@ -352,13 +357,20 @@ def _over_rows(
     return products.multiply(turned, rows, right, accumulator, output, out, base=base)
 
 
-def _by_phases(a: Operand, b: Operand, g: Convolution, images: int, out: NDArray[np.int64]) -> None:
-    """Exact grad_input of a strided convolution without its zeros: a product for each input phase.
+def _by_phases(
+    a: Operand,
+    b: Operand,
+    g: Convolution,
+    images: int,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses:
+    """grad_input of a strided convolution without its zeros: a product for each input phase.
 
-    Only where the order of additions is proven not to matter.
+    Only where the order of additions is proven not to matter, and no draw or loss its place.
     """
-    channels, filters = g.channels // g.groups, g.filters // g.groups
-    wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
+    losses, channels, filters = Losses(), g.channels // g.groups, g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = geometry.turned_weight(b.codes, g, group)
@@ -368,7 +380,10 @@ def _by_phases(a: Operand, b: Operand, g: Convolution, images: int, out: NDArray
                 gather, chosen = geometry.phase_rows(g, images, group, row, column)
                 kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
                 kept = kept.reshape(channels, gather.depth)
-                part = np.empty((gather.rows, channels), np.int64)
-                products.multiply(a, gather, b.like(kept), wide, None, part)
+                part = np.empty((gather.rows, channels), out.dtype)
+                losses += products.multiply(
+                    a, gather, b.like(kept), accumulator, _part(output, mine), part
+                )
                 view = out[:, row :: g.stride, column :: g.stride, mine]
                 view[...] = part.reshape(view.shape)
+    return losses

@@ -28,6 +28,29 @@ def spread_row(values, block_columns, out):
 
 
 @kernel
+def map_row(source, target, width, shift, base, even, sign, always):
+    """One row in int32 lanes; (quantised, overflowed)."""
+    one, zero, last = np.int32(1), np.int32(0), np.int32(31)
+    dropped, outside = np.int32(0), np.int32(0)
+    for c in range(source.shape[0]):
+        code, up = np.int32(source[c]), shift[c]
+        s = np.int32(base + up)
+        rounds = np.int32(s > zero)
+        unit = shift_left(one, s)
+        tie = np.int32(np.int32(shift_right(code, s) & even) ^ always)
+        tie = np.int32(tie ^ np.int32(shift_right(code, last) & sign))
+        half = np.int32(np.int32(shift_right(unit, one) - rounds) + np.int32(tie & rounds))
+        kept = shift_right(np.int32(code + half), s)
+        limit = shift_right(shift_left(one, width[c]), one)  # 0 bits: no code but 0
+        most = np.int32(limit - np.int32(limit > zero))
+        inside = min(max(kept, np.int32(-limit)), most)
+        dropped = np.int32(dropped + np.int32(np.int32(code & np.int32(unit - one)) != zero))
+        outside = np.int32(outside + np.int32(inside != kept))
+        target[c] = shift_left(inside, up)
+    return dropped, outside
+
+
+@kernel
 def map_narrow_range(
     start, stop, x, bits, shifts, block_rows, block_columns, places, rounding, out
 ):
@@ -38,30 +61,14 @@ def map_narrow_range(
     rows, columns = x.shape
     width, shift = np.empty(columns, np.int32), np.empty(columns, np.int32)
     even, sign, always = tie_weights(rounding)
-    one, base = np.int32(1), np.int32(places)
     lost, over = np.int64(0), np.int64(0)
     for block_row in range(start, stop):
         spread_row(bits[block_row], block_columns, width)
         spread_row(shifts[block_row], block_columns, shift)
         for r in range(block_row * block_rows, min((block_row + 1) * block_rows, rows)):
-            source, target = x[r], out[r]
-            dropped, outside = np.int32(0), np.int32(0)
-            for c in range(columns):
-                code, up = np.int32(source[c]), shift[c]
-                s = np.int32(base + up)
-                rounds = np.int32(s > 0)
-                half = np.int32(shift_right(shift_left(one, s), one) - rounds)
-                tie = np.int32((shift_right(code, s) & even) ^ (np.int32(code < 0) & sign) ^ always)
-                kept = shift_right(np.int32(np.int32(code + half) + np.int32(tie & rounds)), s)
-                limit = shift_right(shift_left(one, width[c]), one)  # 0 bits: no code but 0
-                most = np.int32(max(limit - one, np.int32(0)))
-                inside = min(max(kept, np.int32(-limit)), most)
-                mask = np.int32(shift_left(one, s) - one)
-                dropped = np.int32(dropped + np.int32(np.int32(code & mask) != 0))
-                outside = np.int32(outside + np.int32(inside != kept))
-                target[c] = shift_left(np.int32(inside), up)
-            lost += np.int64(dropped)
-            over += np.int64(outside)
+            counted = map_row(x[r], out[r], width, shift, np.int32(places), even, sign, always)
+            lost += np.int64(counted[0])
+            over += np.int64(counted[1])
     return lost, over
 
 
