@@ -80,7 +80,7 @@ def _fold_packed(
     parts = split(
         depthwise.fold_depthwise, gather.rows, weights.size, kernel.value, source.ctypes.data,
         gather.fields(kernel.code_bytes), packing.BIAS if kernel is Kernel.VNNI_S8 else 0,
-        channels * kernel.code_bytes, taps, packed, starts, groups, out, *ending.arguments,
+        channels * kernel.code_bytes, packed, starts, groups, out, *ending.arguments,
     )  # fmt: skip
     return ending.losses(parts)
 

@@ -25,9 +25,7 @@ from fxsim.errors import FormatError, ShapeError
 LARGEST_RESULT = (1 << 32) - 1  # elements: so many have a draw of their own, see `kernels.narrow`
 
 
-def _empty(
-    operation: str, shape: tuple[int, ...], output: Output | None, dtype: Any = None
-) -> NDArray[Any]:
+def _empty(operation: str, shape: tuple[int, ...], output: Output | None) -> NDArray[Any]:
     elements = int(np.prod(np.array(shape, object)))
     if elements > LARGEST_RESULT:
         raise ShapeError(

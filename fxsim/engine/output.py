@@ -118,7 +118,7 @@ def finish(
         return Finish(bias, multiplier, bias, fields, np.uint64(0))
     output.check_width(width)
     if output.bias is not None:
-        bias = _bias(output.bias, register, width)
+        bias = _bias(output.bias, register)
     multiplier, places = _scales(output, register, width)
     peak = min(bound, 1 << (register.bits - register.signed))
     largest = _largest(peak, bias, multiplier, places)
@@ -135,7 +135,7 @@ def finish(
     return Finish(bias, multiplier, places, fields, np.uint64(output.key))
 
 
-def _bias(bias: FixedTensor, register: FixedPoint, width: int) -> Ints:
+def _bias(bias: FixedTensor, register: FixedPoint) -> Ints:
     if bias.format.frac != register.frac:
         raise FormatError(
             f"output: bias must have the sums' {register.frac} fractional bits, not"

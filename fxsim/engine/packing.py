@@ -82,7 +82,7 @@ def starts(
     return out
 
 
-def prescaled(a: Operand, b: Operand, plan: Plan, finer: int) -> tuple[int, int]:
+def prescaled(plan: Plan, finer: int) -> tuple[int, int]:
     """Left shifts of a and b at which the rounding instruction drops `finer` bits of a product."""
     places = {Kernel.HALF_UP: HALF_UP_PLACES, Kernel.TRUNCATED: TRUNCATED_PLACES}
     extra = places[plan.kernel] - finer if plan.kernel in places else 0
@@ -95,7 +95,7 @@ def fold(
 ) -> Losses:  # fmt: skip
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed, finished."""
     kernel = plan.kernel
-    shift_a, shift_b = prescaled(a, b, plan, finer)
+    shift_a, shift_b = prescaled(plan, finer)
     source = typed(a.codes, kernel, shift_a)
     codes = digit_rows(b.codes) if plan.digits == 2 else typed(b.codes, kernel, shift_b)
     panels, count, groups = pack(codes, kernel)

@@ -28,7 +28,7 @@ BLOCK = 64  # rows summed before they are finished
 
 @kernel
 def fold_depthwise(
-    start, stop, path, source, shape, flip, tap_bytes, taps, weights, starts, groups, out,
+    start, stop, path, source, shape, flip, tap_bytes, weights, starts, groups, out,
     bias, multiplier, places, finish, key,
 ):  # fmt: skip
     """Rows [start, stop) on the dot-product instructions; sums fit int32.
