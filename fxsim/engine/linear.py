@@ -18,7 +18,7 @@ from fxsim.engine.exactness import Plan
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
-from fxsim.engine.output import Output, finish
+from fxsim.engine.output import Output
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
 
@@ -229,9 +229,7 @@ def convolution_grad_input(
         sums = np.empty(out.shape, np.int64)
         wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
         _by_phases(a, b, g, images, wide, None, sums.reshape(shape))
-        bound = products.bound_of(a, b, depth, accumulator, plain)
-        register = products.register(accumulator, a.frac + b.frac)
-        ending = finish(output, register, plain.wraps, g.channels, bound)
+        ending = products.ending_of(a, b, depth, accumulator, plain, output, g.channels)
         losses = products.finish_all(sums, ending, out)
         return _result(out, shape, a, b, accumulator, output, losses)
     spread = a.like(geometry.spread(a.codes, g))
@@ -272,10 +270,7 @@ def convolution_grad_weight(
     if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
         gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
         sums = depthwise.fold_pixels(a, gather, b.codes, b.peak, chosen)
-        ending = finish(
-            output, products.register(accumulator, a.frac + b.frac), chosen.wraps, g.depth,
-            products.bound_of(a, b, gather.rows, accumulator, chosen),
-        )  # fmt: skip
+        ending = products.ending_of(a, b, gather.rows, accumulator, chosen, output, g.depth)
         lost = products.finish_all(sums, ending, out)
         return _result(out, out.shape, a, b, accumulator, output, lost)
     for group in range(g.groups):
@@ -302,10 +297,7 @@ def _channels_apart(
     chosen = products.planned(a, b, taps, accumulator)
     if not depthwise.serves(a, b, taps, accumulator, chosen):
         return None
-    ending = finish(
-        output, products.register(accumulator, a.frac + b.frac), chosen.wraps, out.shape[1],
-        products.bound_of(a, b, taps, accumulator, chosen),
-    )  # fmt: skip
+    ending = products.ending_of(a, b, taps, accumulator, chosen, output, out.shape[1])
     return depthwise.fold(a, gather, weights, accumulator, chosen, ending, out)
 
 
@@ -343,9 +335,9 @@ def _over_rows(
     flat = errors.codes.reshape(gather.rows, errors.codes.shape[-1])
     if chosen.kernel.sums_exactly and not chosen.certify:
         sums = packing.fold_pixels(a, gather, flat, errors.peak, first, filters, chosen)
-        register = products.register(accumulator, a.frac + errors.frac)
-        bound = products.bound_of(errors, a, gather.rows, accumulator, chosen)
-        ending = finish(output, register, chosen.wraps, gather.depth, bound, base)
+        ending = products.ending_of(
+            a, errors, gather.rows, accumulator, chosen, output, gather.depth, base
+        )
         lost = products.finish_all(np.ascontiguousarray(sums.T), ending, out)
         return lost.placed(gather.depth, gather.depth, base)
     fields = geometry.written_out(a.codes, gather)

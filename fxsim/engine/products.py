@@ -48,6 +48,21 @@ def bound_of(a: Operand, b: Operand, depth: int, accumulator: Accumulator, chose
     return depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
 
 
+def ending_of(
+    a: Operand,
+    b: Operand,
+    depth: int,
+    accumulator: Accumulator,
+    chosen: Plan,
+    output: Output | None,
+    width: int,
+    base: int = 0,
+) -> Finish:
+    """The epilogue of `width` columns of sums of `depth` products; base : see `output.finish`."""
+    bound = bound_of(a, b, depth, accumulator, chosen)
+    return finish(output, register(accumulator, a.frac + b.frac), chosen.wraps, width, bound, base)
+
+
 def multiply(
     a: Operand,
     gather: Gather,
@@ -68,9 +83,7 @@ def multiply(
     chosen = planned(a, b, gather.depth, accumulator)
     if start is not None:
         chosen = Plan(Kernel.SEQUENTIAL)
-    bound = bound_of(a, b, gather.depth, accumulator, chosen)
-    sums = register(accumulator, a.frac + b.frac)
-    ending = finish(output, sums, chosen.wraps, width, bound, base)
+    ending = ending_of(a, b, gather.depth, accumulator, chosen, output, width, base)
     if chosen.certify and column == 0 and limited.serves(chosen, accumulator, gather.depth):
         lost = limited.fold(a.codes, gather, b.codes, accumulator, ending, out)
     elif chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:

@@ -11,7 +11,7 @@ from support import jit_only, shared
 from fxsim.arithmetic import reference
 from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
 from fxsim.arithmetic.scaled import Scale
-from fxsim.engine import linear, processor
+from fxsim.engine import linear
 from fxsim.engine.exactness import Kernel, plan
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.output import Output
@@ -21,14 +21,6 @@ from fxsim.errors import FormatError, ShapeError
 
 WIDE = Accumulator(48, Overflow.ERROR)
 on_machine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-
-@pytest.fixture(params=processor.available(), ids=lambda machine: machine.value)
-def machine(request):
-    """Every path that this processor has, in turn."""
-    processor.force(request.param)
-    yield request.param
-    processor.force(None)
 
 
 def operand(rng, shape, bits, frac=0, signed=True):

@@ -24,13 +24,6 @@ def codes(rng, *shape):
     return FixedTensor(rng.integers(-128, 128, shape).astype(np.int8), INT8)
 
 
-@pytest.fixture(params=processor.available(), ids=lambda machine: machine.value)
-def machine(request):
-    processor.force(request.param)
-    yield request.param
-    processor.force(None)
-
-
 def drawn(sums):
     """Sums rounded as `NOISY` says, each by the draw of its own place."""
     found = [

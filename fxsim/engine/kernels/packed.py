@@ -10,7 +10,7 @@ Every buffer is C-contiguous; addresses are bytes.
 
 import numpy as np
 
-from fxsim.engine.kernels import simd
+from fxsim.engine.kernels import amx, simd
 from fxsim.engine.kernels._jit import kernel
 from fxsim.engine.kernels.finishing import earlier, finish_rows
 from fxsim.engine.kernels.gathering import gather_rows
@@ -52,9 +52,9 @@ def run_tile(path, double, a, a_row, a_group, b, b_panel, groups, start, start_r
         else:
             simd.avx2_12x1(a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row)
     elif double:
-        simd.amx_32x2(a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row)
+        amx.tile_32x2(a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row)
     else:
-        simd.amx_32x1(a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row)
+        amx.tile_32x1(a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row)
 
 
 @kernel
@@ -138,7 +138,7 @@ def fold_rows(
     totals = np.empty((BLOCK if chunks * digits > 1 else 0, columns), np.int64)
     lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if path == AMX_S8:
-        simd.amx_begin(configuration.ctypes.data)
+        amx.begin(configuration.ctypes.data)
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         rows = last - first
@@ -168,7 +168,7 @@ def fold_rows(
         altered += counted[2]
         found = earlier(found, counted[3])
     if path == AMX_S8:
-        simd.amx_end(0)
+        amx.end(0)
     return lost, over, altered, found
 
 
@@ -219,7 +219,7 @@ def fold_pixels(
     sums, totals = np.zeros((left, right), np.int32), np.zeros((depth, filters), np.int64)
     bias, gained = np.zeros(right, np.int32), np.zeros(right, np.int32)
     if path == AMX_S8:
-        simd.amx_begin(configuration.ctypes.data)
+        amx.begin(configuration.ctypes.data)
     pending = 0
     for first in range(start, stop, block):
         last = min(first + block, stop)
@@ -267,7 +267,7 @@ def fold_pixels(
             sums[:] = 0
             bias[:] = 0
     if path == AMX_S8:
-        simd.amx_end(0)
+        amx.end(0)
     return totals
 
 
@@ -298,9 +298,9 @@ def check_amx(configuration, a, b, scratch, out):
     """One 32x32 tile over 128 codes: out = a . b."""
     pack_columns(AMX_S8, b.ctypes.data, 32, 128, scratch.ctypes.data, 32)
     start = np.zeros(32, np.int32)
-    simd.amx_begin(configuration.ctypes.data)
+    amx.begin(configuration.ctypes.data)
     multiply_block(
         AMX_S8, a.ctypes.data, 128, 4, 32, scratch.ctypes.data, 32 * 64, 2, 32,
         start.ctypes.data, 0, out.ctypes.data, 128,
     )  # fmt: skip
-    simd.amx_end(0)
+    amx.end(0)

@@ -76,7 +76,7 @@ def lanes_of(builder, value, element):
 # --- moving bytes ----------------------------------------------------------------------------
 
 
-def _intrinsic(available, generate, count):
+def on_addresses(available, generate, count):
     """An intrinsic of int64 arguments without a result; nothing where it is not available."""
     names = ", ".join(f"x{i}" for i in range(count))
 
@@ -132,7 +132,7 @@ def _fill(builder, target, length, value):
     )
 
 
-copy, fill = _intrinsic(HAS_AVX2, _copy, 4), _intrinsic(HAS_AVX2, _fill, 3)
+copy, fill = on_addresses(HAS_AVX2, _copy, 4), on_addresses(HAS_AVX2, _fill, 3)
 
 
 def interleaved(builder, source, row, element, rows, lanes):
@@ -156,7 +156,7 @@ def _interleave(element, rows, lanes):
     def generate(builder, target, source, row):
         store(builder, target, interleaved(builder, source, row, element, rows, lanes))
 
-    return _intrinsic(HAS_AVX2, generate, 3)
+    return on_addresses(HAS_AVX2, generate, 3)
 
 
 interleave_s8 = _interleave(I8, 4, 16)
@@ -183,7 +183,7 @@ def _transpose(lanes):
         for r, row in enumerate(rows):
             store(builder, offset(builder, target, (target_row, r)), row)
 
-    return _intrinsic(HAS_AVX2, generate, 4)
+    return on_addresses(HAS_AVX2, generate, 4)
 
 
 transpose16, transpose8 = _transpose(16), _transpose(8)
@@ -255,7 +255,7 @@ def tile(rows, panels, lanes, step, available, halves):
             place = offset(builder, out, (out_row, r), (I64(size), p))
             store(builder, place, builder.load(total))
 
-    return _intrinsic(available, generate, 10)
+    return on_addresses(available, generate, 10)
 
 
 def tracked(rows, panels, step, available, groups_per_look):
@@ -354,66 +354,7 @@ def _depthwise(step, element, rows):
             builder.store(step(builder, builder.load(total), left, right), total)
         store(builder, out, builder.load(total))
 
-    return _intrinsic(HAS_VNNI, generate, 7)
+    return on_addresses(HAS_VNNI, generate, 7)
 
 
 depthwise_s8, depthwise_s16 = _depthwise(sum_u8_s8, I8, 4), _depthwise(sum_s16, I16, 2)
-
-
-# --- AMX: 16 x 64-byte tile registers ----------------------------------------------------------
-
-
-def amx_generator(panels):
-    """What builds a `tile` of 32 rows: ids 0 to 3 hold sums, 4 and 5 rows of a, 6 and 7 of b.
-
-    a_group is 4, and groups a multiple of 16.
-    """
-
-    def generate(builder, a, a_row, a_group, b, b_panel, groups, start, start_row, out, out_row):
-        def pointer(address):
-            return builder.inttoptr(address, ir.PointerType(I8))
-
-        def load_tile(number, address, row):
-            call(builder, "llvm.x86.tileloadd64", NOTHING, I8(number), pointer(address), row)
-
-        sums = [(m, p) for m in range(2) for p in range(panels)]
-        for m, p in sums:
-            place = offset(builder, start, (start_row, 16 * m), (I64(64), p))
-            load_tile(2 * m + p, place, start_row)
-        steps = builder.lshr(groups, I64(4))
-        with cgutils.for_range(builder, steps) as loop:
-            for p in range(panels):
-                at_b = offset(builder, b, (loop.index, 1024), (b_panel, p))
-                load_tile(6 + p, at_b, I64(64))
-            for m in range(2):
-                load_tile(4 + m, offset(builder, a, (loop.index, 64), (a_row, 16 * m)), a_row)
-                for p in range(panels):
-                    call(
-                        builder,
-                        "llvm.x86.tdpbssd",
-                        NOTHING,
-                        I8(2 * m + p),
-                        I8(4 + m),
-                        I8(6 + p),
-                    )
-        for m, p in sums:
-            place = pointer(offset(builder, out, (out_row, 16 * m), (I64(64), p)))
-            call(builder, "llvm.x86.tilestored64", NOTHING, I8(2 * m + p), place, out_row)
-
-    return generate
-
-
-amx_32x2, amx_32x1 = (_intrinsic(HAS_AMX, amx_generator(panels), 10) for panels in (2, 1))
-
-
-def _amx_begin(builder, configuration):
-    """Eight tiles of 16 rows of 64 bytes, for the calling thread; `configuration`: 64 bytes."""
-    place = builder.inttoptr(configuration, ir.PointerType(I8))
-    call(builder, "llvm.x86.ldtilecfg", NOTHING, place)
-
-
-def _amx_end(builder, _):
-    call(builder, "llvm.x86.tilerelease", NOTHING)
-
-
-amx_begin, amx_end = _intrinsic(HAS_AMX, _amx_begin, 1), _intrinsic(HAS_AMX, _amx_end, 1)
