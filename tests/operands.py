@@ -1,0 +1,19 @@
+"""Operands and settings that the tests of products share."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow, Rounding
+from fxsim.engine.tensor import FixedTensor, storage
+
+WIDE = Accumulator(48, Overflow.ERROR)
+ROUNDINGS = [mode for mode in Rounding if mode is not Rounding.STOCHASTIC]
+OVERFLOWS = [Overflow.SAT, Overflow.SAT_ZERO, Overflow.SAT_SYM, Overflow.WRAP, Overflow.WRAP_SM]
+on_machine = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def operand(rng, shape, bits, frac=0, signed=True):
+    word = FixedPoint(bits, frac, signed)
+    codes = rng.integers(word.min_code, word.max_code, shape, endpoint=True)
+    return FixedTensor(codes.astype(storage(word)), word)
