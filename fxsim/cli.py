@@ -96,11 +96,19 @@ def simulate(
     data_dir: DataDir = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the workload's.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint, to the same bits.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin again, whatever an unfinished run left.")
+    ] = False,
     threads: Threads = None,
     out: Out = None,
     json_: Json = False,
 ) -> None:
     """Train one network under one policy and record its trace.
+
+    While it trains, DIR.unfinished holds checkpoints and metrics.csv, which grows line by line.
 
     Example: fxsim simulate lenet5 --data fashion-mnist --data-dir DIR --policy dynasty
     """
@@ -113,7 +121,7 @@ def simulate(
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
     directory = out or Path("runs") / name
     with _progress() as progress:
-        finished = runs.execute(inputs, directory, progress.run(name, False))
+        finished = runs.execute(inputs, directory, progress.run(name, False), resume, force)
     manifest = finished.manifest
     _warn(finished.warnings())
     if json_:
@@ -134,6 +142,9 @@ def estimate(
     policy: Annotated[
         str, typer.Option(help="For a workload: the policy of the step.")
     ] = "uniform",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="For a workload: samples of the step.")
+    ] = None,
     by: Annotated[str, typer.Option(help="Rows: pass, layer, operation or step.")] = "pass",
     json_: Json = False,
 ) -> None:
@@ -148,7 +159,7 @@ def estimate(
         _fail(f"--by must be one of {known}, not {by!r}{hint(by, estimates.GROUPINGS)}")
     machines = [estimates.machine(name) for name in accelerator]
     with _progress() as progress:
-        trace, label = estimates.trace_of(target, policy, progress)
+        trace, label = estimates.trace_of(target, policy, progress, batch)
         tables = {m.name: estimates.breakdown(trace, m, by) for m in machines}
     if json_:
         _print_json({name: _records(table) for name, table in tables.items()})
@@ -373,5 +384,5 @@ def main() -> None:
         typer.echo(f"{problem.filename or 'fxsim'}: {problem.strerror or problem}", err=True)
         sys.exit(2)
     if code == _INTERRUPTED:
-        typer.echo("fxsim: interrupted; nothing unfinished was kept", err=True)
+        typer.echo("fxsim: interrupted; --resume goes on with an unfinished run", err=True)
     sys.exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +17,17 @@ from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.draws import stream_key
 from fxsim.cost.price import ENERGIES, price
 from fxsim.engine.kernels import casting
+from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import ConfigError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Run
 from fxsim.trace import Trace, TraceWriter
-from fxsim.training import data as datasets
 from fxsim.training import loop
+from fxsim.training.context import StepContext
+from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.model import Model
 from fxsim.training.policy import PrecisionPolicy
+from fxsim.training.settings import TrainingSettings
 
 GROUPINGS = ("pass", "layer", "operation", "step")
 _SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
@@ -41,7 +45,9 @@ def machine(name: str) -> Accelerator:
     return schema.load(shipped.find("accelerators", name))
 
 
-def trace_of(target: str, policy_kind: str, noter: Noter) -> tuple[Trace, str]:
+def trace_of(
+    target: str, policy_kind: str, noter: Noter, batch: int | None = None
+) -> tuple[Trace, str]:
     """The trace of a run's directory, or of one training step of a workload; and its label."""
     if (Path(target) / "run.json").is_file():
         run = Run.load(Path(target))
@@ -55,26 +61,35 @@ def trace_of(target: str, policy_kind: str, noter: Noter) -> tuple[Trace, str]:
             f"{hint(policy_kind, integer)}"
         )
     workload, model = workloads.load(shipped.find("workloads", target))
-    noter.note(f"{workload.name}: executing one training step on random images")
+    noter.note(f"{workload.name}: executing one training step on random inputs")
     policy: Any = integer[policy_kind]()
-    trace = one_step(model, policy, workload.training.settings())
-    label = f"the first step of {workload.name}, batch {workload.training.batch}, {policy_kind}"
-    return trace, label
+    settings = workload.training.settings()
+    settings = replace(settings, batch=batch or settings.batch)
+    trace = one_step(model, policy, settings)
+    return trace, f"the first step of {workload.name}, batch {settings.batch}, {policy_kind}"
 
 
-def one_step(model: Model, policy: PrecisionPolicy, settings: loop.TrainingSettings) -> Trace:
-    """The trace of one training step on a batch of random images: shapes, no statistics."""
+def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) -> Trace:
+    """The trace of one training step on a batch of random inputs: shapes, no statistics."""
     shape = (settings.batch, *model.input_shape)
     flat = np.empty(int(np.prod(shape)), np.int64)
     key = np.uint64(stream_key(0, 0, "estimate", "images"))
-    casting.uniform_range(0, flat.size, flat, key, 1 << datasets.INPUT_WORD.frac)
-    images = flat.astype(np.int16).reshape(shape)
-    labels = np.arange(settings.batch, dtype=np.int64) % model.classes
-    batch = datasets.Dataset("random", images, labels, images[:1], labels[:1], model.classes, "")
-    once = loop.TrainingSettings(1, settings.batch, settings.learning_rate)
+    casting.uniform_range(0, flat.size, flat, key, 1 << INPUT_WORD.frac)
+    labels = np.arange(settings.batch * int(np.prod(model.label_shape)), dtype=np.int64)
+    labels = (labels % model.classes).reshape(settings.batch, *model.label_shape)
+    inputs: Any = FixedTensor.trusted(flat.astype(np.int16).reshape(shape), INPUT_WORD)
+    if model.reads_tokens:
+        inputs = np.abs(flat).reshape(shape) % model.classes
+    start = loop.begin(model, policy, 0)
+    _, decisions = policy.decide(start.policy_state, None)
+    decisions = {**decisions, loop.RATE: 0}
     with tempfile.TemporaryDirectory() as scratch:
-        with TraceWriter(Path(scratch), model, policy.accumulator.bits) as writer:
-            loop.train(model, batch, policy, once, 0, writer)
+        with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:
+            writer.begin_step(0, 1)
+            context = StepContext(
+                0, 0, True, policy, decisions, start.parameters, start.running, {}, writer
+            )
+            loop.training_step(model, context, inputs, labels, settings)
         return Trace.load(Path(scratch))
 
 

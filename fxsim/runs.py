@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 import fxsim
+from fxsim import journal
 from fxsim import workload as workloads
 from fxsim.engine import processor
 from fxsim.errors import ConfigError, DataError, ReplayError
@@ -32,12 +34,12 @@ from fxsim.files import atomic_directory
 from fxsim.precision import POLICIES
 from fxsim.precision.float32 import Float32
 from fxsim.trace import Trace, TraceWriter
+from fxsim.training import checkpoint, float32, loop
 from fxsim.training import data as datasets
-from fxsim.training import float32, loop
 from fxsim.training.data import Dataset
-from fxsim.training.loop import Watcher
 from fxsim.training.model import Model
 from fxsim.training.policy import PrecisionPolicy
+from fxsim.training.settings import Watcher
 from fxsim.workload import Workload
 
 Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
@@ -87,17 +89,19 @@ def prepare(
 ) -> RunInputs:
     """Read and check all inputs of a run, before anything is written."""
     workload, model = workloads.load(workload_path)
-    data = dataset or datasets.load(data_name or workload.dataset, data_directory)
+    data = dataset or datasets.load(
+        data_name or workload.dataset, data_directory, model.input_shape
+    )
     if data.shape != model.input_shape or data.classes != workload.classes:
         raise ConfigError(
             f"{workload_path}: input {list(model.input_shape)} and {workload.classes} classes must"
             f" be those of {data.name}, {list(data.shape)} and {data.classes}"
         )
     size = workload.training.batch
-    if size > len(data.train_labels):
+    if size > data.train_size:
         raise ConfigError(
-            f"{workload_path}: training.batch must be at most the {len(data.train_labels)} training"
-            f" images of {data.name}, not {size}"
+            f"{workload_path}: training.batch must be at most the {data.train_size} training"
+            f" samples of {data.name}, not {size}"
         )
     return RunInputs(
         workload_path, workload, model, data, policy_kind, policy,
@@ -105,37 +109,56 @@ def prepare(
     )  # fmt: skip
 
 
-def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) -> Run:
-    """Train, and write the run's directory in one piece; an earlier run there is replaced."""
+def execute(
+    inputs: RunInputs,
+    directory: Path,
+    watcher: Watcher | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Run:
+    """Train, and write the run's directory in one piece; an earlier run there is replaced.
+
+    While it trains, its state lies in `<directory>.unfinished`, see `fxsim.journal`.
+    resume : go on from the newest checkpoint there; force : begin again, whatever lies there
+    """
     foreign = directory.exists() and not (directory / "run.json").is_file()
     if foreign and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(
             f"{directory}: the place of a run must be new, empty or an earlier run; it holds"
             " something else"
         )
-    settings = inputs.workload.training.settings(inputs.epochs)
+    digest = inputs.sha256()
+    journal.check(directory, digest, resume, force)
     started = time.perf_counter()
+    if isinstance(inputs.policy, Float32):
+        settings = inputs.workload.training.settings(inputs.epochs)
+        floats = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
+        _finish(inputs, digest, directory, floats.rounded(), started, None)
+        return Run.load(directory)
+    with journal.Journal(directory, digest) as kept:
+        progress = kept.resumed()
+        network = _train(inputs, kept.trace, watcher, None, progress, kept)
+        _finish(inputs, digest, directory, network, started, kept.trace)
+        kept.finish()
+    return Run.load(directory)
+
+
+def _finish(
+    inputs: RunInputs, digest: str, directory: Path, network: loop.TrainedNetwork, started: float,
+    trace: Path | None,
+) -> None:  # fmt: skip
+    """The run's directory, complete."""
     with atomic_directory(directory) as fresh:
-        if isinstance(inputs.policy, Float32):
-            floats = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
-            network: loop.TrainedNetwork = floats.rounded()
-        else:
-            network = _train(inputs, fresh / "trace", watcher, None)
         pd.DataFrame(network.metrics).to_parquet(fresh / "metrics.parquet")
         pd.DataFrame(network.evaluations).to_parquet(fresh / "evaluations.parquet")
         pd.DataFrame(network.decisions).to_parquet(fresh / "decisions.parquet")
-        arrays: dict[str, Any] = {}
-        for name, parameter in network.parameters.items():
-            arrays[f"{name}/master"] = parameter.master.codes
-            arrays[f"{name}/momentum"] = parameter.momentum.codes
-        for name, running in network.running.items():
-            arrays[f"{name}/running_mean"] = running.mean
-            arrays[f"{name}/running_variance"] = running.variance
-        np.savez_compressed(fresh / "weights.npz", **arrays)
+        np.savez_compressed(fresh / "weights.npz", **checkpoint.arrays_of(network))
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
+        if trace is not None:
+            shutil.copytree(trace, fresh / "trace")
         manifest = {
-            "inputs_sha256": inputs.sha256(),
+            "inputs_sha256": digest,
             "workload": inputs.workload.name,
             "dataset": inputs.dataset.name,
             "dataset_sha256": inputs.dataset.digest(),
@@ -149,7 +172,6 @@ def execute(inputs: RunInputs, directory: Path, watcher: Watcher | None = None) 
             "versions": versions(),
         }
         (fresh / "run.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    return Run.load(directory)
 
 
 def _train(
@@ -157,14 +179,25 @@ def _train(
     trace: Path,
     watcher: Watcher | None,
     recorded: list[dict[str, int]] | None,
+    progress: loop.Progress | None = None,
+    kept: journal.Journal | None = None,
 ) -> loop.TrainedNetwork:
     policy: PrecisionPolicy = inputs.policy
     settings = inputs.workload.training.settings(inputs.epochs)
-    with TraceWriter(trace, inputs.model, policy.accumulator.bits) as recorder:
-        return loop.train(
-            inputs.model, inputs.dataset, policy, settings, inputs.seed, recorder, watcher,
-            recorded,
-        )  # fmt: skip
+    recorder = TraceWriter(trace, policy.accumulator.bits)
+    if progress is not None:
+        recorder.resume(progress.step)
+
+    def after(now: loop.Progress, ended: bool) -> None:
+        if kept is not None:
+            kept.after(now, ended, recorder)
+
+    network = loop.train(
+        inputs.model, inputs.dataset, policy, settings, inputs.seed, recorder, watcher, recorded,
+        progress, after,
+    )  # fmt: skip
+    recorder.close()
+    return network
 
 
 def versions() -> dict[str, str]:

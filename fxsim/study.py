@@ -19,7 +19,7 @@ from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Policy, Run, RunInputs
 from fxsim.training import data as datasets
-from fxsim.training.loop import Watcher
+from fxsim.training.settings import Watcher
 
 QUICKSTART = "quickstart"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -159,7 +159,9 @@ def run(
         place = directory / "runs" / f"{name}-seed{seed}"
         old = None if force else _reusable(place, inputs)
         following = watcher.run(f"{name}, seed {seed}", old is not None)
-        found[name, seed] = old or runs.execute(inputs, place, following)
+        found[name, seed] = old or runs.execute(
+            inputs, place, following, resume=not force, force=force
+        )
     return price_runs(study, directory, found, watcher.pricing)
 
 

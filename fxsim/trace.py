@@ -2,9 +2,11 @@
 
 A trace is a directory of Parquet tables:
 
-- `layers`: the geometry of each layer that multiplies, once
-- `products`: a row a step, layer and pass: GEMM dimensions, operand roles, and the exact joint
-  histogram of word lengths [multiply-accumulates]
+- `layers`: what each product of the network is, once: `kind` is linear, conv2d, transposed or
+  pairwise, then its geometry, and the operands' owners (a weight may serve several products)
+- `products`: a row a step, layer and pass: `repeats` matrix products (groups, or a batch of
+  matrices) of (m, n, k), operand roles, and the exact joint histogram of word lengths
+  [multiply-accumulates]
 - `operands`: a row a step, layer and role: stored bits, metadata, histogram of word lengths,
   saturated and zero codes
 - `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
@@ -25,15 +27,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.engine.contractions import Contraction, Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.joint import joint_histogram
+from fxsim.engine.joint import elements_by_bits, gemm_shape, geometry_of, joint_histogram
 from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
+from fxsim.files import atomic_file
 from fxsim.training.context import VectorWork
-from fxsim.training.model import Model
 from fxsim.training.policy import Role
 
+KINDS: dict[Any, str] = {
+    Matrix: "linear", Convolved: "conv2d", Transposed: "transposed", Pairwise: "pairwise"
+}  # fmt: skip
 SAMPLES = 16  # steps whose full block maps are kept
 _FLUSH_ROWS = 20_000
 
@@ -42,11 +48,11 @@ _SCHEMAS = {
         "layer": pa.string(), "kind": pa.string(), "height": pa.int64(), "width": pa.int64(),
         "channels": pa.int64(), "filters": pa.int64(), "kernel": pa.int64(),
         "stride": pa.int64(), "padding": pa.int64(), "dilation": pa.int64(), "groups": pa.int64(),
-        "macs": pa.int64(),
+        "macs": pa.int64(), "weight_of": pa.string(), "batch": pa.int64(),
     },
     "products": {
         "step": pa.int32(), "layer": pa.string(), "pass": pa.string(),
-        "m": pa.int64(), "n": pa.int64(), "k": pa.int64(),
+        "m": pa.int64(), "n": pa.int64(), "k": pa.int64(), "repeats": pa.int64(),
         "left": pa.string(), "right": pa.string(),
         "left_bits": pa.list_(pa.int64()), "right_bits": pa.list_(pa.int64()),
         "joint_macs": pa.list_(pa.int64()), "accumulator_bits": pa.int32(),
@@ -75,53 +81,78 @@ _SCHEMAS = {
 
 
 class _Table:
-    """Rows buffered and appended to one Parquet file."""
+    """Rows of one table, written in parts: `<name>-<step>.parquet` holds steps before `step`."""
 
-    def __init__(self, path: Path, schema: dict[str, pa.DataType]) -> None:
+    def __init__(self, directory: Path, name: str, schema: dict[str, pa.DataType]) -> None:
+        self._directory, self._name = directory, name
         self._schema = pa.schema(list(schema.items()))
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-        if len(self._rows) >= _FLUSH_ROWS:
-            self._flush()
 
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def parts(self) -> list[Path]:
+        return sorted(self._directory.glob(f"{self._name}-*.parquet"))
+
+    def flush(self, step: int) -> None:
+        if not self._rows:
+            return
+        table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        with atomic_file(self._directory / f"{self._name}-{step:08d}.parquet") as fresh:
+            pq.write_table(table, fresh, compression="zstd")
         self._rows.clear()
 
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        self._writer.close()
+    def cut(self, step: int) -> None:
+        """Remove what was written for this step and later ones."""
+        for part in self.parts():
+            if int(part.stem.rpartition("-")[2]) > step:
+                part.unlink()
+
+    def join(self) -> None:
+        """All parts in one file."""
+        parts = self.parts()
+        with (
+            atomic_file(self._directory / f"{self._name}.parquet") as fresh,
+            pq.ParquetWriter(fresh, self._schema, compression="zstd") as writer,
+        ):
+            for part in parts:
+                writer.write_table(pq.read_table(part))
+        for part in parts:
+            part.unlink()
 
 
 class TraceWriter:
     """Records a training run; implements `fxsim.training.loop.StepRecorder`. Use it in `with`."""
 
-    def __init__(
-        self, directory: Path, model: Model, accumulator_bits: int, samples: int = SAMPLES
-    ) -> None:
+    def __init__(self, directory: Path, accumulator_bits: int, samples: int = SAMPLES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._tables = {
-            name: _Table(directory / f"{name}.parquet", schema) for name, schema in _SCHEMAS.items()
-        }
+        self._tables = {name: _Table(directory, name, schema) for name, schema in _SCHEMAS.items()}
         self._accumulator_bits = accumulator_bits
         self._samples = samples
         self._step = 0
         self._sampled = False
-        self._maps: dict[tuple[str, Role], BlockMap] = {}
-        for layer in model.weighted():
-            outputs, depth = layer.weight_shape
-            g = layer.geometry or Convolution(1, 1, depth, outputs, 1)
-            kind = "linear" if layer.geometry is None else "conv2d"
-            self._tables["layers"].add(
-                {"layer": layer.name, "kind": kind, "macs": layer.macs, **asdict(g)}
-            )
+        self._maps: dict[tuple[str, Role], tuple[BlockMap, int]] = {}
+        self._known: set[str] = set()
+
+    def resume(self, step: int) -> None:
+        """Go on before this step: what was written of it and later ones is removed."""
+        for table in self._tables.values():
+            table.cut(step)
+        for part in self._tables["layers"].parts():
+            self._known |= set(pq.read_table(part)["layer"].to_pylist())
+
+    def flush(self, step: int) -> None:
+        """Write all rows, which are of steps before `step`."""
+        for table in self._tables.values():
+            table.flush(step)
 
     def begin_step(self, step: int, steps: int) -> None:
         """A step begins; whether its maps are kept is a function of step and steps alone."""
+        if max(map(len, self._tables.values())) > _FLUSH_ROWS:
+            self.flush(step)
         self._step = step
         self._sampled = step in sampled_steps(steps, self._samples)
         self._maps.clear()
@@ -132,8 +163,8 @@ class TraceWriter:
         """Record a cast to operand format."""
         blocks = tensor.blocks
         assert blocks is not None
-        self._maps[layer, role] = blocks
-        counts = blocks.elements_by_bits()
+        self._maps[layer, role] = blocks, tensor.shape[0]
+        counts = elements_by_bits(blocks)
         self._tables["operands"].add(
             {
                 "step": self._step, "layer": layer, "role": role,
@@ -162,22 +193,46 @@ class TraceWriter:
         self,
         layer: str,
         pass_: str,
-        geometry: Convolution | None,
+        contraction: Contraction,
         losses: Losses,
-        roles: Sequence[Role],
+        operands: Sequence[tuple[str, Role]],
     ) -> None:
-        """Record a product of two operands seen in this step."""
-        left, right = (self._maps[layer, role] for role in roles)
-        bits_left, bits_right, joint = joint_histogram(pass_, left, right, geometry)
-        m, n, k = gemm_shape(pass_, left, right, geometry)
+        """Record a product of two operands seen in this step.
+
+        A transposed convolution's grad_weight has error and activation the other way round, as
+        the convolution that it reverses has them.
+        """
+        if isinstance(contraction, Transposed) and pass_ == "grad_weight":
+            operands = operands[::-1]
+        (left, first), (right, _) = (self._maps[operand] for operand in operands)
+        batch = first if isinstance(contraction, Pairwise) else 1
+        if layer not in self._known:
+            self._describe(layer, contraction, batch, left, right, operands[1][0], first)
+        bits_left, bits_right, joint = joint_histogram(pass_, left, right, contraction, batch)
+        m, n, k, repeats = gemm_shape(pass_, left, right, contraction, batch)
         self._tables["products"].add(
             {
                 "step": self._step, "layer": layer, "pass": pass_, "m": m, "n": n, "k": k,
-                "left": roles[0], "right": roles[1],
+                "repeats": repeats, "left": operands[0][1], "right": operands[1][1],
                 "left_bits": bits_left.tolist(), "right_bits": bits_right.tolist(),
                 "joint_macs": joint.reshape(-1).tolist(),
                 "accumulator_bits": self._accumulator_bits,
                 "sums_altered": losses.altered, "first_altered": losses.first,
+            }
+        )  # fmt: skip
+
+    def _describe(
+        self, layer: str, contraction: Contraction, batch: int, left: BlockMap, right: BlockMap,
+        owner: str, images: int,
+    ) -> None:  # fmt: skip
+        """The layer's row, at its first product, which is the forward one."""
+        self._known.add(layer)
+        g = geometry_of(contraction) or Convolution(1, 1, left.columns, right.rows, 1)
+        shape = gemm_shape("forward", left, right, contraction, batch)
+        self._tables["layers"].add(
+            {
+                "layer": layer, "kind": KINDS[type(contraction)], **asdict(g),
+                "macs": int(np.prod(shape)), "weight_of": owner, "batch": images,
             }
         )  # fmt: skip
 
@@ -190,9 +245,13 @@ class TraceWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Finish the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left, and join the parts: the trace is complete."""
+        self.flush(self._step + 1)
         for table in self._tables.values():
-            table.close()
+            table.join()
 
 
 def sampled_steps(steps: int, samples: int) -> set[int]:
@@ -200,24 +259,6 @@ def sampled_steps(steps: int, samples: int) -> set[int]:
     if samples <= 1:
         return {steps - 1}
     return {i * (steps - 1) // (samples - 1) for i in range(samples)}
-
-
-def gemm_shape(
-    pass_: str, left: BlockMap, right: BlockMap, g: Convolution | None
-) -> tuple[int, int, int]:
-    """(m, n, k) of a pass as a matrix product: m * n results of k products each."""
-    if g is None:
-        if pass_ == "grad_input":
-            return left.rows, right.columns, left.columns
-        if pass_ == "grad_weight":
-            return left.columns, right.columns, left.rows
-        return left.rows, right.rows, left.columns
-    positions, outputs = g.height * g.width, g.out_height * g.out_width
-    if pass_ == "forward":
-        return left.rows // positions * outputs, g.filters, g.depth
-    if pass_ == "grad_input":
-        return left.rows // outputs * positions, g.channels, g.kernel * g.kernel * g.filters
-    return g.depth, g.filters, right.rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,13 +291,20 @@ class Trace:
                 )
         return cls(**tables)
 
-    def geometry(self, layer: str) -> Convolution | None:
-        """A layer's convolution, None for a plain matrix."""
+    def contraction(self, layer: str) -> Contraction:
+        """What a layer's product is."""
         row = self.layers[self.layers["layer"] == layer].iloc[0]
-        if row["kind"] == "linear":
-            return None
+        kind = next(kind for kind, name in KINDS.items() if name == row["kind"])
+        if kind in (Matrix, Pairwise):
+            return kind()
         fields = Convolution.__dataclass_fields__
-        return Convolution(**{name: int(row[name]) for name in fields})
+        return kind(Convolution(**{name: int(row[name]) for name in fields}))
+
+    def owner(self, layer: str, role: str) -> str:
+        """The layer whose cast made an operand: a weight may serve several products."""
+        if role != Role.WEIGHT:
+            return layer
+        return str(self.layers.set_index("layer").loc[layer, "weight_of"])
 
     def accumulator_overflows(self) -> pd.DataFrame:
         """A row a layer and pass whose accumulator overflowed: how often, and where first.
@@ -264,7 +312,8 @@ class Trace:
         Columns: layer, pass, accumulator_bits, altered [sums that differ from the exact ones],
         sums, steps [that had any], first_step, first_sum [number in the result].
         """
-        products = self.products.assign(sums=self.products["m"] * self.products["n"])
+        p = self.products
+        products = p.assign(sums=p["m"] * p["n"] * p["repeats"])
         rows = []
         for (layer, pass_), all_steps in products.groupby(["layer", "pass"], sort=False):
             hit = all_steps[all_steps["sums_altered"] > 0]

@@ -12,9 +12,9 @@ from fxsim import yaml_reader
 from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
 from fxsim.training.layers import KINDS, Layer
-from fxsim.training.layers.weighted import WeightedLayer
-from fxsim.training.loop import TrainingSettings
 from fxsim.training.model import INPUT, Model
+from fxsim.training.schedule import Schedule
+from fxsim.training.settings import TrainingSettings
 
 
 class _Part(BaseModel):
@@ -40,9 +40,17 @@ def _fraction(value: Fraction) -> Fraction:
     return value
 
 
+def _positive(value: Fraction) -> Fraction:
+    if value <= 0:
+        raise ValueError(f"must be above 0, not {float(value)}")
+    return value
+
+
 Decimal = Annotated[Fraction, BeforeValidator(_decimal)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Share = Annotated[Decimal, AfterValidator(_fraction)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -52,13 +60,40 @@ class _LayerBase(_Part):
 
 
 class Conv2dSpec(_LayerBase):
-    """A convolution, square in kernel and stride."""
+    """A convolution, square in kernel, stride, padding and dilation."""
 
     kind: Literal["conv2d"]
     filters: Positive
     kernel: Positive
     stride: Positive = 1
-    padding: Annotated[int, Field(ge=0)] = 0
+    padding: Natural = 0
+    dilation: Positive = 1
+    groups: Positive = 1
+    bias: bool = True
+
+
+class DepthwiseSpec(_LayerBase):
+    """A convolution with one filter a channel."""
+
+    kind: Literal["depthwise_conv2d"]
+    kernel: Positive
+    stride: Positive = 1
+    padding: Natural = 0
+    dilation: Positive = 1
+    bias: bool = True
+
+
+class ConvTranspose2dSpec(_LayerBase):
+    """A transposed convolution."""
+
+    kind: Literal["conv_transpose2d"]
+    filters: Positive
+    kernel: Positive
+    stride: Positive = 1
+    padding: Natural = 0
+    output_padding: Natural = 0
+    dilation: Positive = 1
+    groups: Positive = 1
     bias: bool = True
 
 
@@ -76,15 +111,103 @@ class PoolSpec(_LayerBase):
     kind: Literal["max_pool", "average_pool"]
     size: Annotated[int, Field(ge=2, le=16)]
     stride: Positive | None = None
+    padding: Natural = 0
+
+
+class GroupsSpec(_LayerBase):
+    """A layer that works on groups of channels."""
+
+    kind: Literal["group_norm", "channel_shuffle"]
+    groups: Positive
+
+
+class LeakyReluSpec(_LayerBase):
+    """ReLU with a slope where negative."""
+
+    kind: Literal["leaky_relu"]
+    slope: Share = Fraction(1, 100)
+
+
+class PactSpec(_LayerBase):
+    """Clipping with a learned alpha; this is its first value."""
+
+    kind: Literal["pact"]
+    alpha: Annotated[Decimal, AfterValidator(_positive)] = Fraction(6)
+
+
+class DropoutSpec(_LayerBase):
+    """Dropout with a probability."""
+
+    kind: Literal["dropout"]
+    probability: Share = Fraction(1, 2)
+
+
+class ShortcutSpec(_LayerBase):
+    """ResNet's option A: subsampling, zero channels."""
+
+    kind: Literal["shortcut"]
+    filters: Positive
+    stride: Positive = 1
+
+
+class SliceSpec(_LayerBase):
+    """Part of the first axis."""
+
+    kind: Literal["slice"]
+    start: int = 0
+    stop: int | None = None
+
+
+class EmbeddingSpec(_LayerBase):
+    """A table of words."""
+
+    kind: Literal["embedding"]
+    vocabulary: Positive
+    channels: Positive
+
+
+class RecurrentSpec(_LayerBase):
+    """A recurrent layer; a second input is its first state."""
+
+    kind: Literal["lstm", "gru"]
+    units: Positive
+
+
+class AttentionSpec(_LayerBase):
+    """Multi-head self-attention."""
+
+    kind: Literal["attention"]
+    heads: Positive
+    causal: bool = False
+    bias: bool = True
 
 
 class PlainSpec(_LayerBase):
     """A layer without parameters of its own."""
 
-    kind: Literal["batch_norm", "relu", "global_average_pool", "add", "flatten"]
+    kind: Literal[
+        "batch_norm", "layer_norm", "rms_norm", "relu", "relu6", "sigmoid", "tanh", "gelu", "silu",
+        "hard_swish", "softmax", "global_average_pool", "add", "multiply", "concat", "flatten",
+        "positions", "class_token", "position_embedding",
+    ]  # fmt: skip
 
 
-LayerSpec = Annotated[Conv2dSpec | LinearSpec | PoolSpec | PlainSpec, Field(discriminator="kind")]
+LayerSpec = Annotated[
+    Conv2dSpec | DepthwiseSpec | ConvTranspose2dSpec | LinearSpec | PoolSpec | GroupsSpec
+    | LeakyReluSpec | PactSpec | DropoutSpec | ShortcutSpec | SliceSpec | EmbeddingSpec
+    | RecurrentSpec | AttentionSpec | PlainSpec,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+
+class ScheduleSpec(_Part):
+    """How the learning rate goes; see `fxsim.training.schedule.Schedule`."""
+
+    kind: Literal["constant", "linear", "step", "cosine", "plateau"] = "constant"
+    warmup: Natural = 0
+    milestones: tuple[Share, ...] = ()
+    factor: Share = Fraction(1, 10)
+    patience: Natural = 2
 
 
 class TrainingSpec(_Part):
@@ -93,16 +216,23 @@ class TrainingSpec(_Part):
     epochs: Positive
     batch: Positive
     learning_rate: Annotated[Decimal, AfterValidator(_rate)]
-    momentum: Annotated[Decimal, AfterValidator(_fraction)] = Fraction(9, 10)
-    weight_decay: Annotated[Decimal, AfterValidator(_fraction)] = Fraction(0)
-    schedule: Literal["constant", "linear"] = "constant"
+    momentum: Share = Fraction(9, 10)
+    weight_decay: Share = Fraction(0)
+    schedule: Literal["constant", "linear", "cosine"] | ScheduleSpec = "constant"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    nesterov: bool = False
+    betas: tuple[Share, Share] = (Fraction(9, 10), Fraction(999, 1000))
+    epsilon: Annotated[Decimal, AfterValidator(_positive)] = Fraction(1, 10**8)
+    clip_norm: Annotated[Decimal, AfterValidator(_positive)] | None = None
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    label_smoothing: Share = Fraction(0)
 
     def settings(self, epochs: int | None = None) -> TrainingSettings:
         """For the training loop."""
-        return TrainingSettings(
-            epochs or self.epochs, self.batch, self.learning_rate, self.momentum,
-            self.weight_decay, self.schedule,
-        )  # fmt: skip
+        given = self.schedule
+        schedule = Schedule(given) if isinstance(given, str) else Schedule(**dict(given))
+        own = {name: value for name, value in self if name not in ("schedule", "epochs")}
+        return TrainingSettings(epochs=epochs or self.epochs, schedule=schedule, **own)
 
 
 class Workload(_Part):
@@ -117,6 +247,9 @@ class Workload(_Part):
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
 
 
+INPUTS = {"add": (2, 2), "multiply": (2, 2), "concat": (2, 16), "lstm": (1, 2), "gru": (1, 2)}
+
+
 def load(path: Path) -> tuple[Workload, Model]:
     """Read a workload and build its network; every error names its line."""
     document = yaml_reader.read(path)
@@ -125,7 +258,6 @@ def load(path: Path) -> tuple[Workload, Model]:
         document.fail(("dataset",), problem)
     built: dict[str, Layer] = {}
     shapes: dict[str, tuple[int, ...]] = {INPUT: workload.input}
-    trained_below: dict[str, bool] = {INPUT: False}
     previous = INPUT
     for i, spec in enumerate(workload.layers):
         if spec.name in shapes:
@@ -139,20 +271,19 @@ def load(path: Path) -> tuple[Workload, Model]:
                     ("layers", i, "inputs"),
                     f"layers.{i}.inputs must name earlier layers, not {name!r}{hint(name, shapes)}",
                 )
-        wanted = 2 if spec.kind == "add" else 1
-        if len(inputs) != wanted:
+        least, most = INPUTS.get(spec.kind, (1, 1))
+        if not least <= len(inputs) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
             document.fail(
                 ("layers", i, "inputs"),
                 f"layers.{i}.inputs: {spec.kind} {spec.name!r} takes {wanted}, not {len(inputs)}",
             )
-        below = any(trained_below[name] for name in inputs)
         try:
-            layer = _build(spec, inputs, tuple(shapes[n] for n in inputs), below)
+            layer = _build(spec, inputs, tuple(shapes[n] for n in inputs))
             shapes[spec.name] = layer.out_shape
         except ShapeError as problem:
             document.fail(("layers", i), f"layers.{i}, {spec.kind} {spec.name!r}: {problem}")
         built[spec.name] = layer
-        trained_below[spec.name] = below or layer.trains
         previous = spec.name
     used = {name for layer in built.values() for name in layer.inputs} | {previous}
     for i, spec in enumerate(workload.layers):
@@ -166,11 +297,7 @@ def load(path: Path) -> tuple[Workload, Model]:
         document.fail(("layers", len(workload.layers) - 1), str(problem))
 
 
-def _build(
-    spec: Any, inputs: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], below: bool
-) -> Layer:
-    own = spec.model_dump(exclude={"kind", "name", "inputs"})
-    layer_class = KINDS[spec.kind]
-    if issubclass(layer_class, WeightedLayer):
-        own["first"] = not below
-    return layer_class(name=spec.name, inputs=inputs, in_shapes=shapes, **own)
+def _build(spec: Any, inputs: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> Layer:
+    own = {n: getattr(spec, n) for n in type(spec).model_fields if n not in _LayerBase.model_fields}
+    own.pop("kind")
+    return KINDS[spec.kind](name=spec.name, inputs=inputs, in_shapes=shapes, **own)

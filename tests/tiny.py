@@ -8,15 +8,16 @@ from fractions import Fraction
 import numpy as np
 
 from fxsim.arithmetic import reference as ref
-from fxsim.training.data import Dataset
+from fxsim.arithmetic import reference_vector as vec
+from fxsim.training.data.base import ImageDataset
 from fxsim.training.layers.activation import Relu
 from fxsim.training.layers.convolution import Conv2d
 from fxsim.training.layers.linear import Linear
 from fxsim.training.layers.normalisation import BatchNorm
 from fxsim.training.layers.pooling import MaxPool
 from fxsim.training.layers.structure import Add, Flatten
-from fxsim.training.loop import TrainingSettings
 from fxsim.training.model import Model
+from fxsim.training.settings import TrainingSettings
 
 BATCH = 3
 SETTINGS = TrainingSettings(2, BATCH, Fraction("0.1"), weight_decay=Fraction("0.001"))
@@ -28,7 +29,7 @@ def model() -> Model:
     return Model(
         (
             Conv2d(name="c1", inputs=("input",), in_shapes=(shape,), filters=2, kernel=3,
-                   padding=1, bias=False, first=True),
+                   padding=1, bias=False),
             BatchNorm(name="b1", inputs=("c1",), in_shapes=(wide,)),
             Relu(name="r1", inputs=("b1",), in_shapes=(wide,)),
             Conv2d(name="c2", inputs=("r1",), in_shapes=(wide,), filters=2, kernel=3, padding=1),
@@ -42,11 +43,11 @@ def model() -> Model:
     )  # fmt: skip
 
 
-def data() -> Dataset:
+def data() -> ImageDataset:
     rng = np.random.default_rng(0)
-    images = rng.integers(-(2**13), 2**13, (BATCH, 4, 4, 1))
+    images = rng.integers(-(2**13), 2**13, (BATCH, 4, 4, 1)).astype(np.int16)
     labels = np.array([0, 1, 2])
-    return Dataset("tiny", images, labels, images, labels, 3, "random")
+    return ImageDataset("tiny", images, labels, images, labels, 3, "random")
 
 
 def key(seed: int, step: int, layer: str, role: str) -> int:
@@ -63,6 +64,7 @@ class Uniform:
     """Operands at 8 bits, 32-bit saturating accumulator."""
 
     bits = 32
+    peak = 128
 
     def operand(self, rows, stream, role):
         flat = [c for row in rows for c in row]
@@ -76,16 +78,20 @@ class Blocks:
     """Operands in 4x4 blocks at a fixed threshold, 48-bit saturating accumulator."""
 
     bits = 48
+    peak = 128
 
     def __init__(self, threshold: int) -> None:
         self.threshold = threshold
 
     def operand(self, rows, stream, role):
         mode = "STOCHASTIC" if role == "error" else "RND_CONV"
+        width = len(rows[0])
+        flat, kept = vec.words([c for row in rows for c in row], 0)
+        small = [flat[i : i + width] for i in range(0, len(flat), width)]
         codes, _, _, shift = ref.quantise_blocks(
-            rows, 4, 4, (0, 2, 4, 8), self.threshold, 7, lambda i, j: 1, 8, mode, stream
+            small, 4, 4, (0, 2, 4, 8), self.threshold, 0, lambda i, j: 1, 8, mode, stream
         )
-        return codes, shift
+        return codes, shift - kept
 
 
 def initial_weight(seed: int, name: str, rows: int, depth: int) -> list[list[int]]:
@@ -96,6 +102,11 @@ def initial_weight(seed: int, name: str, rows: int, depth: int) -> list[list[int
     draws = [ref.draw64(stream, i) >> 32 for i in range(rows * depth)]
     codes = [((d * (2 * bound + 1)) >> 32) - bound for d in draws]
     return [codes[i * depth : (i + 1) * depth] for i in range(rows)]
+
+
+def turned(matrix):
+    """Rows to columns."""
+    return [list(row) for row in zip(*matrix, strict=True)]
 
 
 class Reference:
@@ -119,32 +130,23 @@ class Reference:
         n = len(images)
         pixels = [row for image in images for line in image for row in line]
         (x1, fx1), (w1, fw1) = self.pair("c1", pixels, 12)
-        y1 = self.convolve(x1, w1, n, 1)
-        # batch norm: 16-bit words, at most 24 fractional bits
-        words, frac = self.words(y1, fx1 + fw1, 24)
+        y1, frac = self.sums(self.convolve(x1, w1, n), fx1 + fw1, self.rows_norm(w1))
+        # batch norm and ReLU; the input has at most 24 fractional bits
+        y1, frac = [[ref.cast(c, max(frac - 24, 0), 16)[0] for c in r] for r in y1], min(frac, 24)
         gamma = [ref.cast(c, 13, 16)[0] for c in self.master["b1.gamma"][0]]
         beta = [ref.cast(c, 2, 32)[0] for c in self.master["b1.beta"][0]]
-        normals, roots, columns = [], [], []
+        columns, lines, moments = turned(y1), [], []
         for c in range(2):
-            column = [row[c] for row in words]
-            moments = ref.batch_moments(column)
-            out, normal, root, half = ref.normalise(column, frac, *moments, gamma[c], beta[c])
-            columns.append(out)
-            normals.append(normal)
-            roots.append((root, half))
-        y2 = [list(row) for row in zip(*columns, strict=True)]
-        positive = [[c > 0 for c in row] for row in y2]
-        r1 = [[max(c, 0) for c in row] for row in y2]
-        (x2, fx2), (w2, fw2) = self.pair("c2", r1, 16)
-        f2 = fx2 + fw2
-        y3 = [
-            [
-                c + ref.cast(b, 26 - f2, 49)[0]
-                for c, b in zip(row, self.master["c2.bias"][0], strict=True)
-            ]
-            for row in self.convolve(x2, w2, n, 2)
-        ]
-        y4, f4 = self.add(y3, f2, r1, 16)
+            mean, variance = vec.moments(columns[c])
+            root, half = vec.inverse_deviation(variance, frac)
+            moments.append((mean, root, half))
+            lines.append(vec.batch_norm_line(mean, root, half, gamma[c], beta[c]))
+        normal, fn, _ = vec.affine(columns, lines)
+        r1 = [[max(c, 0) for c in row] for row in turned(normal)]
+        (x2, fx2), (w2, fw2) = self.pair("c2", r1, fn)
+        bias = [ref.cast(b, 26 - fx2 - fw2, 48)[0] for b in self.master["c2.bias"][0]]
+        y3, f3 = self.sums(self.convolve(x2, w2, n), fx2 + fw2, self.rows_norm(w2), bias)
+        y4, f4 = self.add(y3, f3, r1, fn)
         flat, chosen = [], []
         for i in range(n):
             flat.append([])
@@ -155,51 +157,45 @@ class Reference:
                     chosen.append((i, taps[window.index(max(window))], c))
                     flat[i].append(max(window))
         (x3, fx3), (w3, fw3) = self.pair("l1", flat, f4)
-        f5 = fx3 + fw3
-        logits = [
-            [
-                ref.cast(c + ref.cast(b, 26 - f5, 49)[0], f5 - 16, 32)[0]
-                for c, b in zip(row, self.master["l1.bias"][0], strict=True)
-            ]
-            for row in ref.gemm(x3, w3, self.numbers.bits, "SAT")
-        ]
-        _, error = ref.softmax_error(logits, labels, ref.power_of_two_table())
+        bias = [ref.cast(b, 26 - fx3 - fw3, 48)[0] for b in self.master["l1.bias"][0]]
+        exact = ref.gemm(x3, w3, self.numbers.bits, "SAT")
+        y5, f5 = self.sums(exact, fx3 + fw3, self.rows_norm(w3), bias)
+        logits = [[ref.cast(c, f5 - 16, 32)[0] for c in row] for row in y5]
+        _, error = vec.softmax_error(logits, labels, vec.power_of_two_table())
         gradients = {}
         # backward
         e3, s3 = self.numbers.operand(error, self.key("l1", "error"), "error")
         fe = 30 - s3
-        turn = lambda m: [list(r) for r in zip(*m, strict=True)]  # noqa: E731
-        gradients["l1.weight"] = (ref.gemm(turn(e3), turn(x3), self.numbers.bits, "SAT"), fe + fx3)
-        gradients["l1.bias"] = ([[sum(c) for c in turn(e3)]], fe)
-        back = ref.gemm(e3, turn(w3), self.numbers.bits, "SAT")
-        fb = fe + fw3
+        product = ref.gemm(turned(e3), turned(x3), self.numbers.bits, "SAT")
+        gradients["l1.weight"] = (product, fe + fx3)
+        gradients["l1.bias"] = ([[sum(c) for c in turned(e3)]], fe)
+        exact = ref.gemm(e3, turned(w3), self.numbers.bits, "SAT")
+        back, fb = self.sums(exact, fe + fw3, self.rows_norm(turned(w3)))
         error4 = [[0, 0] for _ in y4]
         for place, (i, pixel, c) in enumerate(chosen):
             error4[pixel][c] += back[i][place % 8]
+        error4, fb = self.words(error4, fb)
         e2, s2 = self.numbers.operand(error4, self.key("c2", "error"), "error")
         fe2 = fb - s2
         gradients["c2.weight"] = (self.grad_weight(e2, x2, n, 2), fe2 + fx2)
-        gradients["c2.bias"] = ([[sum(c) for c in turn(e2)]], fe2)
-        # the order in which the graph adds: the add layer's own error, then the convolution's
-        back2, fb2 = self.grad_input(e2, w2, n), fe2 + fw2
+        gradients["c2.bias"] = ([[sum(c) for c in turned(e2)]], fe2)
+        norm = max(sum(abs(w[k * 2 + c]) for w in w2 for k in range(9)) for c in range(2))
+        back2, fb2 = self.sums(self.grad_input(e2, w2, n), fe2 + fw2, norm)
+        # the order in which the tape adds: the addition's own error, then the convolution's
         total, ft = self.add(error4, fb, back2, fb2)
         masked = [
-            [c if p else 0 for c, p in zip(row, ps, strict=True)]
-            for row, ps in zip(total, positive, strict=True)
+            [c if p > 0 else 0 for c, p in zip(row, ps, strict=True)]
+            for row, ps in zip(total, turned(normal), strict=True)
         ]
-        words, fw = self.words(masked, ft, None)
-        errors = turn(words)
-        back1, f1 = ref.normalise_backward(errors, normals, roots, frac, fw, gamma)
-        cross = [
-            sum(a * b for a, b in zip(e, u, strict=True))
-            for e, u in zip(errors, normals, strict=True)
-        ]
-        gradients["b1.gamma"] = ([cross], fw + 11)
-        gradients["b1.beta"] = ([[sum(e) for e in errors]], fw)
-        e1, s1 = self.numbers.operand(turn(back1), self.key("c1", "error"), "error")
+        back1, f1, slope, slope_frac = vec.batch_norm_backward(
+            turned(masked), columns, lines, moments, frac, ft
+        )
+        gradients["b1.gamma"] = ([slope], slope_frac)
+        gradients["b1.beta"] = ([[sum(e) for e in turned(masked)]], ft)
+        e1, s1 = self.numbers.operand(turned(back1), self.key("c1", "error"), "error")
         gradients["c1.weight"] = (self.grad_weight(e1, x1, n, 1), f1 - s1 + fx1)
-        for name, (codes, frac) in gradients.items():
-            self.update(name, codes, frac, rate)
+        for name, (codes, places) in gradients.items():
+            self.update(name, codes, places, rate)
 
     def key(self, layer: str, role: str) -> int:
         return key(self.seed, self.at, layer, role)
@@ -218,7 +214,7 @@ class Reference:
     def total(self, pairs):
         return ref.accumulate(pairs, self.numbers.bits, "SAT")[0]
 
-    def convolve(self, x, w, n: int, channels: int):
+    def convolve(self, x, w, n: int):
         return [
             [self.total(ref.convolution_pairs(image, f, y, z, 3, 1, 1)) for f in w]
             for image in self.images(x, n)
@@ -248,20 +244,32 @@ class Reference:
         ]  # fmt: skip
 
     @staticmethod
-    def words(rows, frac: int, most: int | None):
-        largest = max(abs(c) for row in rows for c in row)
-        kept = frac - max(0, largest.bit_length() - 15)
-        kept = kept if most is None else min(kept, most)
-        return [[ref.cast(c, frac - kept, 16)[0] for c in row] for row in rows], kept
+    def rows_norm(w) -> int:
+        """The largest sum of magnitudes of a row."""
+        return max(sum(map(abs, row)) for row in w)
+
+    def sums(self, exact, frac: int, norm: int, bias=None):
+        """Sums as words, at the scale that their bound proves."""
+        bias = bias or [0] * len(exact[0])
+        bound = min(self.numbers.peak * norm, 1 << (self.numbers.bits - 1))
+        bound += max(map(abs, bias))
+        drop = max(0, bound.bit_length() - 15)
+        return [
+            [ref.cast(c + b, drop, 16)[0] for c, b in zip(row, bias, strict=True)] for row in exact
+        ], frac - drop
+
+    @staticmethod
+    def words(rows, frac: int):
+        flat, kept = vec.words([c for row in rows for c in row], frac)
+        width = len(rows[0])
+        return [flat[i : i + width] for i in range(0, len(flat), width)], kept
 
     @staticmethod
     def add(a, frac_a: int, b, frac_b: int):
-        frac = min(frac_a, frac_b)
-        return [
-            [ref.rnd_conv(x, frac_a - frac) + ref.rnd_conv(y, frac_b - frac)
-             for x, y in zip(p, q, strict=True)]
-            for p, q in zip(a, b, strict=True)
-        ], frac  # fmt: skip
+        flat = [[c for row in x for c in row] for x in (a, b)]
+        total, frac = vec.add(flat[0], frac_a, flat[1], frac_b)
+        width = len(a[0])
+        return [total[i : i + width] for i in range(0, len(total), width)], frac
 
     def update(self, name: str, codes, frac: int, rate: int) -> None:
         flat = [c for row in codes for c in row]
@@ -271,7 +279,7 @@ class Reference:
         for i, code in enumerate(gradient):
             word = ref.cast(code, frac - dropped - 24, 32)[0]
             r, c = divmod(i, width)
-            self.master[name][r][c], self.momentum[name][r][c] = ref.sgd(
+            self.master[name][r][c], self.momentum[name][r][c] = vec.sgd(
                 self.master[name][r][c], self.momentum[name][r][c], word, friction, rate, decay,
                 "STOCHASTIC", ref.draw(stream, i),
             )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fxsim.errors import FormatError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class BlockMap:
     """Bits and exponents of the tiles of one (rows, columns) matrix.
 

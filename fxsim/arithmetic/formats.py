@@ -232,9 +232,9 @@ class BlockFormat:
 
     Each block takes the smallest candidate whose sensitivity (see
     `fxsim.engine.block_casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
-    block sensitivity, else the largest candidate. A block's scale lies at most `window` octaves
-    below that of the tensor's largest block, so that aligned codes have
-    `max(candidates) + window + 1` bits. The sensitivity of skipping a tile (0 bits) is counted
+    block sensitivity, else the largest candidate. The finest scale lies `window` octaves below that
+    of the tensor's largest value in the largest candidate, so that aligned codes have
+    `max(candidates) + window` bits. The sensitivity of skipping a tile (0 bits) is counted
     `skip_penalty` times.
     """
 
@@ -242,7 +242,7 @@ class BlockFormat:
     columns: int = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
     threshold: int = 0
-    window: int = 7
+    window: int = 0
     rounding: Rounding = Rounding.RND_CONV
     skip_penalty: int = 1
 

@@ -7,7 +7,6 @@ bit; tests compose these functions into whole training steps. Tensors are nested
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isqrt
 from typing import Any
 
 Matrix = list[list[int]]
@@ -274,12 +273,13 @@ def quantise_blocks(
     key: int,
 ) -> tuple[Matrix, Matrix, Matrix, int]:
     """(aligned codes, bits of each tile, exponent of each tile, places dropped by the grid)."""
-    largest = max(abs(c) for line in x for c in line).bit_length()
-    base = max(0, largest - (candidates[-1] - 1) - window)
-    unit = max(0, largest - 15)
+    peak = max(abs(c) for line in x for c in line)
+    base = max(0, peak.bit_length() - (candidates[-1] - 1) - window)
+    base += peak > ((1 << (candidates[-1] - 1)) - 1) << (base + window)
+    most = (1 << (candidates[-1] + window - 1)) - 1
     tops, lefts = range(0, len(x), rows), range(0, len(x[0]), columns)
     signal = sum(
-        (sum(abs(x[r][c]) for r, c in _tile(x, top, left, rows, columns)) >> unit) * gain(i, j)
+        sum(abs(x[r][c]) for r, c in _tile(x, top, left, rows, columns)) * gain(i, j)
         for i, top in enumerate(tops)
         for j, left in enumerate(lefts)
     )
@@ -289,32 +289,24 @@ def quantise_blocks(
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
             tile = _tile(x, top, left, rows, columns)
+            peak = max(abs(x[r][c]) for r, c in tile)
             for n in candidates:
-                found, shift = _tile_codes(x, tile, n, base, mode, key)
-                error = sum(abs(x[r][c] - (q << shift)) for (r, c), q in found.items())
-                loss = (error >> unit) * gain(i, j) * (1 if n else skip_penalty)
-                if loss <= limit or n == candidates[-1]:
+                shift, loss = base, sum(abs(x[r][c]) for r, c in tile) * skip_penalty
+                high = (1 << (n - 1)) - 1 if n else 0
+                if n:
+                    while high << shift < peak:
+                        shift += 1
+                    loss = rows * columns * ((1 << shift) - (1 << base))
+                loss = loss * gain(i, j) >> (2 if n else 0)
+                fits = high << (shift - base) <= most
+                if (loss <= limit and fits) or n == candidates[-1]:
                     break
             bits[i][j], exponents[i][j] = n, shift - base
-            for (r, c), q in found.items():
-                codes[r][c] = q << (shift - base)
+            for r, c in tile:
+                drawn = draw(key, r * len(x[0]) + c)
+                code = round_code(x[r][c], shift, mode, drawn) if n else 0
+                codes[r][c] = min(max(code, -high), high) << (shift - base)
     return codes, bits, exponents, base
-
-
-def _tile_codes(
-    x: Matrix, tile: list[tuple[int, int]], n: int, base: int, mode: str, key: int
-) -> tuple[dict[tuple[int, int], int], int]:
-    """n-bit codes of a tile under the smallest exponent at which no code can leave the word."""
-    if n == 0:
-        return dict.fromkeys(tile, 0), base
-    peak = max(abs(x[r][c]) for r, c in tile)
-    shift = max(peak.bit_length() - (n - 1), base)
-    if peak > ((1 << (n - 1)) - 1) << shift:
-        shift += 1
-    return {
-        (r, c): cast(x[r][c], shift, n, True, mode, "SAT", 0, draw(key, r * len(x[0]) + c))[0]
-        for r, c in tile
-    }, shift
 
 
 # --- products --------------------------------------------------------------------------------
@@ -451,122 +443,3 @@ def grad_input_pairs(
                 value = _at(error, top // stride, left // stride, f) if used else 0
                 pairs.append((value, row[(a * kernel + b) * channels + c]))
     return pairs
-
-
-# --- vector unit -----------------------------------------------------------------------------
-
-
-def divide_nearest(numerator: int, denominator: int) -> int:
-    """Quotient rounded to nearest, ties up."""
-    return (2 * numerator + denominator) // (2 * denominator)
-
-
-def reciprocal_root(value: int) -> tuple[int, int]:
-    """(root, half): 1/sqrt(value) is root * 2**-half, within 2**-15 of itself."""
-    drop = max(value.bit_length() - 30, 0)
-    drop += drop % 2
-    kept = value >> drop
-    exponent = kept.bit_length() + 31
-    exponent += exponent % 2
-    return isqrt((1 << exponent) // kept), (exponent + drop) // 2
-
-
-def batch_moments(column: Sequence[int]) -> tuple[int, int]:
-    """(mean with 4 more fractional bits, variance of the centred codes) of one channel."""
-    mean = divide_nearest(16 * sum(column), len(column))
-    return mean, sum((16 * x - mean) ** 2 for x in column) // len(column)
-
-
-def advance(running: int, batch: int, places: int, bits: int) -> int:
-    """A running statistic moved by 6554/2**16 of the way to the batch's, cast by `places` first."""
-    target = cast(batch, places, bits)[0]
-    return running + (((target - running) * 6554 + (1 << 15)) >> 16)
-
-
-def normalise(
-    column: Sequence[int], frac: int, mean: int, variance: int, gamma: int, beta: int
-) -> tuple[list[int], list[int], int, int]:
-    """(result with 16 fractional bits, normalised codes with 11, root, half) of one channel."""
-    scale = 2 * frac + 8 - 17
-    root, half = reciprocal_root(max(variance + (1 << scale if scale >= 0 else 0), 1))
-    normal = [cast((16 * x - mean) * root, half - 11, 16)[0] for x in column]
-    return [cast(gamma * u + beta, 8, 32)[0] for u in normal], normal, root, half
-
-
-def normalise_backward(
-    errors: Matrix,
-    normals: Matrix,
-    roots: Sequence[tuple[int, int]],
-    frac: int,
-    error_frac: int,
-    gammas: Sequence[int],
-) -> tuple[Matrix, int]:
-    """(input gradients by channel, their fractional bits); all arguments are by channel."""
-    projected, factors, fracs = [], [], []
-    for e, u, (root, half), gamma in zip(errors, normals, roots, gammas, strict=True):
-        mean = divide_nearest(16 * sum(e), len(e))
-        slope = divide_nearest(sum(a * b for a, b in zip(e, u, strict=True)), 128 * len(e))
-        projected.append(
-            [rnd_conv((a << 15) - (mean << 11) - b * slope, 13) for a, b in zip(e, u, strict=True)]
-        )
-        factors.append(gamma * root)
-        fracs.append(error_frac + 11 + half - frac)
-    sizes = [
-        max(map(abs, p)).bit_length() + abs(f).bit_length() - c
-        for p, f, c in zip(projected, factors, fracs, strict=True)
-        if any(p) and f
-    ]
-    out_frac = 30 - max(sizes, default=30)
-    return [
-        [round_code(x * f, min(c - out_frac, 62), "RND_CONV") for x in p]
-        for p, f, c in zip(projected, factors, fracs, strict=True)
-    ], out_frac
-
-
-def power_of_two_table() -> list[int]:
-    """floor(2**30 * 2**(-i/256)) for i = 0..256, by search in integers."""
-    table = []
-    for i in range(257):
-        low, high = 0, 1 << 31
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if middle**256 <= 1 << (30 * 256 - i) else (low, middle)
-        table.append(low)
-    return table
-
-
-def softmax_error(
-    logits: Matrix, labels: Sequence[int], table: Sequence[int]
-) -> tuple[Matrix, Matrix]:
-    """(probabilities, errors), 30 fractional bits, of logits with 16."""
-    probabilities, errors = [], []
-    for row, label in zip(logits, labels, strict=True):
-        powers = []
-        for x in row:
-            octaves = (min(max(row) - x, 1 << 22) * 1549082005) >> 30
-            whole, part = divmod(octaves, 1 << 16)
-            left, right = table[part >> 8], table[(part >> 8) + 1]
-            powers.append((left - (((left - right) * (part & 255)) >> 8)) >> whole)
-        found = [((p << 30) + sum(powers) // 2) // sum(powers) for p in powers]
-        probabilities.append(found)
-        errors.append(
-            [divide_nearest(p - ((j == label) << 30), len(logits)) for j, p in enumerate(found)]
-        )
-    return probabilities, errors
-
-
-def sgd(
-    master: int,
-    momentum: int,
-    gradient: int,
-    friction: int,
-    rate: int,
-    decay: int,
-    mode: str,
-    draw_code: int,
-) -> tuple[int, int]:
-    """(new master with 26 fractional bits, new momentum with 24)."""
-    velocity = rnd_conv(momentum * friction, 15) + gradient + rnd_conv(master * decay, 22)
-    velocity = limit_code(velocity, 32, True, "SAT")[0]
-    step = round_code(velocity * rate, 18, mode, draw_code)
-    return limit_code(master - step, 32, True, "SAT")[0], velocity

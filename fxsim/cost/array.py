@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from fxsim.accelerator.mapper import spans
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.engine import geometry
-from fxsim.engine.geometry import Convolution
+from fxsim.engine.contractions import Contraction
+from fxsim.engine.joint import canonical, geometry_of
 
 Bits = NDArray[np.uint8]
 
@@ -57,28 +59,40 @@ def uniform_beat(machine: Accelerator, left: list[int], right: list[int]) -> int
 
 
 def element_bits(
-    pass_: str, left: BlockMap, right: BlockMap, g: Convolution | None
-) -> tuple[Bits, Bits]:
-    """The bits of every element of a product's (m, k) left and (k, n) right operand.
+    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
+) -> Iterator[tuple[Bits, Bits]]:
+    """The bits of every element of each (m, k) left and (k, n) right operand of a pass.
 
-    The maps are those of the stored tensors, see `fxsim.engine.joint.joint_histogram`; padded
-    positions have 0 bits.
+    One pair a repeat: a group, or a matrix of a batch. The maps are those of the stored tensors,
+    see `fxsim.engine.joint.joint_histogram`; padded positions have 0 bits.
     """
+    pass_ = canonical(pass_, contraction)
     a, b = left.expand(), right.expand()
+    g = geometry_of(contraction)
     if g is None:
-        if pass_ == "forward":
-            return a, b.T
-        return (a, b) if pass_ == "grad_input" else (a.T, b)
-    if pass_ == "grad_input":
-        image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
-        rows = geometry.backward_rows(g, image.shape[0], 0)
-        gathered = geometry.written_out(geometry.spread(image, g), rows)
-        turned = geometry.turned_weight(b.astype(np.int16), g, 0).T
-        return gathered.astype(np.uint8), turned.astype(np.uint8)
-    image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
-    wide = geometry.written_out(image, geometry.forward_rows(g, image.shape[0], 0))
-    fields = wide.astype(np.uint8)
-    return (fields, b.T) if pass_ == "forward" else (fields.T, b)
+        for one, other in zip(np.split(a, batch), _matrices(b, batch), strict=True):
+            if pass_ == "forward":
+                yield one, other.T
+            else:
+                yield (one, other) if pass_ == "grad_input" else (one.T, other)
+        return
+    for group in range(g.groups):
+        filters = slice(group * g.filters // g.groups, (group + 1) * g.filters // g.groups)
+        if pass_ == "grad_input":
+            image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
+            rows = geometry.backward_rows(g, image.shape[0], group)
+            gathered = geometry.written_out(geometry.spread(image, g), rows)
+            turned = geometry.turned_weight(b.astype(np.int16), g, group).T
+            yield gathered.astype(np.uint8), turned.astype(np.uint8)
+            continue
+        image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
+        wide = geometry.written_out(image, geometry.forward_rows(g, image.shape[0], group))
+        fields = wide.astype(np.uint8)
+        yield (fields, b[filters].T) if pass_ == "forward" else (fields.T, b[:, filters])
+
+
+def _matrices(b: Bits, batch: int) -> list[Bits]:
+    return np.split(b, batch) if batch > 1 else [b]
 
 
 def lockstep_compute(machine: Accelerator, left: Bits, right: Bits) -> int:

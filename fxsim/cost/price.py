@@ -30,11 +30,12 @@ from fxsim.accelerator.mapper import Mapping, ProductShape, best_mapping
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import Folds, element_bits, lockstep_compute, uniform_beat
-from fxsim.engine.geometry import Convolution
+from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.trace import Trace
 
-WIDE_WORD_BITS = 32
+MASTER_BITS = 32
+WORD_BITS = 16
 ANALYTICS_ADDS = 3
 ENERGIES = ("array_pj", "buffer_pj", "dram_pj", "vector_pj", "analytics_pj", "leakage_pj")
 
@@ -100,20 +101,23 @@ class _Product:
 
     step: int
     shape: ProductShape
+    repeats: int
     bits: tuple[list[int], list[int]]
     work: float
     energy_pj: float
     read_bits: tuple[float, float]
 
 
-def _product(row: Any, stored: dict[tuple[int, str, str], int], machine: Accelerator) -> _Product:
+def _product(
+    row: Any, stored: dict[tuple[int, str, str], int], machine: Accelerator, owner: str
+) -> _Product:
     pe = machine.pe
     left, right = [int(b) for b in row.left_bits], [int(b) for b in row.right_bits]
     joint = np.array(row.joint_macs, np.int64).reshape(len(left), len(right))
     work = np.array([[pe.work(a, b) for b in right] for a in left])
     used_left = [b for b, macs in zip(left, joint.sum(axis=1), strict=True) if macs]
     used_right = [b for b, macs in zip(right, joint.sum(axis=0), strict=True) if macs]
-    macs = row.m * row.n * row.k
+    macs = row.m * row.n * row.k * row.repeats
     if joint.sum() != macs:
         raise DataError(
             f"trace: step {row.step}, layer {row.layer}: the joint histogram must count"
@@ -125,12 +129,12 @@ def _product(row: Any, stored: dict[tuple[int, str, str], int], machine: Acceler
     mean_right = float((joint.sum(axis=0) * stored_as(right)).sum() / macs)
     shape = ProductShape(
         int(row.m), int(row.n), int(row.k),
-        stored[row.step, row.layer, row.left] / (row.m * row.k),
-        stored[row.step, row.layer, row.right] / (row.k * row.n),
+        stored[row.step, row.layer, row.left] / (row.m * row.k * row.repeats),
+        stored[row.step, owner, row.right] / (row.k * row.n * row.repeats),
         int(row.accumulator_bits),
     )  # fmt: skip
     return _Product(
-        int(row.step), shape, (used_left, used_right), total / pe.capacity,
+        int(row.step), shape, int(row.repeats), (used_left, used_right), total / pe.capacity,
         total / pe.capacity * pe.energy_pj_per_unit_cycle, (mean_left, mean_right),
     )  # fmt: skip
 
@@ -142,7 +146,9 @@ def _products(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     renamed = trace.products.rename(columns={"pass": "pass_"})
     for (layer, pass_), group in renamed.groupby(["layer", "pass_"], sort=False):
-        products = [_product(row, stored, machine) for row in group.itertuples()]
+        left, right = group["left"].iloc[0], group["right"].iloc[0]
+        owner = trace.owner(str(layer), right)
+        products = [_product(row, stored, machine, owner) for row in group.itertuples()]
         left_bits = [p.shape.left_bits for p in products]
         right_bits = [p.shape.right_bits for p in products]
         shape = products[0].shape
@@ -151,11 +157,9 @@ def _products(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         )
         largest = replace(shape, left_bits=max(left_bits), right_bits=max(right_bits))
         mapping = best_mapping(machine, mean, f"{layer}, {pass_}", largest)
-        left, right = group["left"].iloc[0], group["right"].iloc[0]
-        pairs = {step: (found[layer, left], found[layer, right]) for step, found in maps.items()}
-        array = _ArrayTime(
-            machine, pass_, trace.geometry(layer), pairs, products, mapping.time_trips
-        )
+        pairs = {step: (found[layer, left], found[owner, right]) for step, found in maps.items()}
+        contraction = trace.contraction(str(layer))
+        array = _ArrayTime(machine, pass_, contraction, pairs, products, mapping.time_trips)
         rows += [
             {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
             for product in products
@@ -170,13 +174,13 @@ class _ArrayTime:
         self,
         machine: Accelerator,
         pass_: str,
-        geometry: Convolution | None,
+        contraction: Contraction,
         maps: dict[int, tuple[BlockMap, BlockMap]],
         products: list[_Product],
         time_trips: int,
     ) -> None:
         self._time_trips = time_trips
-        self._machine, self._pass, self._geometry, self._maps = machine, pass_, geometry, maps
+        self._machine, self._pass, self._contraction, self._maps = machine, pass_, contraction, maps
         self._work = {p.step: p.work for p in products if p.step in maps}
         self._steps = np.array(sorted(maps))
         self._known: dict[tuple[bytes, bytes], int] = {}
@@ -184,37 +188,39 @@ class _ArrayTime:
     def cycles(self, product: _Product) -> tuple[int, str]:
         """(cycles, "exact" or "nearest")."""
         s = product.shape
-        folds = Folds.of(self._machine, s.m, s.n, s.k)
+        one = Folds.of(self._machine, s.m, s.n, s.k)
+        folds = replace(one, count=one.count * product.repeats)
         constant = uniform_beat(self._machine, *product.bits)
         if constant is not None:
             return folds.cycles(folds.count * folds.steps * constant, self._time_trips), "exact"
         nearest = int(self._steps[np.abs(self._steps - product.step).argmin()])
-        compute = self._lockstep(nearest)
+        compute = self._lockstep(nearest, product.repeats)
         if nearest == product.step:
             return folds.cycles(compute, self._time_trips), "exact"
         loss = compute / self._work[nearest] if self._work[nearest] else 0.0
         return folds.cycles(round(loss * product.work), self._time_trips), "nearest"
 
-    def _lockstep(self, step: int) -> int:
+    def _lockstep(self, step: int, repeats: int) -> int:
         left, right = self._maps[step]
         key = (left.bits.tobytes(), right.bits.tobytes())
         if key not in self._known:
-            bits = element_bits(self._pass, left, right, self._geometry)
-            self._known[key] = lockstep_compute(self._machine, *bits)
+            batch = repeats if isinstance(self._contraction, Pairwise) else 1
+            pairs = element_bits(self._pass, left, right, self._contraction, batch)
+            self._known[key] = sum(lockstep_compute(self._machine, *bits) for bits in pairs)
         return self._known[key]
 
 
 def _product_cost(
     machine: Accelerator, product: _Product, mapping: Mapping, array: _ArrayTime
 ) -> dict[str, Any]:
-    s = product.shape
+    s, times_over = product.shape, product.repeats
     array_cycles, origin = array.cycles(product)
-    dram_bits = mapping.dram_bits(s)
+    dram_bits = mapping.dram_bits(s) * times_over
     reads, writes = _buffer_accesses(machine, product, mapping.time_trips)
-    spilled = (mapping.output_visits - 1) * s.m * s.n * s.output_bits
+    spilled = (mapping.output_visits - 1) * s.m * s.n * s.output_bits * times_over
     fetched = {
-        "left": mapping.left_loads * s.m * s.k * s.left_bits,
-        "right": mapping.right_loads * s.k * s.n * s.right_bits,
+        "left": mapping.left_loads * s.m * s.k * s.left_bits * times_over,
+        "right": mapping.right_loads * s.k * s.n * s.right_bits * times_over,
         "output": spilled,
     }
     buffer_pj, buffer_bits, times = 0.0, 0.0, [dram_bits / machine.dram.bandwidth_bits_per_cycle]
@@ -233,7 +239,7 @@ def _product_cost(
     busy = max(array_cycles + first, memory_cycles) if overlapped else array_cycles + memory_cycles
     dram = machine.dram
     return {
-        "step": product.step, "operation": "product", "macs": s.m * s.n * s.k,
+        "step": product.step, "operation": "product", "macs": s.m * s.n * s.k * times_over,
         "array_cycles": array_cycles, "elastic_cycles": product.work / machine.units,
         "memory_cycles": memory_cycles, "vector_cycles": 0.0,
         "cycles": float(np.ceil(busy)), "array_pj": product.energy_pj,
@@ -262,10 +268,10 @@ def _buffer_accesses(
     def folds(dimension: str) -> int:
         return -(-{"m": s.m, "n": s.n, "k": s.k}[dimension] // spread.get(dimension, 1))
 
-    left = s.m * s.k * product.read_bits[0]
-    right = s.k * s.n * product.read_bits[1]
+    left = s.m * s.k * product.read_bits[0] * product.repeats
+    right = s.k * s.n * product.read_bits[1] * product.repeats
     turns = time_trips if flow.time == "k" else folds("k")
-    sums = float(s.m * s.n * s.output_bits * turns)
+    sums = float(s.m * s.n * s.output_bits * turns * product.repeats)
     reads = {
         "left": left * (time_trips if flow.left_stationary else folds("n")),
         "right": right * (time_trips if flow.right_stationary else folds("m")),
@@ -299,9 +305,9 @@ def _casts(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         adds=elements,
         multiplies=elements * 0,
         analytics=elements * ANALYTICS_ADDS * o["analysed"],
-        read_bits=elements * WIDE_WORD_BITS,
+        read_bits=elements * np.where(o["role"] == "weight", MASTER_BITS, WORD_BITS),
         write_bits=elements * 0,
-        fetched_bits=(elements * WIDE_WORD_BITS).where(o["role"] == "weight", 0),
+        fetched_bits=(elements * MASTER_BITS).where(o["role"] == "weight", 0),
         stored_bits=pd.Series([stored[key] for key in keys], o.index),
     )
     passes = o["role"].map(lambda role: "backward" if role == "error" else "forward")

@@ -9,28 +9,35 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import BlockFormat, FixedPoint, Rounding
-from fxsim.engine.casts import LARGEST_SHIFT, NARROW_BITS, OPERAND_BITS, bit_length
+from fxsim.engine.casts import LARGEST_SHIFT, NARROW_BITS, OPERAND_BITS, bit_length, peak
 from fxsim.engine.kernels import blocks as block_kernels
 from fxsim.engine.kernels import mapped
 from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.engine.threads import split
+from fxsim.engine.words import words
 from fxsim.errors import FormatError, ShapeError
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
-LARGEST_BLOCK_INPUT = 47  # bits of |x| that block sums hold without overflow
+TILE = 512  # codes of a run of whole rows
+LENGTHS = np.array([n.bit_length() for n in range((1 << 15) + 1)], np.int8)
+
+
+ROUNDINGS = (
+    *(mode for mode in Rounding if mode <= Rounding.RND_CONV), Rounding.RND_CONV_ODD,
+    Rounding.TRN, Rounding.TRN_ZERO, Rounding.JAM, Rounding.STOCHASTIC,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStatistics:
-    """What block-wise quantisation saw: sums over tiles, in the tensor's own integer units.
+    """What block-wise quantisation saw: sums over tiles, in the words' own integer units.
 
     `sensitivity`: of the chosen bits; `signal`: of dropping every tile (0 bits).
     """
 
     sensitivity: int
     signal: int
-    saturated: int
 
 
 def quantise_blocks(
@@ -38,76 +45,81 @@ def quantise_blocks(
 ) -> tuple[FixedTensor, BlockStatistics]:
     """Choose each tile's bits by its first-order sensitivity, and quantise it at those bits.
 
-    Each tile of the (rows, columns) matrix view becomes a block floating-point block: n-bit
-    codes under its own power-of-two exponent, the smallest at which no code can leave the word
-    (a tile that saturates its largest values would bias its sum). Its sensitivity at n bits is
+    The tensor first becomes words. Each tile of the (rows, columns) matrix view becomes a block
+    floating-point block: n-bit codes, limited symmetrically, under its own power-of-two exponent,
+    the smallest at which its largest value fits (a tile that saturates would bias its sum). Its
+    sensitivity at n bits is
 
-        s(n) = gain * sum over the tile of |x - Q_n(x)|
+        s(n) = gain * elements * (2**exponent - 2**finest exponent) / 4,  s(0) = gain * sum |x|
 
-    (times `skip_penalty` at n = 0), a bound on |sum g_i (x_i - Q_n(x_i))| when `gain` bounds the
-    gradient |g_i|; the tile takes the first candidate with
+    (times `skip_penalty` at 0): what rounding to n bits adds, on average, to |x - Q(x)|, weighted
+    by the gradient's magnitude. The largest value and the sum of magnitudes of a tile is all that
+    it needs. The tile takes the first candidate with
     s(n) <= threshold/2**16 * (mean over tiles of gain * sum |x|).
+
+    Aligned codes have at most `candidates[-1] + window` bits: the finest exponent follows from the
+    tensor's largest value, and a candidate whose codes could be longer is passed over.
 
     gain : (block rows or 1, block columns or 1) integers of at most 16 bits, see
         `fxsim.precision.dynasty`
-    Returns the int16 operand, aligned to the finest tile's grid, and what was seen.
+    Returns the operand, aligned to the finest exponent's grid, and what was seen.
 
     Integers throughout, so that a replay chooses the same bits.
     Source: reconstruction, see `fxsim.precision.dynasty`.
     """
-    x = np.ascontiguousarray(tensor.matrix().astype(np.int64, copy=False))
-    rows, columns = x.shape
-    if not x.size:
+    if not tensor.codes.size:
         raise ShapeError(f"block format: a tensor must have elements, not {tensor.shape}")
+    if wanted.rounding not in ROUNDINGS:
+        names = ", ".join(mode.name for mode in ROUNDINGS)
+        raise FormatError(
+            f"block format: rounding must be one of {names}, not {wanted.rounding.name}"
+        )
+    small = words(tensor)
+    x = np.ascontiguousarray(small.matrix(), np.int16)
+    rows, columns = x.shape
     grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
-    peaks, totals = np.zeros(grid, np.int64), np.zeros(grid, np.int64)
-    per_row = wanted.rows * columns
-    split(
-        block_kernels.block_extents_range,
-        grid[0],
-        per_row,
-        x,
-        wanted.rows,
-        wanted.columns,
-        peaks,
-        totals,
-    )
-    length = bit_length(peaks.max(initial=0))
-    if length > LARGEST_BLOCK_INPUT:
-        raise FormatError(f"block format: |x| must be below 2**{LARGEST_BLOCK_INPUT}")
-    base = max(0, length - (wanted.candidates[-1] - 1) - wanted.window)
-    unit = max(0, length - 15)
-    signal = int(((totals >> unit) * gain).sum())
-    limit = (signal // peaks.size) * wanted.threshold >> 16
+    widest, largest = wanted.candidates[-1], peak(x)
+    base = max(0, bit_length(largest) - (widest - 1) - wanted.window)
+    base += largest > ((1 << (widest - 1)) - 1) << (base + wanted.window)
+    signal = _signal(x, wanted, gain)
+    limit = (signal // (grid[0] * grid[1])) * wanted.threshold >> 16
     bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
-    codes = np.empty((rows, columns), np.int16)
+    target = FixedPoint(widest + wanted.window, small.format.frac - base)
+    codes = np.empty((rows, columns), storage(target))
     parts = split(
-        block_kernels.encode_blocks_range,
-        grid[0],
-        4 * per_row,
-        x,
-        wanted.rows,
-        wanted.columns,
-        peaks,
-        gain,
-        np.array(wanted.candidates, np.int64),
-        base,
-        unit,
-        limit,
-        wanted.skip_penalty,
-        int(wanted.rounding),
-        np.uint64(key),
-        bits,
-        shifts,
-        codes,
-    )
+        block_kernels.encode_blocks_range, grid[0], 4 * wanted.rows * columns, x, wanted.rows,
+        wanted.columns, gain, np.array(wanted.candidates, np.int64), base, target.max_code, limit,
+        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), LENGTHS, bits, shifts, codes,
+    )  # fmt: skip
     narrowest = next(n for n in wanted.candidates if n > 0)
-    exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
+    exponents = wanted.window + widest - narrowest + 2
     metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
     block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
-    target = FixedPoint(wanted.candidates[-1] + wanted.window + 1, tensor.format.frac - base)
-    statistics = BlockStatistics(sum(p[0] for p in parts), signal, sum(p[1] for p in parts))
-    return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map), statistics
+    return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map), BlockStatistics(
+        int(sum(parts)), signal
+    )
+
+
+def column_magnitudes(x: NDArray[np.int16]) -> NDArray[np.int64]:
+    """The sum of |code| of each column of a contiguous matrix."""
+    columns = x.shape[1]
+    tile = max(TILE // columns, 1) * columns
+    parts = split(
+        block_kernels.column_magnitudes_range, -(-x.size // tile), tile, x.reshape(-1), tile
+    )
+    total: NDArray[np.int64] = np.stack(parts).reshape(-1, columns).sum(axis=0)
+    return total
+
+
+def _signal(x: NDArray[np.int16], wanted: BlockFormat, gain: NDArray[np.int64]) -> int:
+    """The sum over tiles of gain * sum |x|."""
+    edges = np.arange(0, x.shape[1], wanted.columns)
+    if gain.shape[0] == 1:
+        by_column = np.add.reduceat(column_magnitudes(x), edges)
+        return int((by_column * gain[0]).sum())
+    magnitude = np.abs(x.astype(np.int64))
+    down = np.add.reduceat(magnitude, np.arange(0, x.shape[0], wanted.rows), axis=0)
+    return int((np.add.reduceat(down, edges, axis=1) * gain).sum())
 
 
 def quantise_map(

@@ -21,7 +21,7 @@ from fxsim.arithmetic.formats import (
     check_random_bits,
 )
 from fxsim.arithmetic.scaled import MULTIPLIER_BITS, Scale
-from fxsim.engine.kernels import casting, finishing
+from fxsim.engine.kernels import casting, elementwise, finishing
 from fxsim.engine.losses import Losses
 from fxsim.engine.output import Output, finish
 from fxsim.engine.tensor import Codes, FixedTensor, storage
@@ -42,7 +42,9 @@ def bit_length(value: int) -> int:
 def peak(codes: Codes) -> int:
     """max|code|, 0 for an empty tensor."""
     flat = np.ascontiguousarray(codes).reshape(-1)
-    parts = split(casting.peak_range, flat.size, 1, flat)
+    if not flat.size:
+        return 0
+    parts = split(elementwise.extremes_range, flat.size, 1, flat)
     return max(max(-int(low), int(high)) for low, high in parts)
 
 
@@ -56,6 +58,7 @@ def cast(
     dtype: Any = np.int64,
     random_bits: int = DRAW_BITS,
     lfsr: Lfsr | None = None,
+    largest: int | None = None,
 ) -> tuple[FixedTensor, Losses]:
     """Move a tensor to another format, rounding each code once.
 
@@ -63,6 +66,7 @@ def cast(
     key, random_bits, lfsr : for STOCHASTIC only: the stream of draws
         (`fxsim.arithmetic.draws.stream_key`) and how many bits each has; a shift register draws
         in the order of the elements instead
+    largest : max|code|, where it is known; it may prove a faster way right
 
     Any shift and width is right: what the kernels' 64 bits cannot hold is computed in Python's
     integers, slowly.
@@ -86,13 +90,19 @@ def cast(
     low, high = target.min_code, target.max_code
     if overflow is Overflow.SAT_SYM and target.signed:
         low = -high
+    length = tensor.format.bits + (not tensor.format.signed) - 1
+    if largest is not None:
+        length = min(length, bit_length(largest))
+    keeps = shift <= 0 and length - shift < target.bits and target.signed
+    if keeps and rounding is not Rounding.JAM_ALWAYS and overflow is not Overflow.SAT_SYM:
+        places = min(-shift, target.bits - 1) if length else 0
+        moved = x.astype(dtype) << np.array(places, dtype)  # nothing is dropped, nothing leaves
+        return FixedTensor.trusted(moved.reshape(tensor.shape), target), Losses()
     out = np.empty(x.size, dtype)
     noise = np.empty(0, np.int64)
     if rounding is Rounding.STOCHASTIC and lfsr is not None:
         noise = lfsr_draws(lfsr, x.size, random_bits)
-    if _is_narrow(
-        tensor.format, shift, target, rounding, overflow, random_bits, x.size, noise.size
-    ):
+    if _is_narrow(length, shift, target, rounding, overflow, random_bits, x.size, noise.size):
         parts = split(
             casting.narrow_range, x.size, 2, x, out, shift, int(rounding), low, high,
             np.uint64(key), random_bits,
@@ -119,13 +129,13 @@ def cast(
 
 
 def _is_narrow(
-    source: FixedPoint, shift: int, target: FixedPoint, rounding: Rounding,
-    overflow: Overflow, random_bits: int,
+    length: int, shift: int, target: FixedPoint, rounding: Rounding, overflow: Overflow,
+    random_bits: int,
     size: int, given_draws: int,
 ) -> bool:  # fmt: skip
     """Whether int32 lanes serve: see `kernels.narrow`."""
     return (
-        source.bits + (not source.signed) <= NARROW_BITS + 1
+        length <= NARROW_BITS
         and 0 <= shift <= NARROW_BITS
         and target.bits <= NARROW_BITS
         and random_bits <= NARROW_BITS
@@ -204,12 +214,15 @@ def quantise_tensor(
     """Cast to one word length and scale; as an operand with a one-tile map, if asked."""
     if operand and wanted.bits > OPERAND_BITS:
         raise FormatError(f"operand: bits must be 2 to {OPERAND_BITS}, not {wanted.bits}")
+    largest = peak(tensor.codes)
     if wanted.frac is None:
-        target = dynamic_format(peak(tensor.codes), tensor.format.frac, wanted.bits)
+        target = dynamic_format(largest, tensor.format.frac, wanted.bits)
     else:
         target = FixedPoint(wanted.bits, wanted.frac)
-    dtype = storage(target) if operand else np.int64
-    result, losses = cast(tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype)
+    dtype = storage(target)
+    result, losses = cast(
+        tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype, largest=largest
+    )
     if not operand:
         return result, losses
     rows, columns = tensor.matrix().shape

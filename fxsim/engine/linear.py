@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow, Rounding
-from fxsim.engine import depthwise, exactness, geometry, packing, products, sequential
+from fxsim.engine import depthwise, exactness, geometry, packing, products
 from fxsim.engine.exactness import Plan
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.losses import Losses
@@ -130,7 +130,7 @@ def linear_grad_weight(
     left, right = Operand.of(error), Operand.of(x)
     out = _empty("linear grad_weight", shape, output)
     gather = geometry.matrix_rows(x.shape[0], x.shape[1])
-    chosen = _plan_over_rows(right, left, x.shape[0], accumulator)
+    chosen = products.planned(left, right, x.shape[0], accumulator)
     lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out, 0, chosen)
     return _result(out, shape, left, right, accumulator, output, lost)
 
@@ -265,7 +265,8 @@ def convolution_grad_weight(
     a, b = Operand.of(x), Operand.of(error)
     out = _empty("convolution", (g.filters, g.depth), output)
     losses, filters = Losses(), g.filters // g.groups
-    chosen = _plan_over_rows(a, b, x.shape[0] * g.out_height * g.out_width, accumulator)
+    rows = x.shape[0] * g.out_height * g.out_width
+    chosen = products.planned(b, a, rows, accumulator)
     narrow = a.peak * b.peak <= exactness.INT32_MAX
     if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
         gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
@@ -306,16 +307,6 @@ def _part(output: Output | None, columns: slice) -> Output | None:
     return None if output is None else output.part(columns)
 
 
-def _plan_over_rows(a: Operand, errors: Operand, rows: int, accumulator: Accumulator) -> Plan:
-    """The plan of sums over rows; norms of the operands' columns may clear what bounds did not."""
-    chosen = products.planned(errors, a, rows, accumulator)
-    if chosen.certify and chosen.kernel.is_packed:
-        safe = exactness.largest_safe(accumulator)
-        cleared = sequential.columns_stay_within(a.codes, errors.codes, safe)
-        chosen = replace(chosen, certify=not cleared)
-    return chosen
-
-
 def _over_rows(
     a: Operand,
     gather: Gather,
@@ -333,10 +324,16 @@ def _over_rows(
     An epilogue's bias and scales are one a column of the result (products of `depth`).
     """
     flat = errors.codes.reshape(gather.rows, errors.codes.shape[-1])
-    if chosen.kernel.sums_exactly and not chosen.certify:
-        sums = packing.fold_pixels(a, gather, flat, errors.peak, first, filters, chosen)
+    sums, certain = None, not chosen.certify
+    if chosen.kernel.sums_exactly:
+        sums, reach = packing.fold_pixels(
+            a, gather, flat, errors.peak, first, filters, chosen, track=chosen.certify
+        )
+        certain = certain or reach <= exactness.largest_safe(accumulator)
+    if sums is not None and certain:
+        exact = replace(chosen, certify=False)
         ending = products.ending_of(
-            a, errors, gather.rows, accumulator, chosen, output, gather.depth, base
+            a, errors, gather.rows, accumulator, exact, output, gather.depth, base
         )
         lost = products.finish_all(np.ascontiguousarray(sums.T), ending, out)
         return lost.placed(gather.depth, gather.depth, base)

@@ -1,23 +1,29 @@
-"""Batch normalisation in integers, training and inference.
+"""Normalisation in integers: batch norm, and rows (layer, group and RMS norm).
 
-Formats, all power-of-two scales:
+Inputs and results are 16-bit words at dynamic power-of-two scales. Batch norm is one multiplication
+and one shift an element in each direction, with coefficients a channel that integers compute:
 
-- input words: 16 bits, dynamic scale, at most 24 fractional bits;
-- mean: 4 more fractional bits than the input, rounded half up; variance: of those centred codes,
-  biased, rounded down; epsilon: 2**-17;
-- reciprocal root: 17-bit mantissa, within 2**-15 of itself;
-- normalised words (kept for the backward pass): 16 bits, 11 fractional, saturating;
+- mean: 4 more fractional bits than the input, half up; variance: of those centred codes, biased,
+  rounded down; epsilon: 2**-17; reciprocal root: 17-bit mantissa, within 2**-15 of itself;
+- slope: 31-bit mantissa with an exponent of its own; x is centred at the integer nearest the mean;
+  the multiplier of a channel is as wide as 30-bit sums allow, rounded half up, as is the result;
+- scale of the result: the finest at which no channel's largest |x - centre| could leave 16 bits;
+- gradient of the input: error * a + (x - centre) * b + c, coefficients in the same way;
 - running mean: 32 bits, 16 fractional; running variance: 48 bits, 20 fractional; both saturate;
-- gamma: 16 bits, 13 fractional (-4 to 4); beta: 32 bits, 24 fractional; result: 32 bits, 16
-  fractional, saturating. All rounding is to nearest, ties to even, unless said otherwise.
+- gamma: 16 bits, 13 fractional (-4 to 4); beta: 32 bits, 24 fractional.
+
+Rows are normalised to words with 11 fractional bits, saturating, ties to even.
 
 Source: Ioffe and Szegedy, "Batch Normalization", arXiv 1502.03167, algorithm 1 and section 3;
-the word lengths are ours.
+Ba et al., "Layer Normalization", arXiv 1607.06450; Wu and He, "Group Normalization", arXiv
+1803.08494; Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467. The word
+lengths are ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,31 +33,22 @@ from fxsim.engine import casts
 from fxsim.engine.kernels import normalising
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
+from fxsim.engine.words import WORD_BITS, words
 from fxsim.errors import FormatError
 
 Ints = NDArray[np.int64]
 
-WORD_BITS = 16
 MAX_INPUT_FRAC = 24
 MAX_ROWS = 1 << 22
+TILE = 512  # codes of a tile, or one row where that is longer
 NORMAL = FixedPoint(16, 11)
 GAMMA = FixedPoint(16, 13)
 BETA = FixedPoint(32, 24)
-OUTPUT = FixedPoint(32, 16)
 RUNNING_MEAN = FixedPoint(32, 16)
 RUNNING_VARIANCE = FixedPoint(48, 20)
 EPSILON_LOG2 = -17
 RUNNING_STEP = 6554  # 0.1 with 16 fractional bits, the usual momentum of the running statistics
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NormalisationStash:
-    """What the backward pass needs: normalised words, reciprocal roots, and the input's scale."""
-
-    normal: Ints
-    root: Ints
-    half: Ints
-    frac: int
+LOWEST = -(1 << (WORD_BITS - 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,23 +59,87 @@ class RunningStatistics:
     variance: Ints
 
 
-def words(tensor: FixedTensor, max_frac: int | None = None) -> FixedTensor:
-    """The tensor as (M, C) 16-bit words at dynamic scale."""
-    target = casts.dynamic_format(casts.peak(tensor.codes), tensor.format.frac, WORD_BITS, max_frac)
-    flat = FixedTensor.trusted(np.ascontiguousarray(tensor.matrix()), tensor.format)
-    return casts.cast(flat, target)[0]
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """Of each channel: sum, sum of squares, smallest and largest code."""
+
+    rows: int
+    total: Ints
+    square: Ints
+    low: Ints
+    high: Ints
 
 
-def batch_moments(x: FixedTensor) -> tuple[Ints, Ints]:
-    """(mean with frac + 4, variance with 2 frac + 8 fractional bits) of each channel."""
-    if x.shape[0] > MAX_ROWS:
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """slope * (x - centre) + offset of each channel, and what int32 lanes make of it.
+
+    slope is a mantissa with `places`; |x - centre| <= reach
+    """
+
+    centre: Ints
+    slope: Ints
+    places: Ints
+    reach: Ints
+    coefficients: tuple[NDArray[np.int32], ...]  # centre, scale, start, shift: repeated over a tile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormalisationStash:
+    """What the backward pass of batch norm needs."""
+
+    x: FixedTensor
+    mean: Ints
+    root: Ints
+    half: Ints
+    lines: Lines
+
+
+def _tile(channels: int) -> int:
+    return max(TILE // channels, 1) * channels
+
+
+def _tiled(values: Ints, tile: int) -> NDArray[np.int32]:
+    return np.tile(values.astype(np.int32), tile // values.shape[0])
+
+
+def _flat(tensor: FixedTensor) -> NDArray[Any]:
+    return np.ascontiguousarray(tensor.codes).reshape(-1)
+
+
+def _tiles(size: int, tile: int) -> int:
+    return -(-size // tile)
+
+
+def summarise(x: FixedTensor) -> Summary:
+    """Sums and extremes of each channel (last axis) of 16-bit words, in one pass."""
+    channels = x.shape[-1]
+    rows = x.codes.size // channels
+    if rows > MAX_ROWS:
         raise FormatError(
             f"batch norm: at most {MAX_ROWS} values a channel keep the 64-bit variance exact,"
-            f" not {x.shape[0]}"
+            f" not {rows}"
         )
-    mean, variance = np.empty(x.shape[1], np.int64), np.empty(x.shape[1], np.int64)
-    normalising.moments(x.codes, mean, variance)
-    return mean, variance
+    tile = _tile(channels)
+    flat = _flat(x)
+    parts = split(normalising.moments_range, _tiles(flat.size, tile), 2 * tile, flat, tile)
+
+    def fold(index: int, how: Any) -> Ints:
+        gathered = np.stack([part[index].astype(np.int64) for part in parts])
+        found: Ints = how.reduce(gathered.reshape(-1, channels), axis=0)
+        return found
+
+    return Summary(rows, fold(0, np.add), fold(1, np.add), fold(2, np.minimum), fold(3, np.maximum))
+
+
+def batch_moments(summary: Summary) -> tuple[Ints, Ints]:
+    """(mean with frac + 4, variance with 2 frac + 8 fractional bits) of each channel."""
+    count, total = summary.rows, summary.total
+    mean = (32 * total + count) // (2 * count)
+    # sum of (16 x - mean)**2: modulo 2**64, and it fits
+    with np.errstate(over="ignore"):
+        squares = 256 * summary.square - 32 * mean * total + count * mean * mean
+    return mean, squares // count
 
 
 def advance(running: RunningStatistics, mean: Ints, variance: Ints, frac: int) -> RunningStatistics:
@@ -106,66 +167,183 @@ def running_moments(running: RunningStatistics, frac: int) -> tuple[Ints, Ints]:
     return mean.codes.astype(np.int64), variance.codes.astype(np.int64)
 
 
-def forward(
-    x: FixedTensor, mean: Ints, variance: Ints, gamma: Ints, beta: Ints
-) -> tuple[FixedTensor, NormalisationStash, int]:
-    """Normalise (M, C) words with the given moments: (M, C) result, stash, saturated codes."""
-    scale = 2 * x.format.frac + 8 + EPSILON_LOG2
+def reciprocal_deviation(variance: Ints, frac: int) -> tuple[Ints, Ints]:
+    """(root, half) of variances with 2 frac + 8 fractional bits, epsilon added."""
+    scale = 2 * frac + 8 + EPSILON_LOG2
     epsilon = 1 << scale if scale >= 0 else 0
-    channels = x.shape[1]
-    root, half = np.empty(channels, np.int64), np.empty(channels, np.int64)
+    root, half = np.empty(variance.shape[0], np.int64), np.empty(variance.shape[0], np.int64)
     normalising.reciprocal_roots(np.maximum(variance + epsilon, 1), root, half)
-    normal, out = np.empty(x.shape, np.int64), np.empty(x.shape, np.int64)
-    parts = split(
-        normalising.normalise_range,
-        x.shape[0],
-        4 * channels,
-        x.codes,
-        mean,
-        root,
-        half,
-        gamma,
-        beta,
-        normal,
-        out,
-        OUTPUT.min_code,
-        OUTPUT.max_code,
+    return root, half
+
+
+def batch_norm(
+    x: FixedTensor, summary: Summary, mean: Ints, variance: Ints, gamma: Ints, beta: Ints,
+    relu: bool = False,
+) -> tuple[FixedTensor, NormalisationStash]:  # fmt: skip
+    """Normalise words (..., C) with the given moments; negatives become 0 if asked."""
+    root, half = reciprocal_deviation(variance, x.format.frac)
+    centre, slope, places, offset = (np.empty(len(mean), np.int64) for _ in range(4))
+    normalising.batch_norm_lines(mean, root, half, gamma, beta, centre, slope, places, offset)
+    lines, frac = _lines(summary, centre, slope, places, offset, x.shape[-1])
+    out = _apply(x, lines, relu)
+    return FixedTensor.trusted(out, FixedPoint(WORD_BITS, frac)), NormalisationStash(
+        x, mean, root, half, lines
     )
-    stash = NormalisationStash(normal, root, half, x.format.frac)
-    return FixedTensor.trusted(out, OUTPUT), stash, sum(p[0] + p[1] for p in parts)
 
 
-def backward(
-    error: FixedTensor, stash: NormalisationStash, gamma: Ints
-) -> tuple[FixedTensor, FixedTensor, FixedTensor]:
-    """(M, C) 16-bit error words: gradients of the input (31-bit words), gamma and beta."""
-    channels = error.shape[1]
-    total, cross, largest = (np.empty(channels, np.int64) for _ in range(3))
-    normalising.gradient_sums(error.codes, stash.normal, total, cross)
-    projected = np.empty(error.shape, np.int64)
-    normalising.project(error.codes, stash.normal, total, cross, projected, largest)
-    factor = gamma * stash.root
-    fracs = error.format.frac + NORMAL.frac + stash.half - stash.frac
-    magnitudes = [
-        casts.bit_length(largest[c]) + casts.bit_length(factor[c]) - int(fracs[c])
-        for c in range(channels)
-        if largest[c] and factor[c]
-    ]
-    frac = 30 - max(magnitudes, default=30)
-    shift = np.minimum(fracs - frac, casts.LARGEST_SHIFT)
-    shift[(largest == 0) | (factor == 0)] = 0
-    out = np.empty(error.shape, np.int64)
+def _lines(
+    summary: Summary, centre: Ints, slope: Ints, places: Ints, offset: Ints, channels: int
+) -> tuple[Lines, int]:
+    reach = np.maximum(summary.high - centre, centre - summary.low)
+    scale, start, shift = (np.empty(channels, np.int64) for _ in range(3))
+    frac = int(normalising.affine_coefficients(slope, places, offset, reach, scale, start, shift))
+    tile = _tile(channels)
+    tiled = tuple(_tiled(values, tile) for values in (centre, scale, start, shift))
+    return Lines(centre, slope, places, reach, tiled), frac
+
+
+def _apply(x: FixedTensor, lines: Lines, relu: bool) -> NDArray[np.int16]:
+    flat, tile = _flat(x), _tile(x.shape[-1])
+    out = np.empty(flat.size, np.int16)
     split(
-        normalising.scale_channels_range,
-        error.shape[0],
-        2 * channels,
-        projected,
-        factor,
-        shift,
-        out,
-    )
+        normalising.affine_range, _tiles(flat.size, tile), tile, flat, tile, *lines.coefficients,
+        0 if relu else LOWEST, out,
+    )  # fmt: skip
+    return out.reshape(x.shape)
+
+
+def batch_norm_backward(
+    error: FixedTensor, stash: NormalisationStash, relu: bool = False
+) -> tuple[FixedTensor, FixedTensor, FixedTensor]:
+    """Words of the error: gradients of the input (words), gamma and beta."""
+    lines, frac = stash.lines, error.format.frac
+    kept, total, cross, largest = _error_sums(error, stash.x, lines, relu)
+    channels = stash.x.shape[-1]
+    mantissas, exponents = (np.empty((4, channels), np.int64) for _ in range(2))
+    rows = stash.x.codes.size // channels
+    normalising.backward_terms(
+        rows, total, cross, stash.mean, stash.root, stash.half, lines.centre, lines.slope,
+        lines.places, mantissas, exponents,
+    )  # fmt: skip
+    gamma = np.empty(channels, np.int64)
+    gamma_frac = int(normalising.common_scale(mantissas[3], exponents[3], gamma))
+    reach = np.stack([largest, lines.reach, np.ones(channels, np.int64)])
+    back, fine = _project(kept, stash.x, lines, mantissas[:3], exponents[:3], reach)
+    back_format = FixedPoint(WORD_BITS, fine + frac - stash.x.format.frac)
     return (
-        FixedTensor.trusted(out, FixedPoint(32, frac)),
-        FixedTensor.trusted(cross, FixedPoint(62, error.format.frac + NORMAL.frac)),
-        FixedTensor.trusted(total, FixedPoint(62, error.format.frac)),
+        FixedTensor.trusted(back, back_format),
+        FixedTensor.trusted(gamma, FixedPoint(32, gamma_frac + frac)),
+        FixedTensor.trusted(total, FixedPoint(62, frac)),
     )
+
+
+def _error_sums(
+    error: FixedTensor, x: FixedTensor, lines: Lines, relu: bool
+) -> tuple[FixedTensor, Ints, Ints, Ints]:
+    """(the errors that count, and of each channel: their sum, sum of error * x, max|error|)."""
+    channels, flat = x.shape[-1], _flat(error)
+    tile = _tile(channels)
+    kept = np.empty(flat.size if relu else 0, np.int16)
+    parts = split(
+        normalising.error_sums_range, _tiles(flat.size, tile), 2 * tile, flat, _flat(x), tile,
+        relu, *lines.coefficients, kept,
+    )  # fmt: skip
+    total, cross = (
+        np.stack([part[i] for part in parts]).reshape(-1, channels).sum(axis=0) for i in range(2)
+    )
+    largest = np.stack([part[2] for part in parts]).reshape(-1, channels).max(axis=0)
+    left = FixedTensor.trusted(kept.reshape(error.shape), error.format) if relu else error
+    return left, total, cross, largest.astype(np.int64)
+
+
+def _project(
+    error: FixedTensor, x: FixedTensor, lines: Lines, mantissas: Ints, exponents: Ints, reach: Ints
+) -> tuple[NDArray[np.int16], int]:
+    """Codes of error * a + (x - centre) * b + c, and their scale beside the terms'."""
+    channels, flat = x.shape[-1], _flat(error)
+    tile = _tile(channels)
+    scale_error, scale_x, start, shift = (np.empty(channels, np.int64) for _ in range(4))
+    fine = int(
+        normalising.projection_coefficients(
+            mantissas, exponents, reach, scale_error, scale_x, start, shift
+        )
+    )
+    tiled = [_tiled(values, tile) for values in (lines.centre, scale_error, scale_x, start, shift)]
+    out = np.empty(flat.size, np.int16)
+    split(
+        normalising.project_range, _tiles(flat.size, tile), 2 * tile, flat, _flat(x), tile, *tiled,
+        out,
+    )  # fmt: skip
+    return out.reshape(x.shape), fine
+
+
+def scale_shift(x: FixedTensor, gamma: Ints, beta: Ints) -> tuple[FixedTensor, Lines]:
+    """gamma * x + beta by channel (last axis) of words, as words."""
+    channels = x.shape[-1]
+    zero = np.zeros(channels, np.int64)
+    places = np.full(channels, GAMMA.frac + x.format.frac, np.int64)
+    lines, frac = _lines(summarise(x), zero, gamma, places, beta, channels)
+    return FixedTensor.trusted(_apply(x, lines, False), FixedPoint(WORD_BITS, frac)), lines
+
+
+def scale_shift_backward(
+    error: FixedTensor, x: FixedTensor, lines: Lines
+) -> tuple[FixedTensor, FixedTensor, FixedTensor]:
+    """Words of the error: gradients of the input (words), gamma and beta."""
+    _, total, cross, largest = _error_sums(error, x, lines, False)
+    zero = np.zeros_like(total)
+    mantissas = np.stack([lines.slope, zero, zero])
+    exponents = np.stack([lines.places - x.format.frac, zero, zero])
+    back, fine = _project(
+        error, x, lines, mantissas, exponents, np.stack([largest, lines.reach, zero + 1])
+    )
+    frac = error.format.frac
+    return (
+        FixedTensor.trusted(back, FixedPoint(WORD_BITS, fine + frac)),
+        FixedTensor.trusted(cross, FixedPoint(62, frac + x.format.frac)),
+        FixedTensor.trusted(total, FixedPoint(62, frac)),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowStash:
+    """What the backward pass of row normalisation needs."""
+
+    normal: FixedTensor
+    root: Ints
+    half: Ints
+    frac: int
+    centred: bool
+
+
+def normalise_rows(x: FixedTensor, centred: bool = True) -> tuple[FixedTensor, RowStash, int]:
+    """Each row (last axis) of words to mean 0 (if centred) and variance 1: words, and how many
+    saturated."""
+    matrix = np.ascontiguousarray(x.matrix())
+    rows, columns = matrix.shape
+    mean, variance = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    split(normalising.row_moments_range, rows, 2 * columns, matrix, centred, mean, variance)
+    root, half = reciprocal_deviation(variance, x.format.frac)
+    normal = np.empty(matrix.shape, np.int16)
+    parts = split(
+        normalising.normalise_rows_range, rows, 4 * columns, matrix, mean, root, half, normal
+    )
+    out = FixedTensor.trusted(normal.reshape(x.shape), NORMAL)
+    return out, RowStash(out, root, half, x.format.frac, centred), sum(parts)
+
+
+def normalise_rows_backward(error: FixedTensor, stash: RowStash) -> FixedTensor:
+    """Words of the error to words of the input's gradient."""
+    e, normal = np.ascontiguousarray(error.matrix()), stash.normal.matrix()
+    rows, columns = e.shape
+    projected, largest = np.empty(e.shape, np.int64), np.empty(rows, np.int64)
+    split(
+        normalising.project_rows_range, rows, 4 * columns, e, np.ascontiguousarray(normal),
+        stash.centred, projected, largest,
+    )  # fmt: skip
+    places = error.format.frac + 2 + stash.half - 4 - stash.frac
+    shift = np.empty(rows, np.int64)
+    frac = int(normalising.row_shifts(largest, stash.root, places, shift))
+    out = np.empty(e.shape, np.int64)
+    split(normalising.scale_rows_range, rows, 2 * columns, projected, stash.root, shift, out)
+    return words(FixedTensor.trusted(out.reshape(error.shape), FixedPoint(32, frac)))

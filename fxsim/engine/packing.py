@@ -123,21 +123,23 @@ def _chunk_groups(plan: Plan, groups: int) -> int:
 
 
 def fold_pixels(
-    a: Operand, gather: Gather, errors: Codes, peak: int, channel: int, filters: int, plan: Plan
-) -> NDArray[np.int64]:
+    a: Operand, gather: Gather, errors: Codes, peak: int, channel: int, filters: int, plan: Plan,
+    track: bool = False,
+) -> tuple[NDArray[np.int64], int]:  # fmt: skip
     """(depth, filters) sums over the gathered rows of a[row, k] * errors[row, channel + f].
 
     errors : (rows, channels) codes, |code| <= peak
+    track : also a bound on every prefix of every sum, in the order of rows (else 0)
     """
     if plan.digits == 1 and a.peak * peak * PIXELS > INT32_MAX:
         plan = replace(plan, digits=2)
     if plan.digits == 2:
         whole = replace(plan, digits=1)
-        parts = [
-            fold_pixels(a, gather, digit, DIGIT, channel, filters, whole)
+        (low, low_reach), (high, high_reach) = (
+            fold_pixels(a, gather, digit, DIGIT, channel, filters, whole, track)
             for digit in digits(errors)
-        ]
-        return parts[0] + (parts[1] << 8)
+        )
+        return low + (high << 8), low_reach + (high_reach << 8)
     kernel = plan.kernel
     source, error = typed(a.codes, kernel), typed(errors, kernel)
     flush = max(INT32_MAX // (max(a.peak * peak, 1) * PIXELS), 1)
@@ -147,6 +149,10 @@ def fold_pixels(
         gather.fields(kernel.code_bytes), gather.depth,
         error.ctypes.data + channel * kernel.code_bytes, pixel, filters,
         BIAS if kernel is Kernel.VNNI_S8 else 0, PIXELS, flush, processor.tile_configuration(),
+        a.peak if track else 0,
     )  # fmt: skip
-    total: NDArray[np.int64] = sum(parts[1:], start=parts[0])
-    return total
+    total, reach = parts[0]
+    for later, prefix in parts[1:]:
+        reach = max(reach, int(np.abs(total).max(initial=0)) + prefix)
+        total = total + later
+    return total, int(reach)

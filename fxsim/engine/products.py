@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def multiply(
     """
     width = b.codes.shape[0]
     chosen = planned(a, b, gather.depth, accumulator)
+    if chosen.certify and a.peak * _largest_row(b.codes) <= exactness.largest_safe(accumulator):
+        chosen = replace(chosen, certify=False)  # no prefix exceeds max|a| * sum|b|
     if start is not None:
         chosen = Plan(Kernel.SEQUENTIAL)
     ending = ending_of(a, b, gather.depth, accumulator, chosen, output, width, base)
@@ -95,6 +98,12 @@ def multiply(
         exact = _plain(geometry.written_out(a.codes, gather, PAD), _padded(b.codes), chosen)
         lost = finish_all(exact, ending, out, column)
     return lost.placed(width, out.shape[1], base + column)
+
+
+def _largest_row(codes: Codes) -> int:
+    """The largest sum of magnitudes of a row."""
+    magnitudes = np.abs(codes.astype(np.int64))
+    return int(magnitudes.sum(axis=1).max(initial=0))
 
 
 def _padded(codes: Codes) -> Codes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
 from fxsim.engine.kernels import sequential
 from fxsim.engine.losses import Losses
-from fxsim.engine.tensor import Codes, rows_of
+from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
 
@@ -31,20 +31,6 @@ def doubtful_rows(a: Codes, b: Codes, limit: int) -> NDArray[np.int64]:
         norm_b = isqrt(int((other * other).sum(axis=1).max(initial=0))) + 1
         doubtful &= (wide * wide).sum(axis=1) > (limit // norm_b) ** 2
     return np.flatnonzero(doubtful)
-
-
-def columns_stay_within(a: Codes, b: Codes, limit: int) -> bool:
-    """Whether no prefix of sum over rows of a[row, c] * b[row, f] can pass `limit`, for all c, f.
-
-    By Cauchy-Schwarz, with the last axes of both as columns. Columns that read only some of a's
-    rows, each at most once, are covered too.
-    """
-    norms = []
-    for codes in (a, b):
-        flat = np.ascontiguousarray(codes.reshape(rows_of(codes), codes.shape[-1]))
-        squares = split(sequential.squares_range, flat.shape[0], 2 * flat.shape[1], flat)
-        norms.append(isqrt(int(sum(squares).max(initial=0))) + 1)
-    return norms[0] * norms[1] <= limit
 
 
 def _register(accumulator: Accumulator, rounds_sum: bool) -> NDArray[np.int64]:

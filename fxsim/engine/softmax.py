@@ -1,7 +1,8 @@
-"""Softmax cross-entropy in integers."""
+"""Softmax, and the losses, in integers."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import isqrt
 
 import numpy as np
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import casts
-from fxsim.engine.kernels import softmax
+from fxsim.engine.kernels import softmax as kernels
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.threads import split
+from fxsim.engine.words import words
 
 LOGIT = FixedPoint(32, 16)
 PROBABILITY = FixedPoint(32, 30)
+ERROR_BITS = 12  # more fractional bits in the gradient of the squared error
 
 
 def _power_table() -> NDArray[np.int64]:
@@ -30,17 +34,60 @@ def _power_table() -> NDArray[np.int64]:
 POWERS = _power_table()
 
 
-def softmax_cross_entropy(
-    logits: FixedTensor, labels: NDArray[np.int64]
-) -> tuple[FixedTensor, FixedTensor]:
-    """(N, classes) logits, (N,) labels: probabilities, and the mean loss's gradient.
+def softmax(logits: FixedTensor, causal: bool = False) -> FixedTensor:
+    """Probabilities over the last axis, 30 fractional bits.
 
-    Both have 30 fractional bits. Logits are cast to 32 bits, 16 fractional, saturating. Error of
-    a probability, against the exact softmax of those logits: below 2**-15 relative plus 2**-29
-    (base-2 exponential with a 257-entry table, linear in between: 2**-20 relative; the exponent's
-    own quantisation to 2**-16: 2**-16.5 relative).
+    causal : of (..., T, T) scores; row t sees columns 0 to t
+    Logits are cast to 32 bits, 16 fractional, saturating. Error of a probability, against the
+    exact softmax of those logits: below 2**-15 relative plus 2**-29 (base-2 exponential with a
+    257-entry table, linear in between: 2**-20 relative; the exponent's own quantisation to
+    2**-16: 2**-16.5 relative).
     """
-    words = casts.cast(logits, LOGIT)[0]
-    probability, error = (np.empty(words.shape, np.int64) for _ in range(2))
-    softmax.softmax_error(words.codes, labels, POWERS, probability, error)
-    return FixedTensor.trusted(probability, PROBABILITY), FixedTensor.trusted(error, PROBABILITY)
+    scores = casts.cast(logits, LOGIT)[0].matrix()
+    rows, columns = scores.shape
+    seen = np.arange(1, columns + 1) if causal else np.array([columns])
+    out = np.empty(scores.shape, np.int64)
+    split(kernels.softmax_range, rows, 8 * columns, scores, seen, POWERS, out)
+    return FixedTensor.trusted(out.reshape(logits.shape), PROBABILITY)
+
+
+def softmax_backward(error: FixedTensor, probability: FixedTensor) -> FixedTensor:
+    """Words of the error and of the probabilities: words of the scores' gradient."""
+    p, e = (np.ascontiguousarray(tensor.matrix()) for tensor in (probability, error))
+    out = np.empty(p.shape, np.int64)
+    frac = probability.format.frac
+    split(kernels.softmax_back_range, p.shape[0], 4 * p.shape[1], p, e, frac, out)
+    wide = FixedPoint(40, frac + error.format.frac)
+    return words(FixedTensor.trusted(out.reshape(error.shape), wide))
+
+
+def cross_entropy(
+    logits: FixedTensor, labels: NDArray[np.int64], smoothing: Fraction = Fraction(0)
+) -> tuple[FixedTensor, FixedTensor]:
+    """(..., classes) logits, (...) labels: probabilities, and the mean loss's gradient.
+
+    Both have 30 fractional bits. smoothing : the share of the target that goes to all classes
+    alike, rounded to 2**-30 a class (Szegedy et al., arXiv 1512.00567, section 7)
+    """
+    probability = softmax(logits)
+    matrix, classes = probability.matrix(), logits.shape[-1]
+    off = int(smoothing * (1 << 30) / classes + Fraction(1, 2))
+    error = np.empty(matrix.shape, np.int64)
+    on = (1 << 30) - (classes - 1) * off
+    kernels.cross_entropy_error(matrix, np.ascontiguousarray(labels).reshape(-1), on, off, error)
+    return probability, FixedTensor.trusted(error.reshape(logits.shape), PROBABILITY)
+
+
+def squared_error(
+    values: FixedTensor, labels: NDArray[np.int64]
+) -> tuple[FixedTensor, FixedTensor]:
+    """Mean squared distance to one-hot labels: softmax probabilities (for metrics), the gradient.
+
+    Values are cast as logits are; the gradient has 28 fractional bits, half up.
+    """
+    scores = casts.cast(values, LOGIT)[0].matrix()
+    error = np.empty(scores.shape, np.int64)
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    kernels.squared_error(np.ascontiguousarray(scores), flat, 1 << LOGIT.frac, error)
+    wide = FixedPoint(48, LOGIT.frac + ERROR_BITS)
+    return softmax(values), FixedTensor.trusted(error.reshape(values.shape), wide)

@@ -1,8 +1,11 @@
-"""The weight update: SGD with momentum and weight decay on integer state."""
+"""The weight update on integer state: SGD, Adam and AdamW, and clipping of gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 
 import numpy as np
 
@@ -14,8 +17,12 @@ from fxsim.engine.threads import split
 
 MASTER = FixedPoint(32, 26)
 MOMENTUM = FixedPoint(32, 24)
+FIRST = FixedPoint(40, 36)
+SECOND = FixedPoint(62, 56)
+ADAM_GRADIENT = FixedPoint(31, 28)
 RATE_FRAC = 20
 FRICTION_FRAC = 15
+FACTOR_BITS = 15  # of the factor that clips gradients
 
 
 def constant(value: Fraction, frac: int) -> int:
@@ -32,6 +39,7 @@ def sgd(
     decay: int,
     rounding: Rounding,
     key: int,
+    nesterov: bool = False,
 ) -> tuple[FixedTensor, FixedTensor, int]:
     """New (master weights, momentum), and how many sums saturated.
 
@@ -41,19 +49,111 @@ def sgd(
 
     Source: Sutskever et al., ICML 2013, in the form of PyTorch's SGD (no dampening).
     """
-    words = casts.cast(gradient, MOMENTUM)[0].codes.reshape(-1)
+    words = casts.cast(gradient, MOMENTUM, dtype=np.int32)[0].codes.reshape(-1)
     weights, velocity = master.codes.copy(), momentum.codes.copy()
     parts = split(
-        updating.sgd_range,
-        words.size,
-        8,
-        weights.reshape(-1),
-        velocity.reshape(-1),
-        words,
-        friction,
-        rate,
-        decay,
-        int(rounding),
+        updating.sgd_range, words.size, 8, weights.reshape(-1), velocity.reshape(-1),
+        np.ascontiguousarray(words), friction, rate, decay, nesterov, int(rounding),
         np.uint64(key),
-    )
+    )  # fmt: skip
     return FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, MOMENTUM), sum(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class AdamConstants:
+    """The constants of one step, as codes; see `kernels.updating.adam_range`."""
+
+    fade_first: int
+    fade_second: int
+    rate: int
+    epsilon: int
+    pull: int
+    decay: int
+
+    @classmethod
+    def of(
+        cls, betas: tuple[Fraction, Fraction], epsilon: Fraction, rate: int, decay: Fraction,
+        decoupled: bool, step: int,
+    ) -> AdamConstants:  # fmt: skip
+        """Of step number `step` (from 0), with the bias corrections in rate and epsilon.
+
+        Source: Kingma and Ba, arXiv 1412.6980, end of section 2; decoupled: Loshchilov and Hutter,
+        arXiv 1711.05101. Powers of beta are taken at 64 fractional bits, roots rounded down.
+        """
+        one = 1 << 64
+        first, second = (one - _power(round(beta * one), step + 1) for beta in betas)
+        root = isqrt(second << 64)
+        corrected = rate * root // first
+        return cls(
+            constant(1 - betas[0], 16), constant(1 - betas[1], 20), corrected,
+            max(int(epsilon * (1 << 28) * root) >> 64, 1),
+            (rate * constant(decay, 26)) >> RATE_FRAC if decoupled else 0,
+            0 if decoupled else constant(decay, RATE_FRAC),
+        )  # fmt: skip
+
+
+def _power(base: int, exponent: int) -> int:
+    """base**exponent at 64 fractional bits, each product rounded down."""
+    result, square = 1 << 64, base
+    while exponent:
+        if exponent & 1:
+            result = result * square >> 64
+        square = square * square >> 64
+        exponent >>= 1
+    return result
+
+
+def adam(
+    master: FixedTensor, first: FixedTensor, second: FixedTensor, gradient: FixedTensor,
+    constants: AdamConstants, rounding: Rounding, key: int,
+) -> tuple[FixedTensor, FixedTensor, FixedTensor, int]:  # fmt: skip
+    """New (master weights, first moment, second moment), and how many weights saturated.
+
+    gradient : any format; cast to 31 bits with 28 fractional. The root and the quotient are
+    integer ones, rounded down: within 2**-28 of themselves and of the quotient.
+    """
+    words = casts.cast(gradient, ADAM_GRADIENT, dtype=np.int32)[0].codes.reshape(-1)
+    weights = master.codes.copy()
+    moments = [moment.codes.astype(np.int64) for moment in (first, second)]
+    c = constants
+    parts = split(
+        updating.adam_range, words.size, 64, weights.reshape(-1),
+        *(moment.reshape(-1) for moment in moments), np.ascontiguousarray(words), c.fade_first,
+        c.fade_second, c.rate, c.epsilon, c.pull, c.decay, int(rounding), np.uint64(key),
+    )  # fmt: skip
+    return (
+        FixedTensor.trusted(weights, MASTER),
+        FixedTensor.trusted(moments[0], FIRST),
+        FixedTensor.trusted(moments[1], SECOND),
+        sum(parts),
+    )
+
+
+def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int, int] | None:
+    """(factor, places) that brings the gradients' common norm down to `limit`; None if below.
+
+    The norm is an exact sum of squares and an integer root, rounded down; the factor has 15 bits,
+    rounded down.
+    """
+    finest = max(gradient.format.frac for gradient in gradients)
+    total = 0
+    for gradient in gradients:
+        flat = np.ascontiguousarray(gradient.codes).reshape(-1)
+        squares = sum(int(part) for part in split(updating.squares_range, flat.size, 2, flat))
+        total += squares << 2 * (finest - gradient.format.frac)
+    norm = isqrt(total)
+    scaled = limit * (1 << finest) if finest >= 0 else limit / (1 << -finest)
+    if norm <= scaled:
+        return None
+    places = 0
+    while scaled * (1 << places) / norm < 1 << (FACTOR_BITS - 1):
+        places += 1
+    return int(scaled * (1 << places) / norm), places
+
+
+def clipped(gradient: FixedTensor, factor: int, places: int) -> FixedTensor:
+    """gradient * factor * 2**-places, to nearest even, at the gradient's own scale."""
+    product = FixedTensor.trusted(
+        gradient.codes.astype(np.int64) * factor, FixedPoint(48, gradient.format.frac + places)
+    )
+    return casts.cast(product, gradient.format)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class IntegerPolicy(BaseModel):
 
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 32
+    word_scale: Literal["bound", "peak"] = "bound"
     rounding: RoundingName = Rounding.RND_CONV
     error_rounding: RoundingName = Rounding.STOCHASTIC
     update_rounding: RoundingName = Rounding.STOCHASTIC

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import BlockFormat
+from fxsim.engine import block_casts
 from fxsim.engine.block_casts import GAIN_BITS
 from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.words import words
 from fxsim.errors import FormatError
 from fxsim.precision.base import IntegerPolicy
 from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Role, State
@@ -47,7 +49,7 @@ class Dynasty(IntegerPolicy):
     block_columns: Annotated[int, Field(ge=1, le=64)] = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
     skip_penalty: Annotated[int, Field(ge=1, le=16)] = 8
-    exponent_window: Annotated[int, Field(ge=0, le=13)] = 7
+    exponent_window: Annotated[int, Field(ge=0, le=8)] = 0
     weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     error_budget: Annotated[float, Field(ge=0, le=1)] = 0.08
@@ -118,9 +120,11 @@ class Dynasty(IntegerPolicy):
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
         """Smooth the tiles' mean gradient magnitudes, relative to the largest, in integers."""
-        magnitude = np.abs(gradient.matrix())
+        small = np.ascontiguousarray(words(gradient).matrix(), np.int16)
         if role is Role.ACTIVATION:
-            magnitude = magnitude.sum(axis=0, keepdims=True)
+            magnitude = block_casts.column_magnitudes(small)[None]
+        else:
+            magnitude = np.abs(small.astype(np.int64))
         means = _tile_means(magnitude, self.block_rows, self.block_columns)
         if not means.any():
             return gains  # a step without gradient says nothing about sensitivity

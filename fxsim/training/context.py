@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fxsim.arithmetic.draws import stream_key
 from fxsim.arithmetic.formats import FixedPoint, TensorFormat
 from fxsim.engine import block_casts, casts
-from fxsim.engine.geometry import Convolution
+from fxsim.engine.contractions import Contraction
+from fxsim.engine.joint import elements_by_bits
 from fxsim.engine.losses import Losses
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
@@ -21,10 +22,18 @@ from fxsim.training.policy import Decisions, PrecisionPolicy, Role
 
 @dataclass(slots=True)
 class Parameter:
-    """A trained tensor: its master weights and momentum, both wide."""
+    """A trained tensor: its master weights, momentum, and Adam's second moment, all wide."""
 
     master: FixedTensor
     momentum: FixedTensor
+    square: FixedTensor | None = None
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The codes by name, in order."""
+        found = {"master": self.master.codes, "momentum": self.momentum.codes}
+        if self.square is not None:
+            found["square"] = self.square.codes
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,11 @@ class Recorder(Protocol):
         self,
         layer: str,
         pass_: str,
-        geometry: Convolution | None,
+        contraction: Contraction,
         losses: Losses,
-        roles: Sequence[Role],
+        operands: Sequence[tuple[str, Role]],
     ) -> None:
-        """The operands of `layer` in these roles were multiplied; None geometry is a matrix."""
+        """Two operands, each named by its layer and role, were multiplied."""
 
     def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
         """An elementwise operation ran."""
@@ -73,7 +82,7 @@ class Recorder(Protocol):
 
 @dataclass(slots=True)
 class StepContext:
-    """What layers see of the step they run in."""
+    """What operations see of the step they run in."""
 
     seed: int
     step: int
@@ -84,8 +93,8 @@ class StepContext:
     running: dict[str, RunningStatistics]
     gains: dict[tuple[str, Role], NDArray[np.int64]]
     recorder: Recorder | None = None
-    stash: dict[str, Any] = field(default_factory=dict)
-    gradients: dict[str, FixedTensor] = field(default_factory=dict)
+    weights: dict[str, FixedTensor] = field(default_factory=dict)
+    exact: dict[str, FixedTensor] = field(default_factory=dict)
     sensitivity: dict[Role, int] = field(default_factory=dict)
     signal: dict[Role, int] = field(default_factory=dict)
     word_bits: dict[Role, int] = field(default_factory=dict)
@@ -95,9 +104,17 @@ class StepContext:
         """The stream of draws of one tensor in this step."""
         return stream_key(self.seed, self.step, layer, role)
 
+    def weight(self, name: str) -> FixedTensor:
+        """The parameter `<layer>.weight` as an operand, cast once a step."""
+        if name not in self.weights:
+            layer, _, _ = name.rpartition(".")
+            self.weights[name] = self.operand(layer, Role.WEIGHT, self.parameters[name].master)
+        return self.weights[name]
+
     def operand(self, layer: str, role: Role, tensor: FixedTensor) -> FixedTensor:
-        """Cast a wide tensor to the format in which it enters the multiplier array."""
-        wanted = self.policy.operand_format(self.decisions, layer, role)
+        """Cast a tensor to the format in which it enters the multiplier array."""
+        like = Role.ACTIVATION if role is Role.PARTNER else role
+        wanted = self.policy.operand_format(self.decisions, layer, like)
         key = self.key(layer, role)
         if isinstance(wanted, TensorFormat):
             result, losses = casts.quantise_tensor(tensor, wanted, key)
@@ -105,28 +122,34 @@ class StepContext:
         else:
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
             result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
-            saturated, analysed = seen.saturated, len(wanted.candidates)
+            saturated, analysed = 0, len(wanted.candidates)
             # relative to the tensor, so that layers count alike whatever their scale
-            self.sensitivity[role] = self.sensitivity.get(role, 0) + (
+            self.sensitivity[like] = self.sensitivity.get(like, 0) + (
                 seen.sensitivity << 16
             ) // max(seen.signal, 1)
-            self.signal[role] = self.signal.get(role, 0) + (1 << 16)
-        self._count(role, result)
+            self.signal[like] = self.signal.get(like, 0) + (1 << 16)
+        self._count(like, result)
         if self.recorder is not None:
             self.recorder.operand(layer, role, result, saturated, analysed)
         return result
 
     def _count(self, role: Role, operand: FixedTensor) -> None:
         assert operand.blocks is not None
-        bits = sum(b * n for b, n in operand.blocks.elements_by_bits().items())
+        bits = sum(b * n for b, n in elements_by_bits(operand.blocks).items())
         self.word_bits[role] = self.word_bits.get(role, 0) + bits
         self.words[role] = self.words.get(role, 0) + operand.codes.size
 
     def gradient(self, name: str, exact: FixedTensor) -> None:
-        """Cast a parameter's gradient to the weight-gradient format and keep it for the update."""
-        key = self.key(name, Role.WEIGHT_GRADIENT)
+        """Add to a parameter's gradient, in exact sums."""
+        known = self.exact.get(name)
+        self.exact[name] = exact if known is None else _exact_sum(known, exact)
+
+    def gradients(self) -> Iterator[tuple[str, FixedTensor]]:
+        """Each parameter's gradient in the weight-gradient format."""
         wanted = self.policy.weight_gradient
-        self.gradients[name] = casts.quantise_tensor(exact, wanted, key, operand=False)[0]
+        for name, exact in self.exact.items():
+            key = self.key(name, Role.WEIGHT_GRADIENT)
+            yield name, casts.quantise_tensor(exact, wanted, key, operand=False)[0]
 
     def observe(self, layer: str, role: Role, gradient: FixedTensor) -> None:
         """Show the policy the gradient of an operand, for the sensitivities of the next step."""
@@ -136,22 +159,29 @@ class StepContext:
 
     def working_copy(self, name: str, target: FixedPoint) -> NDArray[np.int64]:
         """A parameter's codes in a fixed format of the vector unit."""
-        codes = casts.cast(self.parameters[name].master, target)[0].codes
-        return codes.astype(np.int64)
+        return casts.cast(self.parameters[name].master, target)[0].codes.astype(np.int64)
 
     def product(
         self,
         layer: str,
         pass_: str,
-        geometry: Convolution | None,
+        contraction: Contraction,
         losses: Losses,
-        *roles: Role,
+        *operands: tuple[str, Role],
     ) -> None:
         """Tell the recorder of a product."""
         if self.recorder is not None:
-            self.recorder.product(layer, pass_, geometry, losses, roles)
+            self.recorder.product(layer, pass_, contraction, losses, operands)
 
     def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
         """Tell the recorder of elementwise work."""
         if self.recorder is not None:
             self.recorder.vector(layer, pass_, work)
+
+
+def _exact_sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
+    """a + b in 62 bits at the finer scale, at most 16 bits finer than the coarser."""
+    fracs = (a.format.frac, b.format.frac)
+    target = FixedPoint(62, min(max(fracs), min(fracs) + 16))
+    left, right = (casts.cast(x, target)[0].codes for x in (a, b))
+    return FixedTensor.trusted(left + right, target)

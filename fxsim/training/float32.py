@@ -6,8 +6,7 @@ other machines may differ in the last ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,251 +19,112 @@ from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.training.context import Parameter
-from fxsim.training.data import INPUT_WORD, Dataset
-from fxsim.training.layers import Layer
-from fxsim.training.layers.activation import Relu
-from fxsim.training.layers.convolution import Conv2d
-from fxsim.training.layers.linear import Linear
-from fxsim.training.layers.normalisation import BatchNorm
-from fxsim.training.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
-from fxsim.training.layers.structure import Add, Flatten
-from fxsim.training.loop import EVALUATION_BATCH, TrainedNetwork, TrainingSettings, Watcher
-from fxsim.training.model import INPUT, Model
-
-Floats = NDArray[Any]  # of float32
-EPSILON = 2.0**normalisation.EPSILON_LOG2
-RUNNING_STEP = 0.1
+from fxsim.training.data.base import Batch, Dataset, batches
+from fxsim.training.floats import FloatOperations, Floats
+from fxsim.training.loop import TrainedNetwork, mean_metrics
+from fxsim.training.model import Model
+from fxsim.training.schedule import Plateau
+from fxsim.training.settings import TrainingSettings, Watcher, decays
+from fxsim.training.tape import Value
 
 
 @dataclass(slots=True)
 class FloatState:
-    """Everything that a float step reads and writes."""
+    """Everything that a float step reads and writes; moments are empty but for Adam."""
 
     weights: dict[str, Floats]
     running: dict[str, tuple[Floats, Floats]]
-    training: bool = True
-    stash: dict[str, Any] = field(default_factory=dict)
-    gradients: dict[str, Floats] = field(default_factory=dict)
+    velocity: dict[str, Floats]
+    squares: dict[str, Floats]
 
 
-def _columns(x: Floats, layer: Conv2d) -> Floats:
-    g = layer.geometry
-    padded = np.pad(x, ((0, 0), (g.padding,) * 2, (g.padding,) * 2, (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (g.kernel, g.kernel), axis=(1, 2))
-    windows = windows[:, :: g.stride, :: g.stride].transpose(0, 1, 2, 4, 5, 3)
-    return np.ascontiguousarray(windows).reshape(-1, g.depth)
-
-
-def _conv(layer: Conv2d, s: FloatState, x: Floats) -> Floats:
-    fields = _columns(x, layer)
-    s.stash[layer.name] = (fields, x.shape)
-    out = fields @ s.weights[f"{layer.name}.weight"].T
-    if layer.bias:
-        out += s.weights[f"{layer.name}.bias"]
-    return out.reshape(x.shape[0], *layer.out_shape)
-
-
-def _conv_back(layer: Conv2d, s: FloatState, error: Floats) -> list[Floats]:
-    fields, shape = s.stash.pop(layer.name)
-    g, flat = layer.geometry, error.reshape(-1, layer.filters)
-    _weight_gradients(layer, s, flat, fields)
-    back = (flat @ s.weights[f"{layer.name}.weight"]).reshape(
-        *error.shape[:3], g.kernel, g.kernel, g.channels
-    )
-    n, height, width, channels = shape
-    padded = np.zeros((n, height + 2 * g.padding, width + 2 * g.padding, channels), np.float32)
-    for a in range(g.kernel):
-        for b in range(g.kernel):
-            rows = slice(a, a + g.stride * g.out_height, g.stride)
-            columns = slice(b, b + g.stride * g.out_width, g.stride)
-            padded[:, rows, columns] += back[:, :, :, a, b]
-    return [padded[:, g.padding : g.padding + height, g.padding : g.padding + width]]
-
-
-def _weight_gradients(layer: Conv2d | Linear, s: FloatState, error: Floats, x: Floats) -> None:
-    s.gradients[f"{layer.name}.weight"] = error.T @ x
-    if layer.bias:
-        s.gradients[f"{layer.name}.bias"] = error.sum(axis=0)
-
-
-def _linear(layer: Linear, s: FloatState, x: Floats) -> Floats:
-    s.stash[layer.name] = x
-    out = x @ s.weights[f"{layer.name}.weight"].T
-    return out + s.weights[f"{layer.name}.bias"] if layer.bias else out
-
-
-def _linear_back(layer: Linear, s: FloatState, error: Floats) -> list[Floats]:
-    _weight_gradients(layer, s, error, s.stash.pop(layer.name))
-    return [error @ s.weights[f"{layer.name}.weight"]]
-
-
-def _batch_norm(layer: BatchNorm, s: FloatState, x: Floats) -> Floats:
-    axes = tuple(range(x.ndim - 1))
-    mean, variance = s.running[layer.name]
-    if s.training:
-        batch_mean, batch_variance = x.mean(axis=axes), x.var(axis=axes)
-        s.running[layer.name] = (
-            mean + RUNNING_STEP * (batch_mean - mean),
-            variance + RUNNING_STEP * (batch_variance - variance),
-        )
-        mean, variance = batch_mean, batch_variance
-    inverse = 1 / np.sqrt(variance + np.float32(EPSILON))
-    normal = (x - mean) * inverse
-    s.stash[layer.name] = (normal, inverse)
-    return normal * s.weights[f"{layer.name}.gamma"] + s.weights[f"{layer.name}.beta"]
-
-
-def _batch_norm_back(layer: BatchNorm, s: FloatState, error: Floats) -> list[Floats]:
-    normal, inverse = s.stash.pop(layer.name)
-    axes = tuple(range(error.ndim - 1))
-    s.gradients[f"{layer.name}.beta"] = error.sum(axis=axes)
-    s.gradients[f"{layer.name}.gamma"] = (error * normal).sum(axis=axes)
-    projected = error - error.mean(axis=axes) - normal * (error * normal).mean(axis=axes)
-    return [projected * (s.weights[f"{layer.name}.gamma"] * inverse)]
-
-
-def _relu(layer: Relu, s: FloatState, x: Floats) -> Floats:
-    s.stash[layer.name] = x > 0
-    return np.maximum(x, np.float32(0))
-
-
-def _relu_back(layer: Relu, s: FloatState, error: Floats) -> list[Floats]:
-    return [error * s.stash.pop(layer.name)]
-
-
-Pool = MaxPool | AveragePool | GlobalAveragePool
-
-
-def _windows(x: Floats, layer: Pool) -> Floats:
-    size, stride = layer.window
-    view = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
-    return view[:, ::stride, ::stride].reshape(x.shape[0], *layer.out_shape, size * size)
-
-
-def _scatter(layer: Pool, shape: tuple[int, ...], shares: Floats) -> Floats:
-    """Add each window's shares (last axis) to the inputs they belong to."""
-    size, stride = layer.window
-    out = np.zeros(shape, np.float32)
-    rows, columns = shares.shape[1:3]
-    for tap in range(size * size):
-        y, x = divmod(tap, size)
-        out[:, y : y + stride * rows : stride, x : x + stride * columns : stride] += shares[
-            ..., tap
-        ]
-    return out
-
-
-def _max_pool(layer: MaxPool, s: FloatState, x: Floats) -> Floats:
-    windows = _windows(x, layer)
-    s.stash[layer.name] = (windows.argmax(axis=-1), x.shape)
-    largest: Floats = windows.max(axis=-1)
-    return largest
-
-
-def _max_pool_back(layer: MaxPool, s: FloatState, error: Floats) -> list[Floats]:
-    choice, shape = s.stash.pop(layer.name)
-    taps = np.arange(layer.size**2)
-    return [_scatter(layer, shape, (choice[..., None] == taps) * error[..., None])]
-
-
-def _average_pool(layer: Pool, s: FloatState, x: Floats) -> Floats:
-    s.stash[layer.name] = x.shape
-    mean: Floats = _windows(x, layer).mean(axis=-1)
-    return mean
-
-
-def _average_pool_back(layer: Pool, s: FloatState, error: Floats) -> list[Floats]:
-    area = layer.window[0] ** 2
-    shares = np.repeat(error[..., None] / np.float32(area), area, axis=-1)
-    return [_scatter(layer, s.stash.pop(layer.name), shares)]
-
-
-def _add(layer: Add, s: FloatState, a: Floats, b: Floats) -> Floats:
-    return a + b
-
-
-def _add_back(layer: Add, s: FloatState, error: Floats) -> list[Floats]:
-    return [error, error]
-
-
-def _flatten(layer: Flatten, s: FloatState, x: Floats) -> Floats:
-    return x.reshape(x.shape[0], -1)
-
-
-def _flatten_back(layer: Flatten, s: FloatState, error: Floats) -> list[Floats]:
-    return [error.reshape(error.shape[0], *layer.in_shapes[0])]
-
-
-FORWARD: dict[type[Layer], Callable[..., Floats]] = {
-    Conv2d: _conv,
-    Linear: _linear,
-    BatchNorm: _batch_norm,
-    Relu: _relu,
-    MaxPool: _max_pool,
-    AveragePool: _average_pool,
-    GlobalAveragePool: _average_pool,
-    Add: _add,
-    Flatten: _flatten,
-}
-BACKWARD: dict[type[Layer], Callable[..., list[Floats]]] = {
-    Conv2d: _conv_back,
-    Linear: _linear_back,
-    BatchNorm: _batch_norm_back,
-    Relu: _relu_back,
-    MaxPool: _max_pool_back,
-    AveragePool: _average_pool_back,
-    GlobalAveragePool: _average_pool_back,
-    Add: _add_back,
-    Flatten: _flatten_back,
-}
-
-
-def forward(model: Model, s: FloatState, x: Floats) -> Floats:
-    """A batch to its logits."""
-    values = {INPUT: x}
-    for layer in model.layers:
-        inputs = [values[name] for name in layer.inputs]
-        values[layer.name] = FORWARD[type(layer)](layer, s, *inputs)
-    return values[model.layers[-1].name]
-
-
-def backward(model: Model, s: FloatState, error: Floats) -> None:
-    """The logits' error to the gradients of all parameters."""
-    errors = {model.layers[-1].name: error}
-    for layer in reversed(model.layers):
-        backs = BACKWARD[type(layer)](layer, s, errors.pop(layer.name))
-        for name, back in zip(layer.inputs, backs, strict=True):
-            errors[name] = errors[name] + back if name in errors else back
-
-
-def cross_entropy(logits: Floats, labels: NDArray[np.int64]) -> tuple[float, float, Floats]:
-    """(mean loss, accuracy, gradient of the mean loss)."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    power = np.exp(shifted)
-    probability = power / power.sum(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-    loss = float(-np.log(np.maximum(probability[rows, labels], np.float32(1e-30))).mean())
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
-    probability[rows, labels] -= 1
-    return loss, accuracy, probability / np.float32(len(labels))
-
-
-def initial_state(model: Model, seed: int) -> FloatState:
+def initial_state(model: Model, seed: int, kind: Any = np.float32) -> FloatState:
     """The integer run's initial weights, in float."""
     weights = {
-        name: parameter.master.to_float().astype(np.float32)
+        name: parameter.master.to_float().astype(kind)
         for name, parameter in model.initial_parameters(seed).items()
     }
     running = {
-        name: (np.zeros(len(r.mean), np.float32), np.ones(len(r.mean), np.float32))
+        name: (np.zeros(len(r.mean), kind), np.ones(len(r.mean), kind))
         for name, r in model.initial_running().items()
     }
-    return FloatState(weights, running)
+    zeros = {name: np.zeros_like(w) for name, w in weights.items()}
+    return FloatState(weights, running, zeros, {name: w.copy() for name, w in zeros.items()})
+
+
+def loss_of(
+    logits: Floats, labels: NDArray[np.int64], settings: TrainingSettings
+) -> tuple[dict[str, float], Floats]:
+    """(cross-entropy and accuracy, the gradient of the settings' mean loss)."""
+    flat, known = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    classes, rows = flat.shape[1], np.arange(len(known))
+    power = np.exp(flat - flat.max(axis=1, keepdims=True))
+    probability = power / power.sum(axis=1, keepdims=True)
+    loss = float(-np.log(np.maximum(probability[rows, known], 1e-30)).mean())
+    accuracy = float((flat.argmax(axis=1) == known).mean())
+    target = np.zeros_like(flat)
+    target[rows, known] = 1
+    if settings.loss == "mse":
+        error = 2 * (flat - target) / flat.size
+    else:
+        smooth = float(settings.label_smoothing)
+        target = (1 - smooth) * target + smooth / classes
+        error = (probability - target) / len(known)
+    return {"loss": loss, "accuracy": accuracy}, error.astype(flat.dtype).reshape(logits.shape)
+
+
+def _inputs(batch: Batch, kind: Any) -> Any:
+    inputs = batch[0]
+    return inputs if isinstance(inputs, np.ndarray) else inputs.to_float().astype(kind)
+
+
+def step(
+    model: Model, state: FloatState, batch: Batch, settings: TrainingSettings,
+    rate: float, seed: int = 0, number: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """One training step; the batch's metrics."""
+    kind = next(iter(state.weights.values())).dtype
+    ops = FloatOperations(state.weights, state.running, True, seed, number)
+    last = model.run(ops, Value(_inputs(batch, kind), needs=False))
+    metrics, error = loss_of(last.tensor, batch[1], settings)
+    ops.tape.backward(last, error)
+    _update(state, ops.gradients, settings, rate, number)
+    return metrics
+
+
+def _update(
+    state: FloatState, gradients: dict[str, Floats], settings: TrainingSettings, rate: float,
+    number: int,
+) -> None:  # fmt: skip
+    if settings.clip_norm is not None:
+        norm = float(np.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in
+                                 gradients.values())))  # fmt: skip
+        scale = min(1.0, float(settings.clip_norm) / max(norm, 1e-30))
+        gradients = {n: g * g.dtype.type(scale) for n, g in gradients.items()}
+    for name, gradient in gradients.items():
+        weight, one = state.weights[name], gradient.dtype.type
+        decay = one(settings.weight_decay) if decays(name) else one(0)
+        if settings.optimizer == "sgd":
+            pull, friction = gradient + decay * weight, one(settings.momentum)
+            state.velocity[name] = friction * state.velocity[name] + pull
+            move = pull + friction * state.velocity[name] if settings.nesterov else (
+                state.velocity[name])  # fmt: skip
+            state.weights[name] = weight - one(rate) * move
+            continue
+        decoupled = settings.optimizer == "adamw"
+        gradient = gradient if decoupled else gradient + decay * weight
+        beta1, beta2 = (one(b) for b in settings.betas)
+        m = state.velocity[name] = beta1 * state.velocity[name] + (1 - beta1) * gradient
+        v = state.squares[name] = beta2 * state.squares[name] + (1 - beta2) * gradient * gradient
+        first, second = 1 - beta1 ** (number + 1), 1 - beta2 ** (number + 1)
+        move = (m / first) / (np.sqrt(v / second) + one(settings.epsilon))
+        pull = decay * weight if decoupled else one(0)
+        state.weights[name] = (weight - one(rate) * (move + pull)).astype(weight.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FloatNetwork:
-    """What a float run leaves behind; see `fxsim.training.loop.TrainedNetwork`."""
+    """What a float run leaves behind; see `fxsim.training.loop.Progress`."""
 
     state: FloatState
     metrics: list[dict[str, Any]]
@@ -274,8 +134,8 @@ class FloatNetwork:
         """The run with its weights rounded to an integer run's formats, to be stored and hashed."""
         parameters = {
             name: Parameter(
-                FixedTensor.trusted(_codes(w, MASTER), MASTER),
-                FixedTensor.trusted(np.zeros(w.shape, np.int64), MOMENTUM),
+                FixedTensor.trusted(_codes(w, MASTER).astype(np.int32), MASTER),
+                FixedTensor.trusted(np.zeros(w.shape, np.int32), MOMENTUM),
             )
             for name, w in self.state.weights.items()
         }
@@ -285,7 +145,10 @@ class FloatNetwork:
             )
             for name, (m, v) in self.state.running.items()
         }
-        return TrainedNetwork(parameters, running, self.metrics, self.evaluations, [])
+        return TrainedNetwork(
+            len(self.metrics), parameters, running, {}, {}, metrics=self.metrics,
+            evaluations=self.evaluations,
+        )  # fmt: skip
 
 
 def _codes(values: Floats, target: FixedPoint) -> NDArray[np.int64]:
@@ -308,48 +171,31 @@ def train(
 def _train(
     model: Model, data: Dataset, settings: TrainingSettings, seed: int, watcher: Watcher | None
 ) -> FloatNetwork:
-    s = initial_state(model, seed)
-    velocity = {name: np.zeros_like(w) for name, w in s.weights.items()}
-    network = FloatNetwork(s, [], [])
-    images, tests = (_floats(x) for x in (data.train_images, data.test_images))
-    per_epoch = len(data.batches(seed, 0, settings.batch))
-    steps, step = settings.epochs * per_epoch, 0
-    friction, decay = np.float32(settings.momentum), np.float32(settings.weight_decay)
+    state, plateau = initial_state(model, seed), Plateau()
+    network = FloatNetwork(state, [], [])
+    per_epoch = data.train_size // settings.batch
+    steps, number = settings.epochs * per_epoch, 0
     for epoch in range(settings.epochs):
-        for chosen in data.batches(seed, epoch, settings.batch):
-            rate = np.float32(settings.rate_code(step, steps) / 2**20)
-            logits = forward(model, s, images[chosen])
-            loss, accuracy, error = cross_entropy(logits, data.train_labels[chosen])
-            backward(model, s, error)
-            for name, gradient in s.gradients.items():
-                pull = decay * s.weights[name] if name.endswith(".weight") else np.float32(0)
-                velocity[name] = friction * velocity[name] + gradient + pull
-                s.weights[name] = s.weights[name] - rate * velocity[name]
-            metrics = {"step": step, "epoch": epoch, "loss": loss, "accuracy": accuracy}
+        for chosen in batches(data, seed, epoch, settings.batch):
+            code = settings.schedule.rate_code(settings.learning_rate, number, steps, plateau.drops)
+            batch = data.train_batch(chosen, seed, epoch)
+            found = step(model, state, batch, settings, code / 2**20, seed, number)
+            metrics = {"step": number, "epoch": epoch, **found}
             network.metrics.append(metrics)
-            step += 1
-            if step % per_epoch == 0:
-                found = _evaluate(model, s, tests, data.test_labels)
-                network.evaluations.append({"epoch": epoch, "step": step - 1, **found})
-                metrics = {**metrics, **found}
+            number += 1
+            if number % per_epoch == 0:
+                ended = mean_metrics(data, lambda b: _evaluated(model, state, b, settings))
+                plateau.epoch(ended["test_loss"], settings.schedule.patience)
+                network.evaluations.append({"epoch": epoch, "step": number - 1, **ended})
+                metrics = {**metrics, **ended}
             if watcher is not None:
-                watcher.step(step - 1, steps, metrics)
+                watcher.step(number - 1, steps, metrics)
     return network
 
 
-def _floats(codes: NDArray[np.int16]) -> Floats:
-    return np.ldexp(codes.astype(np.float32), -INPUT_WORD.frac)
-
-
-def _evaluate(
-    model: Model, s: FloatState, images: Floats, labels: NDArray[np.int64]
+def _evaluated(
+    model: Model, state: FloatState, batch: Batch, settings: TrainingSettings
 ) -> dict[str, float]:
-    quiet = FloatState(s.weights, s.running, training=False)
-    logits = np.concatenate(
-        [
-            forward(model, quiet, images[i : i + EVALUATION_BATCH])
-            for i in range(0, len(labels), EVALUATION_BATCH)
-        ]
-    )
-    loss, accuracy, _ = cross_entropy(logits, labels)
-    return {"test_loss": loss, "test_accuracy": accuracy}
+    ops = FloatOperations(state.weights, state.running, False)
+    logits = model.run(ops, Value(_inputs(batch, np.float32), needs=False))
+    return loss_of(logits.tensor, batch[1], settings)[0]

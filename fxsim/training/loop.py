@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -11,38 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.engine import softmax, update
+from fxsim.engine.memory import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.errors import DataError
-from fxsim.training import data as datasets
+from fxsim.errors import DataError, FormatError, ShapeError
 from fxsim.training.context import Parameter, Recorder, StepContext, VectorWork
-from fxsim.training.data import Dataset
+from fxsim.training.data.base import Batch, Dataset, batches
+from fxsim.training.integer import WORD
 from fxsim.training.model import Model, weight_hash
-from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, PrecisionPolicy
+from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, PrecisionPolicy, Role
+from fxsim.training.schedule import Plateau
+from fxsim.training.settings import TrainingSettings, Watcher, decays, integer_metrics
 
 EVALUATION_BATCH = 250
 RATE = "learning_rate"
-LN_2 = 0.6931471805599453
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """What a run is, besides network, data and policy. Rates are exact decimals.
-
-    schedule : "constant", or "linear": it falls by the same amount every step, towards zero
-    """
-
-    epochs: int
-    batch: int
-    learning_rate: Fraction
-    momentum: Fraction = Fraction(9, 10)
-    weight_decay: Fraction = Fraction(0)
-    schedule: str = "constant"
-
-    def rate_code(self, step: int, steps: int) -> int:
-        """The learning rate of a step, with `update.RATE_FRAC` fractional bits."""
-        code = update.constant(self.learning_rate, update.RATE_FRAC)
-        return code if self.schedule == "constant" else code * (steps - step) // steps
 
 
 class StepRecorder(Recorder, Protocol):
@@ -52,30 +34,38 @@ class StepRecorder(Recorder, Protocol):
         """A step begins."""
 
 
-class Watcher(Protocol):
-    """Hears how a run goes on; the command line draws its progress from it."""
+@dataclass(slots=True, eq=False)
+class Progress:
+    """All state of a run between two steps: with the inputs it decides every bit that follows.
 
-    def step(self, step: int, steps: int, metrics: dict[str, Any]) -> None:
-        """A step ended."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainedNetwork:
-    """What a run leaves behind.
-
-    metrics : a row a step; evaluations : a row an epoch; decisions : a row a step, with the rate
+    step : of the next step; metrics, evaluations, decisions : rows since the run began
     """
 
+    step: int
     parameters: dict[str, Parameter]
     running: dict[str, RunningStatistics]
-    metrics: list[dict[str, Any]]
-    evaluations: list[dict[str, Any]]
-    decisions: list[Decisions]
+    gains: dict[tuple[str, Role], NDArray[np.int64]]
+    policy_state: dict[str, float]
+    feedback: Feedback | None = None
+    plateau: Plateau = field(default_factory=Plateau)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[Decisions] = field(default_factory=list)
 
     @property
     def weights_sha256(self) -> str:
         """The hash of all trained state."""
         return weight_hash(self.parameters, self.running)
+
+
+TrainedNetwork = Progress  # what a run leaves behind
+
+
+def begin(model: Model, policy: PrecisionPolicy, seed: int) -> Progress:
+    """The state before the first step."""
+    return Progress(
+        0, model.initial_parameters(seed), model.initial_running(), {}, policy.initial_state()
+    )
 
 
 def train(
@@ -87,96 +77,147 @@ def train(
     recorder: StepRecorder | None = None,
     watcher: Watcher | None = None,
     recorded: Sequence[Decisions] | None = None,
-) -> TrainedNetwork:
+    progress: Progress | None = None,
+    after: Callable[[Progress, bool], None] | None = None,
+) -> Progress:
     """Train in integers.
 
     recorded : the decisions of an earlier run; the policy then decides nothing (a replay)
+    progress : continue from here; after : called with the state after each step, and whether it
+        was the last of an epoch
     """
-    parameters, running = model.initial_parameters(seed), model.initial_running()
-    gains: dict[Any, NDArray[np.int64]] = {}
-    state, feedback = policy.initial_state(), None
-    network = TrainedNetwork(parameters, running, [], [], [])
-    batches = data.batches(seed, 0, settings.batch)
-    if not batches:
+    keep_freed()
+    now = progress or begin(model, policy, seed)
+    per_epoch = data.train_size // settings.batch
+    if not per_epoch:
         raise DataError(
-            f"batch must be at most the {len(data.train_labels)} training images of {data.name},"
+            f"batch must be at most the {data.train_size} training samples of {data.name},"
             f" not {settings.batch}"
         )
-    steps = settings.epochs * len(batches)
-    for step in range(steps):
-        epoch, position = divmod(step, len(batches))
-        if position == 0 and epoch:
-            batches = data.batches(seed, epoch, settings.batch)
-        if recorded is None:
-            state, decisions = policy.decide(state, feedback)
-            decisions = {**decisions, RATE: settings.rate_code(step, steps)}
-        else:
-            decisions = recorded[step]
+    steps, order, known = settings.epochs * per_epoch, [], -1
+    for step in range(now.step, steps):
+        epoch, position = divmod(step, per_epoch)
+        if epoch != known:
+            order, known = batches(data, seed, epoch, settings.batch), epoch
+        decisions = _decide(now, policy, settings, step, steps, recorded)
         context = StepContext(
-            seed, step, True, policy, decisions, parameters, running, gains, recorder
+            seed, step, True, policy, decisions, now.parameters, now.running, now.gains, recorder
         )
         if recorder is not None:
             recorder.begin_step(step, steps)
-        chosen = batches[position]
-        labels = data.train_labels[chosen]
-        probability = training_step(
-            model, context, datasets.batch(data.train_images, chosen), labels, settings
-        )
-        metrics = {"step": step, "epoch": epoch, **_metrics(probability, labels), **_bits(context)}
-        feedback = Feedback(step, metrics["loss"], _perturbation(context))
-        network.metrics.append(metrics)
-        network.decisions.append(decisions)
-        if position == len(batches) - 1:
+        inputs, labels = data.train_batch(order[position], seed, epoch)
+        probability = training_step(model, context, inputs, labels, settings)
+        metrics = {
+            "step": step, "epoch": epoch, **integer_metrics(probability, labels), **_bits(context)
+        }  # fmt: skip
+        now.feedback = Feedback(step, metrics["loss"], _perturbation(context))
+        now.metrics.append(metrics)
+        now.decisions.append(decisions)
+        now.step = step + 1
+        ended = position == per_epoch - 1
+        if ended:
             found = evaluate(model, context, data)
-            network.evaluations.append({"epoch": epoch, "step": step, **found})
+            now.plateau.epoch(found["test_loss"], settings.schedule.patience)
+            now.evaluations.append({"epoch": epoch, "step": step, **found})
             metrics = {**metrics, **found}
+        if after is not None:
+            after(now, ended)
         if watcher is not None:
             watcher.step(step, steps, metrics)
-    return network
+    return now
+
+
+def _decide(
+    now: Progress, policy: PrecisionPolicy, settings: TrainingSettings, step: int, steps: int,
+    recorded: Sequence[Decisions] | None,
+) -> Decisions:  # fmt: skip
+    if recorded is not None:
+        return recorded[step]
+    now.policy_state, decisions = policy.decide(now.policy_state, now.feedback)
+    drops = now.plateau.drops
+    rate = settings.schedule.rate_code(settings.learning_rate, step, steps, drops)
+    return {**decisions, RATE: rate}
 
 
 def training_step(
     model: Model,
     context: StepContext,
-    images: FixedTensor,
+    inputs: FixedTensor | NDArray[Any],
     labels: NDArray[np.int64],
     settings: TrainingSettings,
 ) -> FixedTensor:
     """One step, integers throughout; the batch's probabilities, for metrics."""
-    logits = model.forward(context, images)
-    probability, error = softmax.softmax_cross_entropy(logits, labels)
-    size = error.codes.size
-    context.vector("loss", "forward", VectorWork(size, 4, 4, 32 * size, 32 * size))
-    model.backward(context, error)
-    _update(context, settings)
+    try:
+        last, ops = model.forward(context, inputs)
+        if settings.loss == "mse":
+            probability, error = softmax.squared_error(last.tensor, labels)
+        else:
+            probability, error = softmax.cross_entropy(
+                last.tensor, labels, settings.label_smoothing
+            )
+        size = error.codes.size
+        context.vector("loss", "forward", VectorWork(size, 4, 4, WORD * size, 2 * WORD * size))
+        ops.tape.backward(last, error)
+        _update(context, settings)
+    except (FormatError, ShapeError) as problem:
+        raise type(problem)(f"step {context.step}, {problem}") from None
     return probability
 
 
 def _update(context: StepContext, settings: TrainingSettings) -> None:
-    friction = update.constant(settings.momentum, update.FRICTION_FRAC)
-    decay = update.constant(settings.weight_decay, update.RATE_FRAC)
-    rate = context.decisions[RATE]
-    word = context.policy.weight_gradient.bits
-    for name, gradient in context.gradients.items():
-        parameter = context.parameters[name]
-        decays = decay if name.endswith(".weight") else 0
-        parameter.master, parameter.momentum, saturated = update.sgd(
-            parameter.master, parameter.momentum, gradient, friction, rate, decays,
-            context.policy.update_rounding, context.key(name, "update"),
-        )  # fmt: skip
+    gradients = dict(context.gradients())
+    if settings.clip_norm is not None:
+        factor = update.clip_factor(list(gradients.values()), settings.clip_norm)
+        if factor is not None:
+            gradients = {n: update.clipped(g, *factor) for n, g in gradients.items()}
+    sgd = settings.optimizer == "sgd"
+    for name, gradient in gradients.items():
+        saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
         size = gradient.codes.size
-        state = (update.MASTER.bits + update.MOMENTUM.bits) * size
-        layer = name.rpartition(".")[0]
+        parameter = context.parameters[name]
+        held = [parameter.master, parameter.momentum]
+        held += [parameter.square] if parameter.square is not None else []
+        state = sum(tensor.format.bits for tensor in held) * size
+        moved = state + context.policy.weight_gradient.bits * size
         context.vector(
-            layer,
-            "update",
+            name.rpartition(".")[0], "update",
             VectorWork(
-                size, 4, 3, state + word * size, state + word * size,
-                stash_write_bits=state + word * size,
-                stash_read_bits=state + word * size,
-                saturated=saturated,
+                size, 4 if sgd else 6, 3 if sgd else 8, moved, moved, stash_write_bits=moved,
+                stash_read_bits=moved, saturated=saturated,
             ),
         )  # fmt: skip
+
+
+def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:
+    parameter = context.parameters[name]
+    decay = settings.weight_decay if decays(name) else Fraction(0)
+    parameter.master, parameter.momentum, saturated = update.sgd(
+        parameter.master, parameter.momentum, gradient,
+        update.constant(settings.momentum, update.FRICTION_FRAC), context.decisions[RATE],
+        update.constant(decay, update.RATE_FRAC), context.policy.update_rounding,
+        context.key(name, "update"), settings.nesterov,
+    )  # fmt: skip
+    return saturated
+
+
+def _adam(
+    context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor
+) -> int:
+    parameter = context.parameters[name]
+    if parameter.square is None:
+        empty = np.zeros(parameter.master.shape, np.int64)
+        parameter.momentum = FixedTensor.trusted(empty, update.FIRST)
+        parameter.square = FixedTensor.trusted(empty.copy(), update.SECOND)
+    decay = settings.weight_decay if decays(name) else Fraction(0)
+    constants = update.AdamConstants.of(
+        settings.betas, settings.epsilon, context.decisions[RATE], decay,
+        settings.optimizer == "adamw", context.step,
+    )  # fmt: skip
+    parameter.master, parameter.momentum, parameter.square, saturated = update.adam(
+        parameter.master, parameter.momentum, parameter.square, gradient, constants,
+        context.policy.update_rounding, context.key(name, "update"),
+    )  # fmt: skip
+    return saturated
 
 
 def evaluate(model: Model, context: StepContext, data: Dataset) -> dict[str, float]:
@@ -185,45 +226,26 @@ def evaluate(model: Model, context: StepContext, data: Dataset) -> dict[str, flo
         context.seed, context.step, False, context.policy, context.decisions,
         context.parameters, dict(context.running), context.gains,
     )  # fmt: skip
+
+    def one(batch: Batch) -> dict[str, float]:
+        inputs, labels = batch
+        logits, _ = model.forward(quiet, inputs)
+        return integer_metrics(softmax.softmax(logits.tensor), labels)
+
+    return mean_metrics(data, one)
+
+
+def mean_metrics(data: Dataset, one: Callable[[Batch], dict[str, float]]) -> dict[str, float]:
+    """{test_loss, test_accuracy}: the means of a function of batches over the test samples."""
     parts = []
-    for start in range(0, len(data.test_labels), EVALUATION_BATCH):
-        chosen = slice(start, start + EVALUATION_BATCH)
-        labels = data.test_labels[chosen]
-        logits = model.forward(quiet, datasets.batch(data.test_images, chosen))
-        probability, _ = softmax.softmax_cross_entropy(logits, labels)
-        parts.append((len(labels), _metrics(probability, labels)))
+    for start in range(0, data.test_size, EVALUATION_BATCH):
+        stop = min(start + EVALUATION_BATCH, data.test_size)
+        parts.append((stop - start, one(data.test_batch(start, stop))))
     total = sum(count for count, _ in parts)
     return {
         f"test_{name}": sum(count * part[name] for count, part in parts) / total
         for name in ("loss", "accuracy")
     }
-
-
-def _metrics(probability: FixedTensor, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Mean cross-entropy [nats] and accuracy, the same on every machine: no libm is asked.
-
-    Each sample's log2 is cut to 16 fractional bits, so the loss is at most 2**-16 high.
-    """
-    hit = probability.codes[np.arange(len(labels)), labels]
-    octaves = sum(_log2(max(int(code), 1)) for code in hit)
-    bits = probability.format.frac - octaves / (len(labels) << 16)
-    return {
-        "loss": bits * LN_2,
-        "accuracy": float((probability.codes.argmax(axis=1) == labels).mean()),
-    }
-
-
-def _log2(code: int) -> int:
-    """floor(log2(code) * 2**16), by squaring."""
-    whole = code.bit_length() - 1
-    rest, found = code << 62 - whole, whole
-    for _ in range(16):
-        rest = rest * rest >> 62
-        found <<= 1
-        if rest >> 63:
-            rest >>= 1
-            found |= 1
-    return found
 
 
 def _bits(context: StepContext) -> dict[str, float]:

@@ -1,23 +1,29 @@
-"""A network: layers wired by name, run forward and backward in integers."""
+"""A network: layers wired by name, run forward and backward."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from fxsim.engine import elementwise
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
-from fxsim.training.context import Parameter, StepContext, VectorWork
+from fxsim.training.context import Parameter, StepContext
+from fxsim.training.integer import IntegerOperations
 from fxsim.training.layers import Layer
-from fxsim.training.layers.base import WIDE_WORD_BITS
+from fxsim.training.layers.activation import Relu
+from fxsim.training.layers.base import T
 from fxsim.training.layers.normalisation import BatchNorm
-from fxsim.training.layers.weighted import WeightedLayer
+from fxsim.training.layers.sequence import Embedding
+from fxsim.training.layers.structure import Add
+from fxsim.training.operations import Operations
+from fxsim.training.tape import Value
 
 INPUT = "input"
 
@@ -29,18 +35,31 @@ class Model:
     layers: tuple[Layer, ...]
     input_shape: tuple[int, ...]
     classes: int
+    plan: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", _fused(self.layers))
         last = self.layers[-1]
-        if last.out_shape != (self.classes,):
+        if not last.out_shape or last.out_shape[-1] != self.classes:
             raise ShapeError(
-                f"the last layer, {last.name!r}, must give ({self.classes},) logits,"
-                f" not {last.out_shape}"
+                f"the last layer, {last.name!r}, must give {self.classes} logits, not"
+                f" {' x '.join(map(str, last.out_shape))}"
             )
 
-    def weighted(self) -> list[WeightedLayer]:
-        """The layers that multiply."""
-        return [layer for layer in self.layers if isinstance(layer, WeightedLayer)]
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the input is integers that an embedding looks up."""
+        return any(isinstance(layer, Embedding) for layer in self.layers)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's labels: () or (positions,)."""
+        return self.layers[-1].out_shape[:-1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one sample's forward pass."""
+        return sum(layer.macs for layer in self.layers)
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         """All parameters, a pure function of the seed."""
@@ -57,41 +76,48 @@ class Model:
             if isinstance(layer, BatchNorm)
         }
 
-    def forward(self, context: StepContext, x: FixedTensor) -> FixedTensor:
-        """A batch to its logits."""
-        values: dict[str, FixedTensor] = {INPUT: x}
-        for layer in self.layers:
-            inputs = [values[name] for name in layer.inputs]
-            with _named(context, layer):
-                values[layer.name] = layer.forward(context, inputs)
-        return values[self.layers[-1].name]
+    def run(self, ops: Operations[T], x: Value[Any]) -> Value[T]:
+        """A batch to its logits, on any operations."""
+        values: dict[str, Value[Any]] = {INPUT: x}
+        last = INPUT
+        for layer in self.plan:
+            with _named(layer):
+                values[layer.name] = layer.forward(ops, [values[name] for name in layer.inputs])
+            last = layer.name
+        return values[last]
 
-    def backward(self, context: StepContext, error: FixedTensor) -> None:
-        """The logits' error to the gradients of all parameters, in the context."""
-        errors: dict[str, FixedTensor] = {self.layers[-1].name: error}
-        for layer in reversed(self.layers):
-            if layer.name not in errors:  # nothing below it is trained
-                continue
-            with _named(context, layer):
-                backs = layer.backward(context, errors.pop(layer.name))
-            for name, back in zip(layer.inputs, backs, strict=True):
-                if back is None or name == INPUT:
-                    continue
-                if name in errors:  # its result went to several layers
-                    back = elementwise.add(errors[name], back)
-                    size = back.codes.size
-                    moved = WIDE_WORD_BITS * size
-                    context.vector(name, "backward", VectorWork(size, 1, 0, 2 * moved, moved))
-                errors[name] = back
+    def forward(
+        self, context: StepContext, x: FixedTensor | np.ndarray[Any, Any]
+    ) -> tuple[Value[FixedTensor], IntegerOperations]:
+        """A batch to its logits in integers; the operations' tape sends errors back."""
+        ops = IntegerOperations(context)
+        return self.run(ops, Value(x, needs=False)), ops
+
+
+def _fused(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers as they run: a batch norm or addition takes in the ReLU that alone follows."""
+    users = Counter(name for layer in layers for name in layer.inputs)
+    followed = {layer.inputs[0]: layer.name for layer in layers if isinstance(layer, Relu)}
+    standing: dict[str, str] = {}  # the ReLU's name to that of the layer which takes it in
+    found: list[Layer] = []
+    for layer in layers:
+        if layer.name in standing:
+            continue
+        wired = replace(layer, inputs=tuple(standing.get(name, name) for name in layer.inputs))
+        if isinstance(wired, BatchNorm | Add) and users[layer.name] == 1 and layer.name in followed:
+            standing[followed[layer.name]] = layer.name
+            wired = replace(wired, relu=True)
+        found.append(wired)
+    return tuple(found)
 
 
 @contextmanager
-def _named(context: StepContext, layer: Layer) -> Iterator[None]:
-    """Say in which layer and step a number did not fit."""
+def _named(layer: Layer) -> Iterator[None]:
+    """Say in which layer a number did not fit."""
     try:
         yield
     except (FormatError, ShapeError) as problem:
-        raise type(problem)(f"step {context.step}, layer {layer.name!r}: {problem}") from None
+        raise type(problem)(f"layer {layer.name!r}: {problem}") from None
 
 
 def weight_hash(
@@ -103,7 +129,7 @@ def weight_hash(
     """
     digest = hashlib.sha256()
     for name in sorted(parameters):
-        _feed(digest, name, [parameters[name].master.codes, parameters[name].momentum.codes])
+        _feed(digest, name, [*parameters[name].state().values()])
     for name in sorted(running):
         _feed(digest, name, [running[name].mean, running[name].variance])
     return digest.hexdigest()

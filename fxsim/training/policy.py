@@ -24,6 +24,7 @@ class Role(StrEnum):
     ACTIVATION = "activation"
     ERROR = "error"
     WEIGHT_GRADIENT = "weight_gradient"
+    PARTNER = "partner"  # the right operand of a product of two activations, in their format
 
 
 OPERAND_ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR)
@@ -61,6 +62,10 @@ class PrecisionPolicy(Protocol):
     @property
     def accumulator(self) -> Accumulator:
         """The register of all dot products."""
+
+    @property
+    def word_scale(self) -> str:
+        """How sums become words: at the scale their "bound" proves, or their "peak" needs."""
 
     @property
     def update_rounding(self) -> Rounding:

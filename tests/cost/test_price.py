@@ -17,15 +17,13 @@ from fxsim.precision import Dynasty, Uniform
 from fxsim.trace import Trace, TraceWriter
 from fxsim.training import loop
 from fxsim.training.layers.linear import Linear
-from fxsim.training.loop import TrainingSettings
 from fxsim.training.model import Model
+from fxsim.training.settings import TrainingSettings
 
 
 def linear_trace() -> Trace:
     """One step of a single 6 -> 4 linear layer without bias, batch 2, uniform 8 bits."""
-    layer = Linear(
-        name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False, first=True
-    )
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
     settings = TrainingSettings(1, 2, Fraction("0.1"))
     return estimates.one_step(Model((layer,), (6,), 4), Uniform(), settings)
 
@@ -123,7 +121,7 @@ def traces(tmp_path_factory):
     for policy in (Uniform(), Dynasty(warmup=1, initial_lambda=0.3)):
         place = tmp_path_factory.mktemp(policy.name)
         settings = TrainingSettings(6, tiny.BATCH, Fraction("0.1"))
-        with TraceWriter(place, tiny.model(), policy.accumulator.bits, samples=2) as writer:
+        with TraceWriter(place, policy.accumulator.bits, samples=2) as writer:
             loop.train(tiny.model(), tiny.data(), policy, settings, 0, writer)
         found[policy.name] = Trace.load(place)
     return found
@@ -136,7 +134,7 @@ def test_conservation(traces, policy, pe):
     priced = price(trace, on)
     products = priced.table[priced.table["operation"] == "product"]
     # each MAC is done once, in every pass
-    expected = (trace.products["m"] * trace.products["n"] * trace.products["k"]).sum()
+    expected = trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
     assert products["macs"].sum() == expected
     # never above peak: the array is never faster than its perfectly elastic self
     assert (products["array_cycles"] >= np.floor(products["elastic_cycles"])).all()

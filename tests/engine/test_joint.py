@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import element_bits
+from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.joint import joint_histogram
+from fxsim.engine.joint import elements_by_bits, gemm_shape, joint_histogram
 
 
 def random_map(rng, rows, columns):
@@ -18,19 +20,21 @@ def random_map(rng, rows, columns):
     return BlockMap(bits, np.zeros_like(bits), rows, columns, 4, 4, 6)
 
 
-def counted(pass_, left, right, g):
+def counted(pass_, left, right, contraction, batch=1):
     """{(bits, bits): MACs} by looking at every product of the expanded operands."""
-    a, b = element_bits(pass_, left, right, g)
     found = {}
-    for i in range(a.shape[0]):
-        for j in range(b.shape[1]):
-            for p, q in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
-                found[p, q] = found.get((p, q), 0) + 1
+    for a, b in element_bits(pass_, left, right, contraction, batch):
+        for i in range(a.shape[0]):
+            for j in range(b.shape[1]):
+                for p, q in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
+                    found[p, q] = found.get((p, q), 0) + 1
     return found
 
 
-def as_dict(pass_, left, right, g):
-    a, b, joint = joint_histogram(pass_, left, right, g)
+def as_dict(pass_, left, right, contraction, batch=1):
+    a, b, joint = joint_histogram(pass_, left, right, contraction, batch)
+    m, n, k, repeats = gemm_shape(pass_, left, right, contraction, batch)
+    assert joint.sum() == m * n * k * repeats
     return {
         (int(p), int(q)): int(joint[i, j])
         for i, p in enumerate(a)
@@ -39,32 +43,56 @@ def as_dict(pass_, left, right, g):
     }
 
 
+def whole_map(rng, rows, columns):
+    return BlockMap.whole(rows, columns, 8)
+
+
+@pytest.mark.parametrize("map_of", [random_map, whole_map])
 @given(
-    batch=st.integers(1, 2), side=st.integers(3, 5), channels=st.integers(1, 6),
-    filters=st.integers(1, 6), kernel=st.integers(1, 3), stride=st.integers(1, 2),
-    padding=st.integers(0, 1), seed=st.integers(0, 99),
+    batch=st.integers(1, 2), side=st.integers(3, 5), channels=st.integers(1, 3),
+    filters=st.integers(1, 3), groups=st.integers(1, 3), kernel=st.integers(1, 3),
+    stride=st.integers(1, 2), padding=st.integers(0, 1), dilation=st.integers(1, 2),
+    turned=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_convolutions(batch, side, channels, filters, kernel, stride, padding, seed):
-    g = Convolution(side, side, channels, filters, kernel, stride, padding)
+def test_convolutions(
+    map_of, batch, side, channels, filters, groups, kernel, stride, padding, dilation, turned, seed
+):
+    reach = dilation * (kernel - 1) + 1
+    side = max(side, reach - 2 * padding)
+    g = Convolution(
+        side, side, channels * groups, filters * groups, kernel, stride, padding, dilation, groups
+    )
     rng = np.random.default_rng(seed)
-    x = random_map(rng, batch * side * side, channels)
-    w = random_map(rng, filters, g.depth)
-    e = random_map(rng, batch * g.out_height * g.out_width, filters)
+    x = map_of(rng, batch * side * side, g.channels)
+    w = map_of(rng, g.filters, g.depth)
+    e = map_of(rng, batch * g.out_height * g.out_width, g.filters)
+    passes = [("forward", x, w), ("grad_input", e, w), ("grad_weight", x, e)]
+    if turned:  # our input is what the convolution calls its error
+        passes = [("forward", e, w), ("grad_input", x, w), ("grad_weight", x, e)]
+    contraction = Transposed(g) if turned else Convolved(g)
+    for pass_, left, right in passes:
+        found = as_dict(pass_, left, right, contraction)
+        assert found == counted(pass_, left, right, contraction)
+
+
+@pytest.mark.parametrize("map_of", [random_map, whole_map])
+@given(
+    rows=st.integers(1, 9), inputs=st.integers(1, 9), outputs=st.integers(1, 9),
+    batch=st.integers(1, 3), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_matrices(map_of, rows, inputs, outputs, batch, seed):
+    rng = np.random.default_rng(seed)
+    x, w = map_of(rng, batch * rows, inputs), map_of(rng, batch * outputs, inputs)
+    e = map_of(rng, batch * rows, outputs)
+    contraction = Pairwise() if batch > 1 else Matrix()
     for pass_, left, right in (
         ("forward", x, w), ("grad_input", e, w), ("grad_weight", x, e),
     ):  # fmt: skip
-        assert as_dict(pass_, left, right, g) == counted(pass_, left, right, g)
+        found = as_dict(pass_, left, right, contraction, batch)
+        assert found == counted(pass_, left, right, contraction, batch)
 
 
-@given(
-    batch=st.integers(1, 9), inputs=st.integers(1, 9), outputs=st.integers(1, 9),
-    seed=st.integers(0, 99),
-)  # fmt: skip
-def test_matrices(batch, inputs, outputs, seed):
-    rng = np.random.default_rng(seed)
-    x, w = random_map(rng, batch, inputs), random_map(rng, outputs, inputs)
-    e = random_map(rng, batch, outputs)
-    for pass_, left, right in (
-        ("forward", x, w), ("grad_input", e, w), ("grad_weight", x, e),
-    ):  # fmt: skip
-        assert as_dict(pass_, left, right, None) == counted(pass_, left, right, None)
+@given(rows=st.integers(1, 11), columns=st.integers(1, 11), seed=st.integers(0, 99))
+def test_elements_are_counted_as_the_map_has_them(rows, columns, seed):
+    found = random_map(np.random.default_rng(seed), rows, columns)
+    assert elements_by_bits(found) == found.elements_by_bits()

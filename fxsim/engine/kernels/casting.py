@@ -97,15 +97,6 @@ def lfsr_range(start, stop, out, width, taps, state, bits):
 
 
 @kernel
-def peak_range(start, stop, x):
-    """The smallest and the largest code of a range (0 if empty)."""
-    low, high = np.int64(0), np.int64(0)
-    for i in range(start, stop):
-        low, high = min(low, np.int64(x[i])), max(high, np.int64(x[i]))
-    return low, high
-
-
-@kernel
 def uniform_range(start, stop, out, key, bound):
     """Codes uniform on [-bound, bound], 0 <= bound < 2**30."""
     for i in range(start, stop):
@@ -118,3 +109,10 @@ def draws_range(start, stop, out, key):
     """Raw draws, uint64."""
     for i in range(start, stop):
         out[i] = draw64(key, i)
+
+
+@kernel
+def masks_range(start, stop, out, key):
+    """The 16-bit draws that dropout compares."""
+    for i in range(start, stop):
+        out[i] = draw(key, i, np.int64(16))

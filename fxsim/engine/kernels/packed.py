@@ -200,12 +200,15 @@ def pack_rows(path, panel, row_bytes, pixels, columns, packed):
 @kernel
 def fold_pixels(
     start, stop, path, source, shape, depth, errors, error_pixel, filters, flip, block, flush,
-    configuration,
+    configuration, peak,
 ):  # fmt: skip
     """Sums over rows [start, stop) of gathered[row, k] * errors[row, f]: (depth, filters) int64.
 
     error_pixel : bytes from an error's row to the next
     block : rows gathered at a time, a multiple of 64; flush : blocks whose sums fit int32
+    peak : a bound on |gathered| if prefixes are to be bounded, else 0
+    Also returns a bound on every prefix of every sum: |sum before a block| plus peak times the
+    block's largest sum of |error| (0 without `peak`).
     """
     lanes = 8 if path == AVX2_S16 else 16
     size = 1 if path in (VNNI_S8, AMX_S8) else 2
@@ -220,7 +223,7 @@ def fold_pixels(
     bias, gained = np.zeros(right, np.int32), np.zeros(right, np.int32)
     if path == AMX_S8:
         amx.begin(configuration.ctypes.data)
-    pending = 0
+    pending, reach, before = 0, np.int64(0), np.int64(0)
     for first in range(start, stop, block):
         last = min(first + block, stop)
         gather_rows(first, last, source, shape, panel.ctypes.data, left * size, flip)
@@ -258,6 +261,14 @@ def fold_pixels(
             for f in range(right):
                 bias[f] = np.int32(bias[f] + gained[f])
         pending += 1
+        if peak > 0:
+            rows = last - first
+            if size == 1:
+                added = largest_column(error_panel.view(np.int8)[:rows], filters)
+            else:
+                added = largest_column(error_panel.view(np.int16)[:rows], filters)
+            reach = max(reach, before + peak * added)
+            before = largest_prefix(totals, sums, bias, depth, filters)
         if pending == flush or last == stop:
             pending = 0
             for k in range(depth):
@@ -268,7 +279,29 @@ def fold_pixels(
             bias[:] = 0
     if path == AMX_S8:
         amx.end(0)
-    return totals
+    return totals, max(reach, before)
+
+
+@kernel
+def largest_column(codes, columns):
+    """The largest sum of magnitudes of the first columns."""
+    total = np.zeros(columns, np.int32)
+    for r in range(codes.shape[0]):
+        row = codes[r, :columns]
+        for f in range(columns):
+            total[f] = np.int32(total[f] + abs(np.int32(row[f])))
+    return np.int64(total.max())
+
+
+@kernel
+def largest_prefix(totals, sums, bias, depth, filters):
+    """The largest |sum so far|."""
+    largest = np.int64(0)
+    for k in range(depth):
+        total, part = totals[k], sums[k, :filters]
+        for f in range(filters):
+            largest = max(largest, abs(total[f] + np.int64(np.int32(part[f] + bias[f]))))
+    return largest
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Pooling of (N, H, W, C) int64 images; ranges are ranges of images."""
+"""Pooling of (N, H, W, C) int16 words; ranges are ranges of images."""
 
 import numpy as np
 
@@ -6,58 +6,79 @@ from fxsim.engine.kernels._jit import kernel
 
 
 @kernel
-def max_pool_range(start, stop, image, size, stride, out, choice):
-    """Largest code of each window; `choice` is its position in the window, the first of equals."""
+def max_pool_range(start, stop, image, size, stride, padding, out, choice):
+    """Largest code of each window; `choice` is its tap, the first of equals."""
+    height, width = image.shape[1], image.shape[2]
     for n in range(start, stop):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                for c in range(out.shape[3]):
-                    best = image[n, y * stride, x * stride, c]
-                    place = 0
-                    for tap in range(1, size * size):
-                        code = image[n, y * stride + tap // size, x * stride + tap % size, c]
-                        if code > best:
-                            best = code
-                            place = tap
-                    out[n, y, x, c] = best
-                    choice[n, y, x, c] = place
+                best, place = out[n, y, x], choice[n, y, x]
+                found = False
+                for tap in range(size * size):
+                    row = y * stride + tap // size - padding
+                    column = x * stride + tap % size - padding
+                    if row < 0 or row >= height or column < 0 or column >= width:
+                        continue
+                    code = image[n, row, column]
+                    if not found:
+                        for c in range(code.shape[0]):
+                            best[c] = code[c]
+                        for c in range(code.shape[0]):
+                            place[c] = tap
+                        found = True
+                    else:
+                        for c in range(code.shape[0]):
+                            place[c] = np.uint8(tap) if code[c] > best[c] else place[c]
+                        for c in range(code.shape[0]):
+                            best[c] = max(code[c], best[c])
 
 
 @kernel
-def max_pool_back_range(start, stop, error, choice, size, stride, out):
-    """Add each error to the input that was chosen."""
+def max_pool_back_range(start, stop, error, choice, size, stride, padding, out):
+    """Add each error to the input that was chosen; `out` is int32."""
     for n in range(start, stop):
         for y in range(error.shape[1]):
             for x in range(error.shape[2]):
                 for c in range(error.shape[3]):
                     tap = np.int64(choice[n, y, x, c])
-                    out[n, y * stride + tap // size, x * stride + tap % size, c] += error[
-                        n, y, x, c
-                    ]
+                    row = y * stride + tap // size - padding
+                    column = x * stride + tap % size - padding
+                    out[n, row, column, c] += np.int32(error[n, y, x, c])
 
 
 @kernel
-def average_pool_range(start, stop, image, size, stride, out):
-    """Mean of each window, rounded half up."""
-    area = size * size
+def average_pool_range(start, stop, image, high, wide, stride, padding, out):
+    """Mean of each window, zeros of the padding included, rounded half up."""
+    area = np.int64(high * wide)
+    height, width, channels = image.shape[1], image.shape[2], image.shape[3]
+    total = np.zeros(channels, np.int64)
     for n in range(start, stop):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
-                for c in range(out.shape[3]):
-                    total = np.int64(0)
-                    for tap in range(area):
-                        total += image[n, y * stride + tap // size, x * stride + tap % size, c]
-                    out[n, y, x, c] = (2 * total + area) // (2 * area)
+                total[:] = 0
+                top, left = y * stride - padding, x * stride - padding
+                for row in range(max(top, 0), min(top + high, height)):
+                    for column in range(max(left, 0), min(left + wide, width)):
+                        for c in range(channels):
+                            total[c] += np.int64(image[n, row, column, c])
+                for c in range(channels):
+                    out[n, y, x, c] = (2 * total[c] + area) // (2 * area)
 
 
 @kernel
-def average_pool_back_range(start, stop, error, size, stride, out):
-    """Add each error, with 8 more fractional bits and divided by the window, half up."""
-    area = size * size
+def average_pool_back_range(start, stop, error, high, wide, stride, padding, out):
+    """Add each error, with 8 more fractional bits and divided by the window, half up, to int32."""
+    area = np.int64(high * wide)
+    height, width, channels = out.shape[1], out.shape[2], out.shape[3]
+    share = np.zeros(channels, np.int32)
     for n in range(start, stop):
         for y in range(error.shape[1]):
             for x in range(error.shape[2]):
-                for c in range(error.shape[3]):
-                    share = (2 * (error[n, y, x, c] << 8) + area) // (2 * area)
-                    for tap in range(area):
-                        out[n, y * stride + tap // size, x * stride + tap % size, c] += share
+                for c in range(channels):
+                    code = np.int64(error[n, y, x, c]) << 8
+                    share[c] = np.int32((2 * code + area) // (2 * area))
+                top, left = y * stride - padding, x * stride - padding
+                for row in range(max(top, 0), min(top + high, height)):
+                    for column in range(max(left, 0), min(left + wide, width)):
+                        for c in range(channels):
+                            out[n, row, column, c] = np.int32(out[n, row, column, c] + share[c])

@@ -32,18 +32,6 @@ from fxsim.engine.kernels.rounding import (
 
 
 @kernel
-def squares_range(start, stop, codes):
-    """Sums of squares of every column. Precondition: they fit int64 (int16 codes do)."""
-    out = np.zeros(codes.shape[1], np.int64)
-    for r in range(start, stop):
-        row = codes[r]
-        for c in range(row.shape[0]):
-            value = np.int64(row[c])
-            out[c] += value * value
-    return out
-
-
-@kernel
 def compare(total, exact, row, altered, first):
     """Store a row of sums, and count those that differ from the exact ones."""
     for j in range(total.shape[0]):

@@ -1,32 +1,25 @@
-"""Batch normalisation as a layer; the arithmetic is `fxsim.engine.normalisation`."""
+"""Normalisation layers; the arithmetic is `fxsim.engine.normalisation`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from fxsim.engine import normalisation
 from fxsim.engine.normalisation import RunningStatistics
-from fxsim.engine.tensor import FixedTensor
-from fxsim.training.context import Parameter, StepContext, VectorWork
-from fxsim.training.layers.base import WIDE_WORD_BITS, Layer, Shape, constant_parameter
-
-WORD = normalisation.WORD_BITS
+from fxsim.errors import ShapeError
+from fxsim.training.context import Parameter
+from fxsim.training.layers.base import Layer, T, constant_parameter
+from fxsim.training.operations import Operations
+from fxsim.training.tape import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchNorm(Layer):
-    """Per-channel normalisation over the batch and all positions, with gamma and beta."""
-
-    @property
-    def out_shape(self) -> Shape:
-        return self.in_shapes[0]
-
-    @property
-    def trains(self) -> bool:
-        return True
+class _Normalisation(Layer):
+    """gamma and beta, one a channel (last axis)."""
 
     @property
     def channels(self) -> int:
@@ -40,53 +33,57 @@ class BatchNorm(Layer):
             f"{self.name}.beta": constant_parameter(shape, 0),
         }
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchNorm(_Normalisation):
+    """Per channel, over the batch and all positions; at inference with running statistics.
+
+    relu : whether the ReLU that follows is executed in the same pass (the bits are the same)
+    """
+
+    relu: bool = False
+
     def initial_running(self) -> RunningStatistics:
         """Mean 0, variance 1."""
         one = np.full(self.channels, 1 << normalisation.RUNNING_VARIANCE.frac, np.int64)
         return RunningStatistics(np.zeros(self.channels, np.int64), one)
 
-    def forward(self, context: StepContext, inputs: Sequence[FixedTensor]) -> FixedTensor:
-        x = normalisation.words(inputs[0], normalisation.MAX_INPUT_FRAC)
-        running = context.running[self.name]
-        if context.training:
-            mean, variance = normalisation.batch_moments(x)
-            context.running[self.name] = normalisation.advance(
-                running, mean, variance, x.format.frac
-            )
-        else:
-            mean, variance = normalisation.running_moments(running, x.format.frac)
-        gamma = context.working_copy(f"{self.name}.gamma", normalisation.GAMMA)
-        beta = context.working_copy(f"{self.name}.beta", normalisation.BETA)
-        out, stash, saturated = normalisation.forward(x, mean, variance, gamma, beta)
-        context.stash[self.name] = (stash, gamma)
-        size = x.codes.size
-        # sum; centre, square, sum; then scale, gamma, beta
-        context.vector(
-            self.name,
-            "forward",
-            VectorWork(
-                elements=size, adds=4, multiplies=3, read_bits=2 * WORD * size,
-                write_bits=(WORD + WIDE_WORD_BITS) * size, stash_write_bits=WORD * size,
-                resident_bits=WORD * size, saturated=saturated,
-            ),
-        )  # fmt: skip
-        return out.reshape(*inputs[0].shape)
+    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
+        return ops.batch_norm(self.name, inputs[0], self.relu)
 
-    def backward(self, context: StepContext, error: FixedTensor) -> list[FixedTensor | None]:
-        stash, gamma = context.stash.pop(self.name)
-        e = normalisation.words(error)
-        back, grad_gamma, grad_beta = normalisation.backward(e, stash, gamma)
-        context.gradient(f"{self.name}.gamma", grad_gamma)
-        context.gradient(f"{self.name}.beta", grad_beta)
-        size = e.codes.size
-        # two sums, one of products; then subtract mean and slope * normal, scale
-        context.vector(
-            self.name,
-            "backward",
-            VectorWork(
-                elements=size, adds=4, multiplies=3, read_bits=4 * WORD * size,
-                write_bits=(WORD + WIDE_WORD_BITS) * size, stash_read_bits=WORD * size,
-                resident_bits=WORD * size,
-            ),
-        )  # fmt: skip
-        return [back.reshape(*error.shape)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNorm(_Normalisation):
+    """Each position over its channels."""
+
+    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
+        return ops.scale_shift(self.name, ops.normalise_rows(self.name, inputs[0], True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RmsNorm(_Normalisation):
+    """Each position over its channels, the mean left as it is."""
+
+    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
+        return ops.scale_shift(self.name, ops.normalise_rows(self.name, inputs[0], False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupNorm(_Normalisation):
+    """Each sample and group of channels, over all positions."""
+
+    groups: int
+
+    def __post_init__(self) -> None:
+        if self.channels % self.groups:
+            raise ShapeError(f"groups must divide {self.channels} channels, not be {self.groups}")
+
+    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
+        x, each = inputs[0], self.channels // self.groups
+        count, places = x.shape[0], prod(self.in_shapes[0][:-1])
+        grouped = ops.transpose(ops.reshape(x, count, places, self.groups, each), 0, 2, 1, 3)
+        rows = ops.reshape(grouped, count * self.groups, places * each)
+        normal = ops.normalise_rows(self.name, rows, True)
+        back = ops.reshape(normal, count, self.groups, places, each)
+        laid = ops.reshape(ops.transpose(back, 0, 2, 1, 3), *x.shape)
+        return ops.scale_shift(self.name, laid)

@@ -1,0 +1,457 @@
+"""The operations in floating point: the accuracy baseline, and the gradients integers are held to.
+
+The same graph, formulas and epsilon as `fxsim.training.integer`, in the parameters' own precision:
+float32 for the baseline, float64 where gradients are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from fxsim.arithmetic.draws import stream_key
+from fxsim.engine import normalisation
+from fxsim.engine.contractions import Contraction, Convolved, Matrix, Transposed
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.kernels import casting
+from fxsim.engine.pooling import pooled
+from fxsim.training.tape import Tape, Value
+
+Floats = NDArray[Any]
+FloatValue = Value[Floats]
+EPSILON = 2.0**normalisation.EPSILON_LOG2
+RUNNING_STEP = 0.1
+
+
+def _add(a: Floats, b: Floats) -> Floats:
+    return a + b
+
+
+class FloatOperations:
+    """`fxsim.training.operations.Operations` on float arrays."""
+
+    def __init__(
+        self,
+        weights: dict[str, Floats],
+        running: dict[str, tuple[Floats, Floats]],
+        training: bool,
+        seed: int = 0,
+        step: int = 0,
+    ) -> None:
+        self.weights, self.running, self.training = weights, running, training
+        self.seed, self.step = seed, step
+        self.gradients: dict[str, Floats] = {}
+        self.tape: Tape[Floats] = Tape(_add)
+
+    # --- products ----------------------------------------------------------------------------
+
+    def product(
+        self, name: str, x: FloatValue, contraction: Contraction, weight: str, bias: str | None
+    ) -> FloatValue:
+        w = self.weights[weight]
+        if isinstance(contraction, Matrix):
+            out, undo = _matrix(x.tensor, w)
+        elif isinstance(contraction, Convolved):
+            out, undo = _convolution(x.tensor, w, contraction.geometry)
+        elif isinstance(contraction, Transposed):
+            out, undo = _transposed(x.tensor, w, contraction.geometry)
+        else:
+            raise TypeError(f"no float product for {type(contraction).__name__}")
+        if bias is not None:
+            out = out + self.weights[bias]
+
+        def backward(errors: list[Floats]) -> list[Floats | None]:
+            e = errors[0]
+            if bias is not None:
+                self._gradient(bias, e.reshape(-1, e.shape[-1]).sum(axis=0))
+            back, gradient = undo(e, x.needs)
+            self._gradient(weight, gradient)
+            return [back]
+
+        return self._record(out, [x], backward, True)
+
+    def pairwise(self, name: str, x: FloatValue, y: FloatValue) -> FloatValue:
+        a, b = x.tensor, y.tensor
+        return self._record(
+            a @ b.transpose(0, 2, 1), [x, y],
+            lambda e: [e[0] @ b, e[0].transpose(0, 2, 1) @ a],
+        )  # fmt: skip
+
+    # --- normalisation -----------------------------------------------------------------------
+
+    def batch_norm(self, name: str, x: FloatValue, relu: bool) -> FloatValue:
+        tensor = x.tensor
+        axes = tuple(range(tensor.ndim - 1))
+        mean, variance = self.running[name]
+        if self.training:
+            now, spread = tensor.mean(axis=axes), tensor.var(axis=axes)
+            self.running[name] = (
+                mean + RUNNING_STEP * (now - mean), variance + RUNNING_STEP * (spread - variance)
+            )  # fmt: skip
+            mean, variance = now, spread
+        inverse = 1 / np.sqrt(variance + tensor.dtype.type(EPSILON))
+        normal = (tensor - mean) * inverse
+        gamma = self.weights[f"{name}.gamma"]
+        out = normal * gamma + self.weights[f"{name}.beta"]
+        if relu:
+            out = np.maximum(out, 0)
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            e = errors[0] * (out > 0) if relu else errors[0]
+            self._gradient(f"{name}.beta", e.sum(axis=axes))
+            self._gradient(f"{name}.gamma", (e * normal).sum(axis=axes))
+            projected = e - e.mean(axis=axes) - normal * (e * normal).mean(axis=axes)
+            return [projected * (gamma * inverse)]
+
+        return self._record(out, [x], backward, True)
+
+    def normalise_rows(self, name: str, x: FloatValue, centred: bool) -> FloatValue:
+        tensor = x.tensor
+        middle = tensor - tensor.mean(axis=-1, keepdims=True) if centred else tensor
+        spread = (middle * middle).mean(axis=-1, keepdims=True)
+        inverse = 1 / np.sqrt(spread + tensor.dtype.type(EPSILON))
+        normal = middle * inverse
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            e = errors[0]
+            back = e - normal * (e * normal).mean(axis=-1, keepdims=True)
+            if centred:
+                back = back - e.mean(axis=-1, keepdims=True)
+            return [back * inverse]
+
+        return self._record(normal, [x], backward)
+
+    def scale_shift(self, name: str, x: FloatValue) -> FloatValue:
+        gamma, tensor = self.weights[f"{name}.gamma"], x.tensor
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            e = errors[0]
+            axes = tuple(range(e.ndim - 1))
+            self._gradient(f"{name}.gamma", (e * tensor).sum(axis=axes))
+            self._gradient(f"{name}.beta", e.sum(axis=axes))
+            return [e * gamma]
+
+        return self._record(tensor * gamma + self.weights[f"{name}.beta"], [x], backward, True)
+
+    # --- activation functions ----------------------------------------------------------------
+
+    def relu(self, name: str, x: FloatValue) -> FloatValue:
+        positive = x.tensor > 0
+        return self._record(x.tensor * positive, [x], lambda e: [e[0] * positive])
+
+    def clip(self, name: str, x: FloatValue, most: int) -> FloatValue:
+        inside = (x.tensor > 0) & (x.tensor < most)
+        return self._record(np.clip(x.tensor, 0, most), [x], lambda e: [e[0] * inside])
+
+    def learned_clip(self, name: str, x: FloatValue) -> FloatValue:
+        alpha = self.weights[f"{name}.alpha"]
+        above = x.tensor >= alpha
+        inside = (x.tensor > 0) & ~above
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            self._gradient(f"{name}.alpha", (errors[0] * above).sum(keepdims=True).reshape(1))
+            return [errors[0] * inside]
+
+        return self._record(np.clip(x.tensor, 0, alpha), [x], backward, True)
+
+    def leaky_relu(self, name: str, x: FloatValue, slope: int) -> FloatValue:
+        factor = np.where(x.tensor > 0, 1, slope / 2**15).astype(x.tensor.dtype)
+        return self._record(x.tensor * factor, [x], lambda e: [e[0] * factor])
+
+    def function(self, name: str, x: FloatValue, kind: str) -> FloatValue:
+        value, slope = _FUNCTIONS[kind](x.tensor)
+        return self._record(value, [x], lambda e: [e[0] * slope])
+
+    def softmax(self, name: str, x: FloatValue, causal: bool) -> FloatValue:
+        tensor = x.tensor
+        if causal:
+            hidden = np.triu(np.ones(tensor.shape[-2:], bool), 1)
+            tensor = np.where(hidden, tensor.dtype.type(-np.inf), tensor)
+        power = np.exp(tensor - tensor.max(axis=-1, keepdims=True))
+        shares = power / power.sum(axis=-1, keepdims=True)
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            e = errors[0]
+            return [shares * (e - (e * shares).sum(axis=-1, keepdims=True))]
+
+        return self._record(shares, [x], backward)
+
+    def dropout(self, name: str, x: FloatValue, threshold: int) -> FloatValue:
+        if not self.training or threshold == 0:
+            return x
+        key = np.uint64(stream_key(self.seed, self.step, name, "dropout"))
+        draws = np.empty(x.tensor.size, np.int64)
+        casting.masks_range(0, draws.size, draws, key)
+        kept = (draws >= threshold).reshape(x.shape) / (1 - threshold / 2**16)
+        factor = kept.astype(x.tensor.dtype)
+        return self._record(x.tensor * factor, [x], lambda e: [e[0] * factor])
+
+    # --- arithmetic --------------------------------------------------------------------------
+
+    def add(self, name: str, x: FloatValue, y: FloatValue, relu: bool) -> FloatValue:
+        out = x.tensor + y.tensor
+        if not relu:
+            return self._record(out, [x, y], lambda e: [e[0], e[0]])
+        positive = out > 0
+        return self._record(out * positive, [x, y], lambda e: [e[0] * positive] * 2)
+
+    def add_parameter(self, name: str, x: FloatValue, parameter: str) -> FloatValue:
+        small = self.weights[parameter]
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            self._gradient(parameter, errors[0].sum(axis=0).reshape(small.shape))
+            return [errors[0]]
+
+        return self._record(x.tensor + small, [x], backward, True)
+
+    def multiply(self, name: str, x: FloatValue, y: FloatValue) -> FloatValue:
+        a, b = x.tensor, y.tensor
+        return self._record(a * b, [x, y], lambda e: [e[0] * b, e[0] * a])
+
+    def scaled(self, name: str, x: FloatValue, factor: int, places: int) -> FloatValue:
+        by = x.tensor.dtype.type(factor / 2**places)
+        return self._record(x.tensor * by, [x], lambda e: [e[0] * by])
+
+    # --- structure ---------------------------------------------------------------------------
+
+    def concatenate(self, name: str, parts: Sequence[FloatValue], axis: int) -> FloatValue:
+        edges = np.cumsum([part.shape[axis] for part in parts])[:-1]
+        out = np.concatenate([part.tensor for part in parts], axis)
+        return self._record(out, list(parts), lambda e: np.split(e[0], edges, axis))
+
+    def split(self, name: str, x: FloatValue, parts: int, axis: int) -> list[FloatValue]:
+        cut = [Value(part, x.needs) for part in np.split(x.tensor, parts, axis)]
+
+        def backward(errors: list[Floats | None]) -> list[Floats]:
+            empty = np.zeros_like(cut[0].tensor)
+            return [np.concatenate([empty if e is None else e for e in errors], axis)]
+
+        if x.needs and self.training:
+            self.tape.record(list(cut), [x], backward)
+        return cut
+
+    def slice(self, name: str, x: Value[Any], start: int, stop: int | None) -> Value[Any]:
+        def backward(errors: list[Floats]) -> list[Floats]:
+            whole = np.zeros_like(x.tensor)
+            whole[:, start:stop] = errors[0]
+            return [whole]
+
+        return self._record(x.tensor[:, start:stop], [x], backward)
+
+    def reshape(self, x: FloatValue, *shape: int) -> FloatValue:
+        return self._record(x.tensor.reshape(shape), [x], lambda e: [e[0].reshape(x.shape)])
+
+    def transpose(self, x: FloatValue, *axes: int) -> FloatValue:
+        back = np.argsort(axes)
+        return self._record(x.tensor.transpose(axes), [x], lambda e: [e[0].transpose(back)])
+
+    def embed(self, name: str, tokens: Value[Any], table: str) -> FloatValue:
+        small = self.weights[table]
+
+        def backward(errors: list[Floats]) -> list[None]:
+            gradient = np.zeros_like(small)
+            np.add.at(gradient, tokens.tensor, errors[0])
+            self._gradient(table, gradient)
+            return [None]
+
+        return self._record(small[tokens.tensor], [tokens], backward, True)
+
+    def max_pool(
+        self, name: str, x: FloatValue, size: int, stride: int, padding: int
+    ) -> FloatValue:
+        windows = _windows(x.tensor, (size, size), stride, padding, -np.inf)
+        choice = windows.argmax(axis=-1)
+        out = np.take_along_axis(windows, choice[..., None], -1)[..., 0]
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            shares = np.zeros(windows.shape, x.tensor.dtype)
+            np.put_along_axis(shares, choice[..., None], errors[0][..., None], -1)
+            return [_scattered(shares, (size, size), stride, padding, x.shape)]
+
+        return self._record(out, [x], backward)
+
+    def average_pool(
+        self, name: str, x: FloatValue, size: tuple[int, int], stride: int, padding: int
+    ) -> FloatValue:
+        windows = _windows(x.tensor, size, stride, padding, 0.0)
+
+        def backward(errors: list[Floats]) -> list[Floats]:
+            shares = np.repeat(errors[0][..., None] / (size[0] * size[1]), windows.shape[-1], -1)
+            return [_scattered(shares, size, stride, padding, x.shape)]
+
+        return self._record(windows.mean(axis=-1), [x], backward)
+
+    def zeros(self, like: FloatValue, *shape: int) -> FloatValue:
+        return Value(np.zeros(shape, like.tensor.dtype), False)
+
+    # --- what all share ----------------------------------------------------------------------
+
+    def _gradient(self, name: str, gradient: Floats) -> None:
+        known = self.gradients.get(name)
+        self.gradients[name] = gradient if known is None else known + gradient
+
+    def _record(
+        self,
+        out: Floats,
+        inputs: list[Value[Any]],
+        backward: Callable[[list[Any]], Sequence[Any]],
+        trained: bool = False,
+    ) -> FloatValue:
+        made = Value(out, trained or any(value.needs for value in inputs))
+        if made.needs and self.training:
+            self.tape.record([made], inputs, backward)
+        return made
+
+
+Undo = Callable[[Floats, bool], tuple[Floats | None, Floats]]
+
+
+def _matrix(x: Floats, w: Floats) -> tuple[Floats, Undo]:
+    flat = x.reshape(-1, x.shape[-1])
+
+    def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
+        rows = e.reshape(-1, e.shape[-1])
+        return ((rows @ w).reshape(x.shape) if needs else None), rows.T @ flat
+
+    return (flat @ w.T).reshape(*x.shape[:-1], w.shape[0]), undo
+
+
+def _columns(x: Floats, g: Convolution) -> Floats:
+    """(pixels, taps, channels) fields of a convolution."""
+    padded = np.pad(x, ((0, 0), (g.padding,) * 2, (g.padding,) * 2, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (g.reach, g.reach), axis=(1, 2))
+    windows = windows[:, :: g.stride, :: g.stride, :, :: g.dilation, :: g.dilation]
+    fields = windows.transpose(0, 1, 2, 4, 5, 3)
+    return np.ascontiguousarray(fields).reshape(-1, g.kernel * g.kernel, g.channels)
+
+
+def _from_columns(back: Floats, g: Convolution, images: int) -> Floats:
+    """The sum of fields (images, OH, OW, kernel, kernel, C) where they came from."""
+    shape = (images, g.height + 2 * g.padding, g.width + 2 * g.padding, g.channels)
+    padded = np.zeros(shape, back.dtype)
+    for a in range(g.kernel):
+        for b in range(g.kernel):
+            rows = slice(a * g.dilation, a * g.dilation + g.stride * g.out_height, g.stride)
+            columns = slice(b * g.dilation, b * g.dilation + g.stride * g.out_width, g.stride)
+            padded[:, rows, columns] += back[:, :, :, a, b]
+    return padded[:, g.padding : g.padding + g.height, g.padding : g.padding + g.width]
+
+
+def _grouped(w: Floats, g: Convolution) -> Floats:
+    """(groups, filters, taps * channels) weights."""
+    return w.reshape(g.groups, g.filters // g.groups, -1)
+
+
+def _fields(x: Floats, g: Convolution) -> Floats:
+    """(groups, pixels, taps * channels) fields."""
+    taps = g.kernel * g.kernel
+    apart = _columns(x, g).reshape(-1, taps, g.groups, g.channels // g.groups)
+    return apart.transpose(2, 0, 1, 3).reshape(g.groups, -1, taps * g.channels // g.groups)
+
+
+def _errors(e: Floats, g: Convolution) -> Floats:
+    """(groups, pixels, filters) errors."""
+    return e.reshape(-1, g.groups, g.filters // g.groups).transpose(1, 0, 2)
+
+
+def _convolve(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Floats]:
+    fields = _fields(x, g)
+    out = fields @ _grouped(w, g).transpose(0, 2, 1)
+    shape = (x.shape[0], g.out_height, g.out_width, g.filters)
+    return out.transpose(1, 0, 2).reshape(shape), fields
+
+
+def _convolve_back(e: Floats, w: Floats, g: Convolution) -> Floats:
+    taps = g.kernel
+    back = _errors(e, g) @ _grouped(w, g)  # groups, pixels, taps * channels
+    apart = back.reshape(g.groups, -1, taps * taps, g.channels // g.groups).transpose(1, 2, 0, 3)
+    shape = (e.shape[0], g.out_height, g.out_width, taps, taps, g.channels)
+    return _from_columns(apart.reshape(shape), g, e.shape[0])
+
+
+def _convolution(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
+    out, fields = _convolve(x, w, g)
+
+    def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
+        gradient = _errors(e, g).transpose(0, 2, 1) @ fields
+        return (_convolve_back(e, w, g) if needs else None), gradient.reshape(w.shape)
+
+    return out, undo
+
+
+def _transposed(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
+    def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
+        back, fields = _convolve(e, w, g)
+        gradient = _errors(x, g).transpose(0, 2, 1) @ fields
+        return back, gradient.reshape(w.shape)
+
+    return _convolve_back(x, w, g), undo
+
+
+def _windows(x: Floats, size: tuple[int, int], stride: int, padding: int, outside: float) -> Floats:
+    """(N, OH, OW, C, taps) pooling windows."""
+    around = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
+    padded = np.pad(x, around, constant_values=outside) if padding else x
+    view = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
+    kept = view[:, ::stride, ::stride]
+    return kept.reshape(*kept.shape[:4], size[0] * size[1])
+
+
+def _scattered(
+    shares: Floats, size: tuple[int, int], stride: int, padding: int, shape: tuple[int, ...]
+) -> Floats:
+    """Each window's shares (last axis) added to the inputs they belong to."""
+    n, height, width, channels = shape
+    out = np.zeros((n, height + 2 * padding, width + 2 * padding, channels), shares.dtype)
+    rows = pooled(height, size[0], stride, padding)
+    columns = pooled(width, size[1], stride, padding)
+    for tap in range(size[0] * size[1]):
+        y, x = divmod(tap, size[1])
+        part = out[:, y : y + stride * rows : stride, x : x + stride * columns : stride]
+        part[:, :rows, :columns] += shares[..., tap]
+    return out[:, padding : padding + height, padding : padding + width]
+
+
+def _sigmoid(x: Floats) -> Floats:
+    found: Floats = 0.5 * (np.tanh(0.5 * x) + 1)
+    return found
+
+
+def _sigmoid_pair(x: Floats) -> tuple[Floats, Floats]:
+    s = _sigmoid(x)
+    return s, s * (1 - s)
+
+
+def _tanh_pair(x: Floats) -> tuple[Floats, Floats]:
+    t = np.tanh(x)
+    return t, 1 - t * t
+
+
+def _silu_pair(x: Floats) -> tuple[Floats, Floats]:
+    s = _sigmoid(x)
+    return x * s, s * (1 + x * (1 - s))
+
+
+def _gelu_pair(x: Floats) -> tuple[Floats, Floats]:
+    cumulative = ndtr(x)
+    density = np.exp(-0.5 * x.astype(np.float64) ** 2) / np.sqrt(2 * np.pi)
+    return (x * cumulative).astype(x.dtype), (cumulative + x * density).astype(x.dtype)
+
+
+def _hard_swish_pair(x: Floats) -> tuple[Floats, Floats]:
+    inner = np.clip(x + 3, 0, 6)
+    slope = np.where(x <= -3, 0, np.where(x >= 3, 1, (2 * x + 3) / 6)).astype(x.dtype)
+    return x * inner / 6, slope
+
+
+_FUNCTIONS: dict[str, Callable[[Floats], tuple[Floats, Floats]]] = {
+    "sigmoid": _sigmoid_pair,
+    "tanh": _tanh_pair,
+    "silu": _silu_pair,
+    "gelu": _gelu_pair,
+    "hard_swish": _hard_swish_pair,
+}

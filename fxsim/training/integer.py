@@ -1,0 +1,454 @@
+"""The operations in integers: words between products, operands at the policy's formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.arithmetic.formats import FixedPoint
+from fxsim.engine import casts, functions, normalisation, pooling, softmax, words
+from fxsim.engine.contractions import Contraction, Pairwise
+from fxsim.engine.output import Output
+from fxsim.engine.products import register
+from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError
+from fxsim.training.context import StepContext, VectorWork
+from fxsim.training.policy import Role
+from fxsim.training.tape import Tape, Value
+
+Word = Value[FixedTensor]
+Ints = NDArray[np.int64]
+WORD = words.WORD_BITS
+
+
+class IntegerOperations:
+    """`fxsim.training.operations.Operations` on integer tensors, in one step's context."""
+
+    def __init__(self, context: StepContext) -> None:
+        self.context = context
+        self.tape: Tape[FixedTensor] = Tape(words.add)
+
+    # --- products ----------------------------------------------------------------------------
+
+    def product(
+        self, name: str, x: Word, contraction: Contraction, weight: str, bias: str | None
+    ) -> Word:
+        context, policy = self.context, self.context.policy
+        owner = weight.rpartition(".")[0]
+        a = context.operand(name, Role.ACTIVATION, x.tensor)
+        w = context.weight(weight)
+        start = None if bias is None else context.parameters[bias].master
+        out = self._forward(name, contraction, a, w, start, (owner, Role.WEIGHT))
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
+            e = context.operand(name, Role.ERROR, errors[0])
+            gradient, lost = contraction.grad_weight(a, e, policy.accumulator, None)
+            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
+            context.product(name, "grad_weight", contraction, lost, *places)
+            context.gradient(weight, gradient)
+            context.observe(owner, Role.WEIGHT, gradient)
+            if bias is not None:
+                context.gradient(bias, words.column_sums(e))
+                self._work(name, "backward", e.codes.size, adds=1, writes=0)
+            if not x.needs:
+                return [None]
+            back = self._back(name, contraction, e, w, (owner, Role.WEIGHT))
+            context.observe(name, Role.ACTIVATION, back)
+            return [back]
+
+        return self._record(out, [x], backward, trained=True)
+
+    def pairwise(self, name: str, x: Word, y: Word) -> Word:
+        context, policy, contraction = self.context, self.context.policy, Pairwise()
+        a = context.operand(name, Role.ACTIVATION, x.tensor)
+        b = context.operand(name, Role.PARTNER, y.tensor)
+        out = self._forward(name, contraction, a, b, None, (name, Role.PARTNER))
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
+            e = context.operand(name, Role.ERROR, errors[0])
+            other, lost = contraction.grad_weight(a, e, policy.accumulator, None)
+            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
+            context.product(name, "grad_weight", contraction, lost, *places)
+            return [self._back(name, contraction, e, b, (name, Role.PARTNER)), words.words(other)]
+
+        return self._record(out, [x, y], backward)
+
+    def _forward(
+        self, name: str, contraction: Contraction, a: FixedTensor, w: FixedTensor,
+        bias: FixedTensor | None, right: tuple[str, Role],
+    ) -> FixedTensor:  # fmt: skip
+        bound = contraction.forward_bound(a, w)
+        out, lost = self._words_of(contraction.forward, a, w, bound, bias)
+        operands = ((name, Role.ACTIVATION), right)
+        self.context.product(name, "forward", contraction, lost, *operands)
+        if bias is not None:
+            self._work(name, "forward", out.codes.size, adds=1)
+        return out
+
+    def _back(
+        self, name: str, contraction: Contraction, e: FixedTensor, w: FixedTensor,
+        right: tuple[str, Role],
+    ) -> FixedTensor:  # fmt: skip
+        bound = contraction.backward_bound(e, w)
+        back, lost = self._words_of(contraction.grad_input, e, w, bound, None)
+        self.context.product(name, "grad_input", contraction, lost, (name, Role.ERROR), right)
+        return back
+
+    def _words_of(
+        self, run: Callable[..., Any], a: FixedTensor, w: FixedTensor, bound: int,
+        bias: FixedTensor | None,
+    ) -> tuple[FixedTensor, Any]:  # fmt: skip
+        """A product as words: at the scale that its bound proves, or that its largest sum needs."""
+        accumulator = self.context.policy.accumulator
+        sums = register(accumulator, a.format.frac + w.format.frac)
+        bound = min(bound, sums.max_code + 1)
+        start = None
+        if bias is not None:
+            start = casts.cast(bias, FixedPoint(48, sums.frac))[0]
+            bound += casts.peak(start.codes)
+        if self.context.policy.word_scale == "bound":
+            frac = words.sum_frac(bound, sums.frac)
+            return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start))
+        wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
+        exact, lost = run(a, w, accumulator, Output(wide, bias=start))
+        return words.words(exact), lost
+
+    # --- normalisation -----------------------------------------------------------------------
+
+    def batch_norm(self, name: str, x: Word, relu: bool) -> Word:
+        context = self.context
+        tensor = words.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+        running, summary = context.running[name], normalisation.summarise(tensor)
+        frac = tensor.format.frac
+        if context.training:
+            mean, variance = normalisation.batch_moments(summary)
+            context.running[name] = normalisation.advance(running, mean, variance, frac)
+        else:
+            mean, variance = normalisation.running_moments(running, frac)
+        gamma = context.working_copy(f"{name}.gamma", normalisation.GAMMA)
+        beta = context.working_copy(f"{name}.beta", normalisation.BETA)
+        out, stash = normalisation.batch_norm(tensor, summary, mean, variance, gamma, beta, relu)
+        size = tensor.codes.size
+        # two sums, one of squares; then centre, scale, shift
+        self._work(name, "forward", size, adds=4, multiplies=2, reads=2, stash=WORD, resident=True)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            e = words.words(errors[0])
+            back, grad_gamma, grad_beta = normalisation.batch_norm_backward(e, stash, relu)
+            context.gradient(f"{name}.gamma", grad_gamma)
+            context.gradient(f"{name}.beta", grad_beta)
+            # two sums, one of products; then two products, a shift
+            self._work(
+                name, "backward", size, adds=4, multiplies=3, reads=4, fetched=WORD, resident=True
+            )
+            return [back]
+
+        return self._record(out, [x], backward, trained=True)
+
+    def normalise_rows(self, name: str, x: Word, centred: bool) -> Word:
+        tensor = words.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+        out, stash, saturated = normalisation.normalise_rows(tensor, centred)
+        size = tensor.codes.size
+        self._work(
+            name, "forward", size, adds=3, multiplies=2, reads=2, stash=WORD, saturated=saturated
+        )
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", size, adds=4, multiplies=3, reads=4, fetched=WORD)
+            return [normalisation.normalise_rows_backward(words.words(errors[0]), stash)]
+
+        return self._record(out, [x], backward)
+
+    def scale_shift(self, name: str, x: Word) -> Word:
+        context, tensor = self.context, x.tensor
+        gamma = context.working_copy(f"{name}.gamma", normalisation.GAMMA)
+        beta = context.working_copy(f"{name}.beta", normalisation.BETA)
+        out, lines = normalisation.scale_shift(tensor, gamma, beta)
+        self._work(name, "forward", out.codes.size, adds=1, multiplies=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            back, grad_gamma, grad_beta = normalisation.scale_shift_backward(
+                words.words(errors[0]), tensor, lines
+            )
+            context.gradient(f"{name}.gamma", grad_gamma)
+            context.gradient(f"{name}.beta", grad_beta)
+            self._work(name, "backward", out.codes.size, adds=2, multiplies=2, reads=2)
+            return [back]
+
+        return self._record(out, [x], backward, trained=True)
+
+    # --- activation functions ----------------------------------------------------------------
+
+    def relu(self, name: str, x: Word) -> Word:
+        return self.clip(name, x, 0)
+
+    def clip(self, name: str, x: Word, most: int) -> Word:
+        """most : 0 is no limit"""
+        code = self._code_of(most << 24, x.tensor) if most else words.LARGEST
+        tensor = x.tensor
+        out = words.clip(tensor, code)
+        self._work(name, "forward", out.codes.size, adds=1, stash=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, adds=1, fetched=1)
+            inside = code - 1 if most else code
+            return [words.clip_backward(words.words(errors[0]), tensor, inside)[0]]
+
+        return self._record(out, [x], backward)
+
+    def learned_clip(self, name: str, x: Word) -> Word:
+        context, parameter, tensor = self.context, f"{name}.alpha", x.tensor
+        alpha = int(context.working_copy(parameter, FixedPoint(32, 24))[0])
+        code = max(self._code_of(alpha, tensor), 1)
+        out = words.clip(tensor, code)
+        self._work(name, "forward", out.codes.size, adds=1, stash=2)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            back, above = words.clip_backward(words.words(errors[0]), tensor, code - 1)
+            total = FixedTensor.trusted(np.array([above]), FixedPoint(62, back.format.frac))
+            context.gradient(parameter, total)
+            self._work(name, "backward", out.codes.size, adds=2, fetched=2)
+            return [back]
+
+        return self._record(out, [x], backward, trained=True)
+
+    @staticmethod
+    def _code_of(value: int, like: FixedTensor) -> int:
+        """A constant with 24 fractional bits as a code of a tensor's format, saturating."""
+        constant = FixedTensor.trusted(np.array([value], np.int64), FixedPoint(40, 24))
+        return int(casts.cast(constant, FixedPoint(WORD, like.format.frac))[0].codes[0])
+
+    def leaky_relu(self, name: str, x: Word, slope: int) -> Word:
+        tensor = x.tensor
+        out = words.leak(tensor, tensor, slope)
+        self._work(name, "forward", out.codes.size, multiplies=1, stash=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, multiplies=1, fetched=1)
+            return [words.leak(words.words(errors[0]), tensor, slope)]
+
+        return self._record(out, [x], backward)
+
+    def function(self, name: str, x: Word, kind: str) -> Word:
+        tensor = x.tensor
+        out = functions.apply(tensor, kind)
+        self._work(name, "forward", out.codes.size, adds=2, multiplies=1, stash=WORD)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, adds=1, multiplies=2, fetched=WORD)
+            return [functions.backward(words.words(errors[0]), tensor, kind)]
+
+        return self._record(out, [x], backward)
+
+    def softmax(self, name: str, x: Word, causal: bool) -> Word:
+        probability = words.words(softmax.softmax(x.tensor, causal))
+        size = probability.codes.size
+        self._work(name, "forward", size, adds=4, multiplies=4, stash=WORD)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", size, adds=2, multiplies=2, reads=2, fetched=WORD)
+            return [softmax.softmax_backward(words.words(errors[0]), probability)]
+
+        return self._record(probability, [x], backward)
+
+    def dropout(self, name: str, x: Word, threshold: int) -> Word:
+        if not self.context.training or threshold == 0:
+            return x
+        key = self.context.key(name, "dropout")
+        out = words.drop(x.tensor, threshold, key)
+        self._work(name, "forward", out.codes.size, multiplies=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, multiplies=1)
+            return [words.drop(words.words(errors[0]), threshold, key)]
+
+        return self._record(out, [x], backward)
+
+    # --- arithmetic --------------------------------------------------------------------------
+
+    def add(self, name: str, x: Word, y: Word, relu: bool) -> Word:
+        out = words.add(x.tensor, y.tensor, relu)
+        self._work(name, "forward", out.codes.size, adds=1 + relu, reads=2, stash=relu)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            error = words.words(errors[0])
+            if relu:
+                error = words.clip_backward(error, out)[0]
+                self._work(name, "backward", out.codes.size, adds=1, fetched=1)
+            return [error, error]
+
+        return self._record(out, [x, y], backward)
+
+    def add_parameter(self, name: str, x: Word, parameter: str) -> Word:
+        master = self.context.parameters[parameter].master
+        small = words.words(master)
+        shape = (x.shape[0], *small.shape)
+        wide = np.ascontiguousarray(np.broadcast_to(small.codes, shape))
+        tiled = FixedTensor.trusted(wide.reshape(x.shape), small.format)
+        out = words.add(x.tensor, tiled)
+        self._work(name, "forward", out.codes.size, adds=1, reads=2)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            total = errors[0].codes.reshape(shape).sum(axis=0, dtype=np.int64)
+            exact = FixedTensor.trusted(total, FixedPoint(62, errors[0].format.frac))
+            self.context.gradient(parameter, exact)
+            self._work(name, "backward", out.codes.size, adds=1, writes=0)
+            return [errors[0]]
+
+        return self._record(out, [x], backward, trained=True)
+
+    def multiply(self, name: str, x: Word, y: Word) -> Word:
+        a, b = x.tensor, y.tensor
+        out = words.multiply(a, b)
+        self._work(name, "forward", out.codes.size, multiplies=1, reads=2, stash=2 * WORD)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            error = words.words(errors[0])
+            self._work(
+                name, "backward", out.codes.size, multiplies=2, reads=2, writes=2, fetched=2 * WORD
+            )
+            return [words.multiply(error, b), words.multiply(error, a)]
+
+        return self._record(out, [x, y], backward)
+
+    def scaled(self, name: str, x: Word, factor: int, places: int) -> Word:
+        out = words.scaled(x.tensor, factor, places)
+        self._work(name, "forward", out.codes.size, multiplies=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, multiplies=1)
+            return [words.scaled(words.words(errors[0]), factor, places)]
+
+        return self._record(out, [x], backward)
+
+    # --- structure ---------------------------------------------------------------------------
+
+    def concatenate(self, name: str, parts: Sequence[Word], axis: int) -> Word:
+        out = words.concatenate([part.tensor for part in parts], axis)
+        edges = np.cumsum([part.shape[axis] for part in parts])[:-1]
+        self._work(name, "forward", out.codes.size, adds=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            cut = np.split(errors[0].codes, edges, axis)
+            return [FixedTensor.trusted(part, errors[0].format) for part in cut]
+
+        return self._record(out, list(parts), backward)
+
+    def split(self, name: str, x: Word, parts: int, axis: int) -> list[Word]:
+        cut = [
+            Value(FixedTensor.trusted(part, x.tensor.format), x.needs)
+            for part in np.split(x.tensor.codes, parts, axis)
+        ]
+
+        def backward(errors: list[FixedTensor | None]) -> list[FixedTensor]:
+            known = next(error for error in errors if error is not None)
+            empty = FixedTensor.trusted(np.zeros(known.shape, np.int16), known.format)
+            found = [empty if error is None else words.words(error) for error in errors]
+            self._work(name, "backward", x.tensor.codes.size, adds=1)
+            return [words.concatenate(found, axis)]
+
+        if x.needs:
+            self.tape.record(list(cut), [x], backward)
+        return cut
+
+    def slice(self, name: str, x: Value[Any], start: int, stop: int | None) -> Value[Any]:
+        if isinstance(x.tensor, np.ndarray):  # tokens
+            return Value(x.tensor[:, start:stop], False)
+        out = FixedTensor.trusted(x.tensor.codes[:, start:stop], x.tensor.format)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            error = words.words(errors[0])
+            codes = np.zeros(x.shape, np.int16)
+            codes[:, start:stop] = error.codes
+            return [FixedTensor.trusted(codes, error.format)]
+
+        return self._record(out, [x], backward)
+
+    def reshape(self, x: Word, *shape: int) -> Word:
+        out = FixedTensor.trusted(x.tensor.codes.reshape(shape), x.tensor.format)
+        return self._record(out, [x], lambda errors: [errors[0].reshape(*x.shape)])
+
+    def transpose(self, x: Word, *axes: int) -> Word:
+        def turned(tensor: FixedTensor, order: Sequence[int]) -> FixedTensor:
+            codes = np.ascontiguousarray(tensor.codes.transpose(*order))
+            return FixedTensor.trusted(codes, tensor.format)
+
+        back = [int(i) for i in np.argsort(axes)]
+        return self._record(turned(x.tensor, axes), [x], lambda errors: [turned(errors[0], back)])
+
+    def embed(self, name: str, tokens: Value[Any], table: str) -> Word:
+        small = words.words(self.context.parameters[table].master)
+        rows = small.shape[0]
+        known = tokens.tensor
+        if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= rows:
+            raise FormatError(f"tokens must be 0 to {rows - 1}, not {int(known.max())}")
+        out = FixedTensor.trusted(small.codes[known], small.format)
+        self._work(name, "forward", out.codes.size, fetched=WORD)
+
+        def backward(errors: list[FixedTensor]) -> list[None]:
+            self.context.gradient(table, words.scatter(words.words(errors[0]), known, rows))
+            self._work(name, "backward", out.codes.size, adds=1)
+            return [None]
+
+        return self._record(out, [tokens], backward, trained=True)
+
+    def max_pool(self, name: str, x: Word, size: int, stride: int, padding: int) -> Word:
+        out, choice = pooling.max_pool(x.tensor, size, stride, padding)
+        ways = (size * size - 1).bit_length()
+        self._work(name, "forward", out.codes.size, adds=size * size - 1, stash=ways)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, adds=1, fetched=ways)
+            error = words.words(errors[0])
+            return [pooling.max_pool_backward(error, choice, size, stride, padding, x.shape)]
+
+        return self._record(out, [x], backward)
+
+    def average_pool(
+        self, name: str, x: Word, size: tuple[int, int], stride: int, padding: int
+    ) -> Word:
+        out = pooling.average_pool(x.tensor, size, stride, padding)
+        self._work(name, "forward", out.codes.size, adds=size[0] * size[1], multiplies=1)
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
+            self._work(name, "backward", out.codes.size, adds=size[0] * size[1], multiplies=1)
+            error = words.words(errors[0])
+            return [pooling.average_pool_backward(error, size, stride, padding, x.shape)]
+
+        return self._record(out, [x], backward)
+
+    def zeros(self, like: Word, *shape: int) -> Word:
+        codes = np.zeros(shape, np.int16)
+        return Value(FixedTensor.trusted(codes, like.tensor.format), needs=False)
+
+    # --- what all share ----------------------------------------------------------------------
+
+    def _record(
+        self,
+        out: FixedTensor,
+        inputs: Sequence[Value[Any]],
+        backward: Callable[[list[FixedTensor]], Sequence[FixedTensor | None]],
+        trained: bool = False,
+    ) -> Word:
+        needs = trained or any(value.needs for value in inputs)
+        made = Value(out, needs)
+        if needs and self.context.training:
+            self.tape.record([made], list(inputs), backward)
+        return made
+
+    def _work(
+        self, name: str, pass_: str, elements: int, adds: int = 0, multiplies: int = 0,
+        reads: int = 1, writes: int = 1, stash: int = 0, fetched: int = 0, resident: bool = False,
+        saturated: int = 0,
+    ) -> None:  # fmt: skip
+        """Elementwise work: words read and written an element, bits stashed and fetched."""
+        self.context.vector(
+            name, pass_,
+            VectorWork(
+                elements, adds, multiplies, reads * WORD * elements, writes * WORD * elements,
+                stash * elements, fetched * elements, WORD * elements * resident, saturated,
+            ),
+        )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Runs that are stopped, politely or not, and go on to the bits of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import jit_only
+from test_cli import COMMAND, ENVIRONMENT, fxsim
+
+from fxsim.trace import Trace
+
+ARGUMENTS = ["simulate", "digits_cnn", "--policy", "dynasty", "--set", "warmup=5", "--epochs", "5"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing stopped."""
+    jit_only()
+    place = tmp_path_factory.mktemp("whole")
+    fxsim(*ARGUMENTS, "--out", "run", at=place)
+    assert not (place / "run.unfinished").exists()
+    return place / "run"
+
+
+def start(place, *more):
+    return subprocess.Popen(
+        [*COMMAND, *ARGUMENTS, "--out", "run", *more], cwd=place, env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def assert_same(run, whole):
+    manifests = [json.loads((place / "run.json").read_text()) for place in (run, whole)]
+    assert manifests[0]["weights_sha256"] == manifests[1]["weights_sha256"]
+    for table in ("metrics", "evaluations", "decisions"):
+        one, other = (pd.read_parquet(place / f"{table}.parquet") for place in (run, whole))
+        pd.testing.assert_frame_equal(one, other)
+    one, other = (Trace.load(place / "trace") for place in (run, whole))
+    for table in Trace.__dataclass_fields__:
+        pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table))
+
+
+def test_kill_minus_nine_at_any_moment_changes_no_bit(whole, tmp_path):
+    """Killed at uneven moments, some before the first checkpoint, until it gets to its end."""
+    rng, kills, steps = np.random.default_rng(0), 0, []
+    metrics = tmp_path / "run.unfinished" / "metrics.csv"
+    for _ in range(60):
+        process = start(tmp_path, "--resume")
+        wait = rng.uniform(0.05, 0.9)
+        begun = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            now = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+            if kills < 6 and now != begun:  # it runs: let it run for a while, then kill it
+                time.sleep(wait)
+                break
+            time.sleep(0.01)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            steps.append(len(pd.read_csv(metrics)) if metrics.exists() else 0)
+            continue
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        break
+    assert kills >= 4
+    assert max(steps) > 0
+    assert not (tmp_path / "run.unfinished").exists()
+    assert_same(tmp_path / "run", whole)
+
+
+def test_an_interrupt_says_how_to_go_on(whole, tmp_path):
+    process = start(tmp_path)
+    while "epoch 2," not in process.stderr.readline():
+        assert process.poll() is None
+    growing = pd.read_csv(tmp_path / "run.unfinished" / "metrics.csv")
+    assert len(growing) >= 2 * 44
+    assert {"step", "loss", "weight_bits"} <= set(growing.columns)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == (
+        "fxsim: interrupted; --resume goes on with an unfinished run"
+    )
+    again = fxsim(*ARGUMENTS, "--out", "run", at=tmp_path, code=2)
+    assert "--resume goes on from there, --force begins again" in again.stderr
+    other = [*ARGUMENTS[:-1], "9"]
+    refused = fxsim(*other, "--out", "run", "--resume", at=tmp_path, code=2)
+    assert "an unfinished run of other inputs" in refused.stderr
+    fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path)
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    jit_only()
+    process = start(tmp_path)
+    while "epoch 1," not in process.stderr.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    places = sorted((tmp_path / "run.unfinished" / "checkpoints").iterdir())
+    (places[-1] / "state.npz").write_bytes(b"no archive")
+    done = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
+    assert "must be a checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr
+    fxsim(*ARGUMENTS, "--out", "run", "--force", "--epochs", "1", at=tmp_path)
