@@ -33,13 +33,23 @@ def ratio(ours: Callable[[], Any], other: Callable[[], Any], rounds: int = 7) ->
     return best[1] / best[0]
 
 
-def arguments(description: str) -> argparse.Namespace:
+def parser(description: str) -> argparse.ArgumentParser:
     """`--threads N` (1 by default) and `--json PATH`."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
-    found = parser.parse_args()
-    set_threads(found.threads)
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--threads", type=int, default=1)
+    found.add_argument("--json", type=Path)
+    return found
+
+
+def use(given: argparse.Namespace) -> None:
+    """Set what `parser` asked for."""
+    set_threads(given.threads)
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The parser's arguments, set."""
+    found = parser(description).parse_args()
+    use(found)
     return found
 
 

@@ -1,46 +1,164 @@
-"""A bit-exact training step against the float32 twin (NumPy, BLAS), in one run.
+"""Bit-exact training steps of ResNet-20 against PyTorch's float32 step, in one run.
 
-A ratio is the float step's time over ours. The twin always runs BLAS on one thread, so the fair
-comparison is at `--threads 1`, the default.
+Whole steps at batch 128: forward, backward, update, all casts, block maps and the recording of the
+trace at its default rate, on random images; PyTorch in channels_last, on as many threads. A ratio
+is PyTorch's time over ours: above 1, ours is faster. `--path` forces one engine path, `--paths`
+measures uniform 8 bits on each that this processor has, `--profile` says where our time goes, by
+operation. Without PyTorch installed (the extra "torch") there is nothing to compare with.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+import argparse
+import cProfile
+import pstats
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from side_by_side import arguments, ratio, report
+from side_by_side import Row, parser, ratio, report, use
 
 from fxsim import shipped, workload
+from fxsim.arithmetic.formats import Accumulator, Overflow
+from fxsim.engine import processor
+from fxsim.engine.memory import keep_freed
+from fxsim.engine.processor import Machine
+from fxsim.engine.tensor import FixedTensor
 from fxsim.precision import Dynasty, Uniform
-from fxsim.training import float32, loop
-from fxsim.training.data import Dataset
-from fxsim.training.model import Model
+from fxsim.precision.base import IntegerPolicy
+from fxsim.trace import TraceWriter
+from fxsim.training import loop
+from fxsim.training.context import StepContext
+from fxsim.training.data.base import INPUT_WORD
+
+BATCH, STEPS = 128, 1000  # steps of a run, so that maps are sampled as in one
 
 
-def step_ratio(model: Model, policy: Uniform | Dynasty, batch: int) -> float:
-    """Two steps of each, one evaluation on a single image included, from the same weights."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(-(2**12), 2**12, (batch, *model.input_shape)).astype(np.int16)
-    labels = rng.integers(0, model.classes, batch)
-    data = Dataset("random", images, labels, images[:1], labels[:1], model.classes, "random")
-    settings = loop.TrainingSettings(2, batch, Fraction("0.05"))
-    return ratio(
-        lambda: loop.train(model, data, policy, settings, 0),
-        lambda: float32.train(model, data, settings, 0),
-        rounds=5,
-    )
+class Wrapping(Uniform):
+    """Uniform 8 bits with an accumulator that wraps at 32 bits."""
+
+    @property
+    def accumulator(self) -> Accumulator:
+        return Accumulator(self.accumulator_bits, Overflow.WRAP)
+
+
+# policy and target, as a ratio of PyTorch's time over ours
+WORKS: dict[str, tuple[IntegerPolicy, float]] = {
+    "uniform 8 bits, wrapping accumulator": (Wrapping(), 2.0),
+    "uniform 8 bits, 48-bit accumulator": (Uniform(accumulator_bits=48), 2.0),
+    "dynasty blocks, 4x4": (Dynasty(warmup=0, initial_lambda=0.1), 1 / 0.8),
+    "uniform 8 bits, 24-bit saturating accumulators": (Uniform(accumulator_bits=24), 1.0),
+    "int16 errors, 32-bit saturating accumulators": (Uniform(error=16), 1.0),
+    "int16 errors at exact word scales": (Uniform(error=16, word_scale="peak"), 1.0),
+}
+
+
+def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
+    """A function that makes one training step after another."""
+    described, model = workload.load(shipped.find("workloads", "resnet20"))
+    settings, rng = described.training.settings(), np.random.default_rng(0)
+    codes = rng.integers(-(2**12), 2**12, (BATCH, *model.input_shape)).astype(np.int16)
+    images, labels = FixedTensor(codes, INPUT_WORD), rng.integers(0, 10, BATCH)
+    now = loop.begin(model, policy, 0)
+    writer = TraceWriter(Path(tempfile.mkdtemp()), policy.accumulator.bits)
+    keep_freed()
+
+    def step() -> None:
+        now.policy_state, decisions = policy.decide(now.policy_state, now.feedback)
+        decisions = {**decisions, loop.RATE: 1 << 14}
+        writer.begin_step(now.step, STEPS)
+        context = StepContext(
+            0, now.step, True, policy, decisions, now.parameters, now.running, now.gains, writer
+        )
+        probability = loop.training_step(model, context, images, labels, settings)
+        metrics = loop.integer_metrics(probability, labels)
+        now.feedback = loop.Feedback(now.step, metrics["loss"], loop._perturbation(context))
+        now.step += 1
+
+    return step
+
+
+def torch_step(threads: int) -> Callable[[], Any]:
+    """The same network and optimizer in PyTorch, float32, channels_last."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as f
+
+    torch.set_num_threads(threads)
+
+    class Block(nn.Module):
+        def __init__(self, channels: int, filters: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+            self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+            self.norm1, self.norm2 = nn.BatchNorm2d(filters), nn.BatchNorm2d(filters)
+            self.extra, self.stride = (filters - channels) // 2, stride
+
+        def forward(self, x: Any) -> Any:
+            y = self.norm2(self.conv2(f.relu(self.norm1(self.conv1(x)), inplace=True)))
+            if self.stride > 1:
+                x = f.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra, self.extra))
+            return f.relu(y + x, inplace=True)
+
+    parts: list[Any] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(True)]
+    channels = 16
+    for filters in (16, 32, 64):
+        for number in range(3):
+            parts.append(Block(channels, filters, 2 if filters > 16 and number == 0 else 1))
+            channels = filters
+    parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    net = nn.Sequential(*parts).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    images = torch.randn(BATCH, 3, 32, 32).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (BATCH,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        f.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def profile(policy: IntegerPolicy) -> None:
+    """Where the time of three steps goes, the largest first."""
+    step = our_step(policy)
+    step()
+    watched = cProfile.Profile()
+    watched.enable()
+    for _ in range(3):
+        step()
+    watched.disable()
+    pstats.Stats(watched, stream=sys.stderr).sort_stats("tottime").print_stats(20)
 
 
 def main() -> None:
-    given = arguments(__doc__)
-    rows = []
-    for name in ("digits_cnn", "lenet5"):
-        described, model = workload.load(shipped.find("workloads", name))
-        batch = described.training.batch
-        for policy in (Uniform(), Dynasty(warmup=0)):
-            work = f"{name}, batch {batch}, {policy.name}, vs float32 in NumPy"
-            rows.append((work, step_ratio(model, policy, batch), 1.0))
+    known = parser(__doc__)
+    known.add_argument("--path", choices=[machine.value for machine in Machine])
+    known.add_argument("--paths", action="store_true", help="uniform 8 bits on each engine path")
+    known.add_argument("--profile", action="store_true", help="our time by operation")
+    given: argparse.Namespace = known.parse_args()
+    use(given)
+    if given.path:
+        processor.force(Machine(given.path))
+    if given.profile:
+        for name, (policy, _) in WORKS.items():
+            print(name, file=sys.stderr)
+            profile(policy)
+    theirs = torch_step(given.threads)
+    rows: list[Row] = []
+    for name, (policy, target) in WORKS.items():
+        rows.append((f"ResNet-20, {name}", ratio(our_step(policy), theirs, 6), target))
+    if given.paths:
+        for machine in processor.available():
+            processor.force(machine)
+            work = f"ResNet-20, uniform 8 bits, {machine.value}"
+            rows.append((work, ratio(our_step(Wrapping()), theirs, 3), 0.0))
+    names = ", ".join(machine.value for machine in processor.available())
+    print(f"{given.threads} thread(s); paths: {names}", file=sys.stderr)
     report(rows, given.json)
 
 

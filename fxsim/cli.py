@@ -102,6 +102,7 @@ def simulate(
     force: Annotated[
         bool, typer.Option("--force", help="Begin again, whatever an unfinished run left.")
     ] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 3,
     threads: Threads = None,
     out: Out = None,
     json_: Json = False,
@@ -121,7 +122,7 @@ def simulate(
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
     directory = out or Path("runs") / name
     with _progress() as progress:
-        finished = runs.execute(inputs, directory, progress.run(name, False), resume, force)
+        finished = runs.execute(inputs, directory, progress.run(name, False), resume, force, keep)
     manifest = finished.manifest
     _warn(finished.warnings())
     if json_:
@@ -133,6 +134,59 @@ def simulate(
     typer.echo(f"time            {manifest['wall_s']} s, {manifest['steps']} steps")
     typer.echo(f"weights SHA-256 {manifest['weights_sha256']}")
     _print_files([directory])
+
+
+@app.command()
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint's directory instead of the run's last state.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Dataset instead of the run's.")] = None,
+    data_dir: DataDir = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write label, prediction and its probability a row, as CSV.")
+    ] = None,
+    threads: Threads = None,
+    json_: Json = False,
+) -> None:
+    """Run inference in integers with a run's weights: test loss, accuracy, predictions.
+
+    Example: fxsim evaluate runs/lenet5-mnist-uniform-seed0 --predictions predictions.csv
+    """
+    from fxsim import inference
+
+    _use_threads(threads)
+    with _progress() as progress:
+        progress.note(f"{source}: inference on the test samples")
+        found = inference.evaluate(source, checkpoint, data, data_dir, predictions)
+    if json_:
+        _print_json(found)
+        return
+    typer.echo(f"test accuracy   {100 * found['test_accuracy']:.2f} %")
+    typer.echo(f"test loss       {found['test_loss']:.4f}")
+    if predictions is not None:
+        _print_files([predictions])
+
+
+data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A dataset; fxsim list names them.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Download a dataset from its official source, with checksums; continues what was cut off.
+
+    Example: fxsim data fetch cifar10 --data-dir DIR
+    """
+    from fxsim.training.data import fetch as fetching
+
+    directory = data_dir or Path(os.environ.get("FXSIM_DATA") or "data")
+    with _progress() as progress:
+        _print_files(fetching.fetch(name, directory, progress.download))
 
 
 @app.command()

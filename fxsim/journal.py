@@ -35,7 +35,8 @@ TABLES = ("metrics", "evaluations", "decisions")
 class Journal:
     """The files of one unfinished run. Use it in `with`; `finish` removes it."""
 
-    def __init__(self, run: Path, inputs_sha256: str) -> None:
+    def __init__(self, run: Path, inputs_sha256: str, keep: int = KEEP) -> None:
+        self._keep = keep
         self.directory = unfinished(run)
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "inputs.json").write_text(
@@ -96,7 +97,7 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         writer.flush(progress.step)
-        checkpoint.save(progress, self.checkpoints, KEEP)
+        checkpoint.save(progress, self.checkpoints, self._keep)
         self._saved = time.monotonic()
 
     def _append(self, table: str, row: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ class Progress:
     """Implements `fxsim.study.StudyWatcher`."""
 
     def __init__(self) -> None:
+        self._files: dict[str, TaskID] = {}
         self._console = Console(stderr=True)
         self._bars = Bars(
             TextColumn("{task.description:<22}"),
@@ -47,6 +48,12 @@ class Progress:
     def pricing(self, label: str) -> None:
         """A run is being priced."""
         self.note(f"pricing {label}")
+
+    def download(self, file: str, done: int, total: int) -> None:
+        """Bytes of a file have come."""
+        if file not in self._files:
+            self._files[file] = self._bars.add_task(file, total=None, facts="bytes")
+        self._bars.update(self._files[file], total=total or None, completed=done)
 
     def note(self, text: str) -> None:
         """A line about what goes on."""

@@ -5,6 +5,7 @@ workload.yaml       the workload as it was
 metrics.parquet     a row a step
 evaluations.parquet a row an epoch
 decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
+checkpoints/        the newest checkpoints, see `fxsim.training.checkpoint`; absent for floats
 weights.npz         master weights, momenta, running statistics, as integers
 trace/              see `fxsim.trace`; absent for float policies
 """
@@ -115,11 +116,13 @@ def execute(
     watcher: Watcher | None = None,
     resume: bool = False,
     force: bool = False,
+    keep: int = journal.KEEP,
 ) -> Run:
     """Train, and write the run's directory in one piece; an earlier run there is replaced.
 
     While it trains, its state lies in `<directory>.unfinished`, see `fxsim.journal`.
     resume : go on from the newest checkpoint there; force : begin again, whatever lies there
+    keep : how many checkpoints stay
     """
     foreign = directory.exists() and not (directory / "run.json").is_file()
     if foreign and (not directory.is_dir() or any(directory.iterdir())):
@@ -135,17 +138,17 @@ def execute(
         floats = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
         _finish(inputs, digest, directory, floats.rounded(), started, None)
         return Run.load(directory)
-    with journal.Journal(directory, digest) as kept:
+    with journal.Journal(directory, digest, keep) as kept:
         progress = kept.resumed()
         network = _train(inputs, kept.trace, watcher, None, progress, kept)
-        _finish(inputs, digest, directory, network, started, kept.trace)
+        _finish(inputs, digest, directory, network, started, kept.directory)
         kept.finish()
     return Run.load(directory)
 
 
 def _finish(
     inputs: RunInputs, digest: str, directory: Path, network: loop.TrainedNetwork, started: float,
-    trace: Path | None,
+    unfinished: Path | None,
 ) -> None:  # fmt: skip
     """The run's directory, complete."""
     with atomic_directory(directory) as fresh:
@@ -155,8 +158,9 @@ def _finish(
         np.savez_compressed(fresh / "weights.npz", **checkpoint.arrays_of(network))
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
-        if trace is not None:
-            shutil.copytree(trace, fresh / "trace")
+        if unfinished is not None:
+            for part in ("trace", "checkpoints"):
+                shutil.copytree(unfinished / part, fresh / part)
         manifest = {
             "inputs_sha256": digest,
             "workload": inputs.workload.name,

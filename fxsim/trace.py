@@ -294,11 +294,14 @@ class Trace:
     def contraction(self, layer: str) -> Contraction:
         """What a layer's product is."""
         row = self.layers[self.layers["layer"] == layer].iloc[0]
-        kind = next(kind for kind, name in KINDS.items() if name == row["kind"])
-        if kind in (Matrix, Pairwise):
-            return kind()
+        kinds: dict[str, Any] = {name: kind for kind, name in KINDS.items()}
+        kind = str(row["kind"])
+        if kind in (KINDS[Matrix], KINDS[Pairwise]):
+            plain: Contraction = kinds[kind]()
+            return plain
         fields = Convolution.__dataclass_fields__
-        return kind(Convolution(**{name: int(row[name]) for name in fields}))
+        found: Contraction = kinds[kind](Convolution(**{name: int(row[name]) for name in fields}))
+        return found
 
     def owner(self, layer: str, role: str) -> str:
         """The layer whose cast made an operand: a weight may serve several products."""

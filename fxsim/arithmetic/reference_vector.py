@@ -163,13 +163,13 @@ def batch_norm_backward(
     ]  # fmt: skip
     fine = 15 - (max(bounds).bit_length() - grid)
     out = []
-    for (centre, e, column), (a, b, c, most, reach), bound in zip(
+    for (centre, e, column), (a, b, last, most, reach), bound in zip(
         slopes, terms, bounds, strict=True
     ):
         shift = min(29 - (bound.bit_length() - grid + fine), 30)
         scale_e = shifted(a[0], a[1] - fine - shift) if most else 0
         scale_x = shifted(b[0], b[1] - fine - shift) if reach else 0
-        start = shifted(c[0], c[1] - fine - shift) + (1 << (shift - 1))
+        start = shifted(last[0], last[1] - fine - shift) + (1 << (shift - 1))
         out.append(
             [limit_code((code * scale_e + (x - centre) * scale_x + start) >> shift, 16, True,
                         "SAT")[0]
@@ -289,7 +289,7 @@ def softmax_backward(shares: Sequence[int], errors: Sequence[int], frac: int) ->
 def softmax_error(
     logits: Matrix, labels: Sequence[int], table: Sequence[int], off: int = 0
 ) -> tuple[Matrix, Matrix]:
-    """(probabilities, errors), 30 fractional bits, of logits with 16; off : other classes' target."""
+    """(probabilities, errors), 30 fractional bits, of logits with 16; off: other targets."""
     probabilities = [softmax(row, len(row), table) for row in logits]
     classes = len(logits[0])
     on = (1 << 30) - (classes - 1) * off

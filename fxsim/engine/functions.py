@@ -165,7 +165,7 @@ FUNCTIONS: dict[str, tuple[Callable[[int], int], Callable[[int], int], bool]] = 
 @cache
 def knots(name: str, derivative: bool) -> NDArray[np.int64]:
     """The 2,049 knots of a function or its derivative, 20 fractional bits, nearest, ties up."""
-    of = FUNCTIONS[name][derivative]
+    of = FUNCTIONS[name][1] if derivative else FUNCTIONS[name][0]
     drop = _FINE - KNOT_FRAC
     found = np.array(
         [(of(k) + (1 << (drop - 1))) >> drop for k in range(FIRST, -FIRST + 1)], np.int64

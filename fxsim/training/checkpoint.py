@@ -67,9 +67,11 @@ def state_of(arrays: Any) -> tuple[dict[str, Parameter], dict[str, RunningStatis
 def save(progress: Progress, directory: Path, keep: int) -> Path:
     """Write a checkpoint into a directory, and remove all but the newest `keep`."""
     path = directory / f"{PREFIX}{progress.step:08d}"
-    gains = {f"gains/{layer}/{role}": gain for (layer, role), gain in progress.gains.items()}
+    gains: dict[str, Any] = {
+        f"gains/{layer}/{role}": gain for (layer, role), gain in progress.gains.items()
+    }
     with atomic_directory(path) as fresh:
-        np.savez(fresh / "state.npz", **arrays_of(progress), **gains)
+        np.savez(fresh / "state.npz", **{**arrays_of(progress), **gains})
         described = {
             "step": progress.step,
             "policy_state": progress.policy_state,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import casts, functions, normalisation, pooling, softmax, words
-from fxsim.engine.contractions import Contraction, Pairwise
+from fxsim.engine.contractions import Contraction, Pairwise, Product
 from fxsim.engine.output import Output
 from fxsim.engine.products import register
 from fxsim.engine.tensor import FixedTensor
@@ -98,9 +98,9 @@ class IntegerOperations:
         return back
 
     def _words_of(
-        self, run: Callable[..., Any], a: FixedTensor, w: FixedTensor, bound: int,
+        self, run: Callable[..., Product], a: FixedTensor, w: FixedTensor, bound: int,
         bias: FixedTensor | None,
-    ) -> tuple[FixedTensor, Any]:  # fmt: skip
+    ) -> Product:  # fmt: skip
         """A product as words: at the scale that its bound proves, or that its largest sum needs."""
         accumulator = self.context.policy.accumulator
         sums = register(accumulator, a.format.frac + w.format.frac)

@@ -23,9 +23,17 @@ Batch = tuple[FixedTensor | Ints, Ints]
 class Dataset(Protocol):
     """Training and test samples, batch by batch."""
 
-    name: str
-    classes: int
-    source: str
+    @property
+    def name(self) -> str:
+        """As in commands."""
+
+    @property
+    def classes(self) -> int:
+        """How many labels there are."""
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
 
     @property
     def shape(self) -> tuple[int, ...]:

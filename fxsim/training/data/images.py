@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.draws import stream_key
+from fxsim.arithmetic.reference import draw32
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
 from fxsim.training.data.base import (
@@ -224,26 +226,19 @@ class FolderDataset:
 
     def train_batch(self, chosen: Ints, seed: int, epoch: int) -> Batch:
         key = stream_key(seed, epoch, "data", "augmentation")
-        images = np.stack([self._image(self.train_files[i]) for i in chosen])
-        how = Augmentation(0, self.mirror)
-        labels = self.train_labels[chosen]
-        whole = ImageDataset("", images, labels, images, labels, self.classes, "", self.table, how)
-        # the mirror of an image follows from its number in the dataset, not from its place here
-        from fxsim.arithmetic.reference import draw32
-
+        pixels = [self._image(self.train_files[i]) for i in chosen]
         if self.mirror:
-            for i, n in enumerate(chosen):
-                if draw32(key, int(n)) >> 31:
-                    images[i] = images[i][:, ::-1]
-        return whole.test_batch(0, len(chosen))[0], labels
+            turned = [draw32(key, int(i)) >> 31 for i in chosen]
+            pixels = [p[:, ::-1] if t else p for p, t in zip(pixels, turned, strict=True)]
+        return self._normalised(pixels), self.train_labels[chosen]
 
     def test_batch(self, start: int, stop: int) -> Batch:
         files = self.test_files[start:stop]
-        pixels = np.stack([self._image(file) for file in files])
-        rows = np.arange(3)
-        return FixedTensor.trusted(self.table[pixels, rows], INPUT_WORD), self.test_labels[
-            start : start + len(files)
-        ]
+        labels = self.test_labels[start : start + len(files)]
+        return self._normalised([self._image(file) for file in files]), labels
+
+    def _normalised(self, pixels: list[NDArray[np.uint8]]) -> FixedTensor:
+        return FixedTensor.trusted(self.table[np.stack(pixels), np.arange(3)], INPUT_WORD)
 
     def _image(self, path: Path) -> NDArray[np.uint8]:
         """Scaled so that the shorter side fits 8/7 of the input, and cut from the middle."""
@@ -262,8 +257,6 @@ class FolderDataset:
         return pixels[top : top + height, left : left + width].copy()
 
     def digest(self) -> str:
-        import hashlib
-
         found = hashlib.sha256(f"{self.shape} {self.mirror}".encode())
         for files in (self.train_files, self.test_files):
             for file in files:

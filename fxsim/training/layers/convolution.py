@@ -34,8 +34,9 @@ class Conv2d(WeightedLayer):
     @property
     def geometry(self) -> Convolution:
         """The convolution."""
+        height, width, channels = self.in_shapes[0]
         return Convolution(
-            *self.in_shapes[0], self.filters, self.kernel, self.stride, self.padding,
+            height, width, channels, self.filters, self.kernel, self.stride, self.padding,
             self.dilation, self.groups,
         )  # fmt: skip
 
@@ -97,8 +98,9 @@ class ConvTranspose2d(WeightedLayer):
     @property
     def geometry(self) -> Convolution:
         """The convolution that this reverses: from our result to our input."""
+        height, width, filters = self.out_shape
         return Convolution(
-            *self.out_shape, self.in_shapes[0][2], self.kernel, self.stride, self.padding,
+            height, width, filters, self.in_shapes[0][2], self.kernel, self.stride, self.padding,
             self.dilation, self.groups,
         )  # fmt: skip
 

@@ -1,0 +1,87 @@
+"""Inference in integers with the weights of a finished run, or of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fxsim import runs
+from fxsim.engine import softmax
+from fxsim.errors import ConfigError, DataError
+from fxsim.files import atomic_file
+from fxsim.precision import POLICIES
+from fxsim.runs import Run
+from fxsim.training import checkpoint as checkpoints
+from fxsim.training import loop
+from fxsim.training.context import StepContext
+from fxsim.training.data.base import Batch
+from fxsim.training.settings import integer_metrics
+
+
+def evaluate(
+    directory: Path,
+    checkpoint: Path | None = None,
+    data_name: str | None = None,
+    data_directory: Path | None = None,
+    predictions: Path | None = None,
+) -> dict[str, float]:
+    """{test_loss, test_accuracy} of a run's last state, or of a checkpoint of the same network.
+
+    predictions : a CSV to write: sample, label, prediction, probability of the prediction
+    Operands have the formats of the last recorded step's decisions. Float runs are refused.
+    """
+    run = Run.load(directory)
+    recipe = dict(run.manifest["policy"])
+    kind = recipe.pop("kind")
+    if not run.integer:
+        raise ConfigError(f"{directory}: a {kind} run has no integer inference; its accuracy is in"
+                          " run.json")  # fmt: skip
+    policy: Any = POLICIES[kind].model_validate(recipe)
+    inputs = runs.prepare(
+        directory / "workload.yaml", kind, policy, run.manifest["seed"],
+        data_directory=data_directory, data_name=data_name or run.manifest["dataset"],
+    )  # fmt: skip
+    if checkpoint is None:
+        try:
+            with np.load(directory / "weights.npz", allow_pickle=False) as file:
+                parameters, running = checkpoints.state_of({k: file[k] for k in file.files})
+        except (OSError, ValueError) as problem:
+            raise DataError(
+                f"{directory}/weights.npz: must be a run's weights: {problem}"
+            ) from None
+        step = len(run.decisions)
+    else:
+        state = checkpoints.load(checkpoint)
+        parameters, running, step = state.parameters, state.running, state.step
+    row = run.decisions.iloc[min(step, len(run.decisions)) - 1]
+    decisions = {str(name): int(value) for name, value in row.items()}
+    rows: list[pd.DataFrame] = []
+
+    def one(batch: Batch) -> dict[str, float]:
+        context = StepContext(
+            inputs.seed, step, False, policy, decisions, parameters, dict(running), {}
+        )
+        logits, _ = inputs.model.forward(context, batch[0])
+        probability = softmax.softmax(logits.tensor)
+        shares = probability.matrix()
+        chosen = shares.argmax(axis=1)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "label": np.ascontiguousarray(batch[1]).reshape(-1),
+                    "prediction": chosen,
+                    "probability": shares[np.arange(len(chosen)), chosen] / 2**30,
+                }
+            )
+        )
+        return integer_metrics(probability, batch[1])
+
+    found = loop.mean_metrics(inputs.dataset, one)
+    if predictions is not None:
+        table = pd.concat(rows, ignore_index=True)
+        with atomic_file(predictions) as fresh:
+            table.to_csv(fresh, index_label="sample")
+    return found
