@@ -238,7 +238,8 @@ class TraceWriter:
 
     def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
         """Record elementwise work."""
-        row = {"step": self._step, "layer": layer, "pass": pass_, **asdict(work)}
+        row = {name: getattr(work, name) for name in VectorWork.__dataclass_fields__}
+        row |= {"step": self._step, "layer": layer, "pass": pass_}
         self._tables["vectors"].add(row)
 
     def __enter__(self) -> TraceWriter:

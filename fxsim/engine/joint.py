@@ -6,6 +6,7 @@ bits.
 
 from __future__ import annotations
 
+from functools import cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -113,6 +114,7 @@ def _sizes(total: int, block: int) -> Counts:
     return sizes
 
 
+@cache
 def _touched(g: Convolution) -> tuple[list[list[int]], list[list[int]]]:
     """For rows and for columns: by tap, the outputs whose input there lies inside the image."""
     return (
