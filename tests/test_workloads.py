@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from support import ROOT, jit_only
@@ -119,3 +123,24 @@ def test_shape_errors_name_the_layer_the_shapes_and_the_line(tmp_path, old, new,
     assert message in found
     line = int(found.split(":")[1])
     assert "name" in path.read_text().splitlines()[line - 1]
+
+
+STEP = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from fxsim import estimates, workload
+from fxsim.precision import Uniform
+described, model = workload.load(Path(sys.argv[1]))
+estimates.one_step(model, Uniform(), described.training.settings())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_resnet20_at_batch_128_stays_under_two_gigabytes():
+    jit_only()
+    done = subprocess.run(
+        [sys.executable, "-c", STEP, ROOT / "workloads" / "resnet20.yaml"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert int(done.stdout) < 2 << 20  # kibibytes

@@ -262,24 +262,26 @@ def _field_products(
     images = left.rows // (g.height * g.width)
     total = np.zeros((len(a), len(b)), np.int64)
     for group in range(g.groups):
-        pixels = _pixel_levels(left, a, g.channels // g.groups, group)
-        errors = _pixel_levels(right, b, g.filters // g.groups, group)
-        shaped = pixels.reshape(images, g.height, g.width, -1)
-        against = errors.reshape(images, g.out_height, g.out_width, -1)
+        pixels = _planes(left, a, g.channels // g.groups, group)
+        errors = _planes(right, b, g.filters // g.groups, group)
         parts = split(
-            counting.field_products_range, images, 16 * errors.size // images, shaped, against,
-            g.kernel, g.kernel, g.stride, g.dilation, g.padding,
+            counting.field_products_range, images, 16 * errors.size // images, pixels, errors,
+            g.height, g.width, g.out_height, g.out_width, g.kernel, g.stride, g.dilation,
+            g.padding,
         )  # fmt: skip
         counts = sum(parts[1:], start=parts[0])
         met = counts.sum(axis=0)  # what lies outside the image counts as 0 bits
-        counts[0] += errors.sum(axis=0) * g.depth - met
+        counts[0] += errors.sum(axis=1, dtype=np.int64) * g.depth - met
         total += counts
     return total
 
 
-def _pixel_levels(m: BlockMap, known: Counts, columns: int, group: int) -> Counts:
-    """(rows, levels) codes of each word length in one group's columns of each row."""
+def _planes(m: BlockMap, known: Counts, columns: int, group: int) -> NDArray[np.int32]:
+    """(levels, rows) codes of each word length in one group's columns of each row."""
     edges = np.r_[0 : m.columns : m.block_columns, m.columns]
     inside = np.clip(edges, group * columns, (group + 1) * columns)
     widths = np.diff(inside).astype(np.int64)
-    return _line_counts(_indexed(m, known), widths, known, m.rows, m.block_rows)
+    index, planes = _indexed(m, known), np.empty((len(known), m.rows), np.int32)
+    work = index.shape[1] + len(known) * m.block_rows
+    split(counting.level_planes_range, index.shape[0], work, index, widths, m.block_rows, planes)
+    return planes

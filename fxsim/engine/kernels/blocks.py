@@ -20,6 +20,7 @@ from fxsim.engine.kernels.rounding import (
 )
 
 STRIP = 4096  # elements worked on at a time, or one block row
+SKIPPED = np.int8(-1)  # the exponent of a tile of 0 bits
 
 
 @kernel
@@ -44,22 +45,40 @@ def column_magnitudes_range(start, stop, x, tile):
 
 
 @kernel
-def strip_extents(strip, lines, block_rows, columns, peak, total):
-    """Of each column of each block row: max|x| and sum|x|; `strip` is flat, `lines` rows long."""
-    run = block_rows * columns
-    for first in range(0, lines * columns, run):
-        most = peak[first // block_rows : first // block_rows + columns]
-        summed = total[first // block_rows : first // block_rows + columns]
-        for j in range(columns):
-            most[j] = np.int32(0)
-        for j in range(columns):
-            summed[j] = np.int32(0)
-        for start in range(first, min(first + run, lines * columns), columns):
-            row = strip[start : start + columns]
-            for j in range(columns):
-                most[j] = max(most[j], abs(np.int32(row[j])))
-            for j in range(columns):
-                summed[j] = np.int32(summed[j] + abs(np.int32(row[j])))
+def fold_columns(strip, columns, block_columns, grid_columns, most, total):
+    """Of each line and block column of a flat strip: max|x| and sum|x|."""
+    if block_columns == 4 and columns % 4 == 0:
+        for i in range(strip.shape[0] // 4):
+            a, b = abs(np.int32(strip[4 * i])), abs(np.int32(strip[4 * i + 1]))
+            c, d = abs(np.int32(strip[4 * i + 2])), abs(np.int32(strip[4 * i + 3]))
+            most[i] = max(max(a, b), max(c, d))
+            total[i] = np.int32(np.int32(a + b) + np.int32(c + d))
+        return
+    for line in range(strip.shape[0] // columns):
+        for t in range(grid_columns):
+            largest, summed = np.int32(0), np.int32(0)
+            first = line * columns + t * block_columns
+            for c in range(first, min(first + block_columns, (line + 1) * columns)):
+                largest = max(largest, abs(np.int32(strip[c])))
+                summed = np.int32(summed + abs(np.int32(strip[c])))
+            most[line * grid_columns + t] = largest
+            total[line * grid_columns + t] = summed
+
+
+@kernel
+def spread_columns(by_tile, columns, block_columns, grid_columns, out):
+    """The reverse: each line's value of a block column to its elements."""
+    if block_columns == 4 and columns % 4 == 0:
+        for i in range(out.shape[0] // 4):
+            value = by_tile[i]
+            out[4 * i] = value
+            out[4 * i + 1] = value
+            out[4 * i + 2] = value
+            out[4 * i + 3] = value
+        return
+    for line in range(out.shape[0] // columns):
+        for c in range(columns):
+            out[line * columns + c] = by_tile[line * grid_columns + c // block_columns]
 
 
 @kernel
@@ -96,16 +115,19 @@ def choose(peak, total, weight, most, candidates, base, limit, skip_penalty, len
 
 
 @kernel
-def encode_strip(strip, shift, high, base, rounding, key, index, codes):
-    """Flat words to aligned codes, each at its own exponent (at most 15), saturated at `high`.
+def encode_strip(strip, shift, base, rounding, key, index, codes):
+    """Flat words to aligned codes, each at its own exponent (at most 15); 0 where it is SKIPPED.
 
-    index : number of the first draw
+    A tile's largest value fits its word at its exponent, so no mode rounds a code beyond the
+    word's symmetric limits. index : number of the first draw
     """
     least, one, size = np.int32(base), np.int32(1), strip.shape[0]
     if rounding == STOCHASTIC:
         first, low, top_key = np.int32(index), low_word(key), high_word(key)
         for i in range(size):
             word, s = np.int32(strip[i]), np.int32(shift[i])
+            kept = shift_right(np.int32(~s), np.int32(31))
+            s = np.int32(s & np.int32(15))
             floor = shift_right(word, s)
             rest = np.int32(word - shift_left(floor, s))
             top = shift_right(shift_left(rest, np.int32(16)), s)
@@ -113,34 +135,32 @@ def encode_strip(strip, shift, high, base, rounding, key, index, codes):
                 hash32(np.int32(first + np.int32(i)), low, top_key), np.int32(16)
             )
             code = np.int32(floor + shift_right(np.int32(top + noise), np.int32(16)))
-            most = np.int32(high[i])
-            code = min(max(code, np.int32(-most)), most)
-            codes[i] = shift_left(code, np.int32(s - least))
+            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
         return
     if rounding in (TRN, TRN_ZERO, JAM):
         zero, jam = np.int32(rounding == TRN_ZERO), np.int32(rounding == JAM)
         for i in range(size):
             word, s = np.int32(strip[i]), np.int32(shift[i])
+            kept = shift_right(np.int32(~s), np.int32(31))
+            s = np.int32(s & np.int32(15))
             code = shift_right(word, s)
             lost = np.int32(shift_left(code, s) != word)
             code = np.int32(code + np.int32(np.int32(lost & zero) & np.int32(word < 0)))
             code = np.int32(code | np.int32(lost & jam))
-            most = np.int32(high[i])
-            code = min(max(code, np.int32(-most)), most)
-            codes[i] = shift_left(code, np.int32(s - least))
+            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
         return
     even, sign, always = tie_weights(rounding)
     for i in range(size):
         word, s = np.int32(strip[i]), np.int32(shift[i])
+        kept = shift_right(np.int32(~s), np.int32(31))
+        s = np.int32(s & np.int32(15))
         rounds = np.int32(s > 0)
         up = np.int32(shift_right(shift_left(one, s), one) - rounds)
-        kept = np.int32(shift_right(word, s) & even)
-        tie = np.int32(kept ^ np.int32(shift_right(word, np.int32(31)) & sign))
+        last = np.int32(shift_right(word, s) & even)
+        tie = np.int32(last ^ np.int32(shift_right(word, np.int32(31)) & sign))
         tie = np.int32(np.int32(tie ^ always) & rounds)
         code = shift_right(np.int32(np.int32(word + up) + tie), s)
-        most = np.int32(high[i])
-        code = min(max(code, np.int32(-most)), most)
-        codes[i] = shift_left(code, np.int32(s - least))
+        codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
 
 
 @kernel
@@ -158,9 +178,12 @@ def encode_blocks_range(
     rows, columns = x.shape
     grid_columns, elements = bits.shape[1], block_rows * block_columns
     down = max(STRIP // (block_rows * columns), 1)
-    peak, total = np.empty(down * columns, np.int32), np.empty(down * columns, np.int32)
-    exponent = np.empty(down * block_rows * columns, np.int8)
-    high = np.empty(down * block_rows * columns, np.int16)
+    lines = down * block_rows
+    peak, total = (
+        np.empty(lines * grid_columns, np.int32), np.empty(lines * grid_columns, np.int32)
+    )  # fmt: skip
+    by_tile = np.empty(lines * grid_columns, np.int8)
+    exponent = np.empty(lines * columns, np.int8)
     flat, flat_codes = x.reshape(-1), codes.reshape(-1)
     most_shift = np.empty((gain.shape[1], candidates.shape[0]), np.int64)
     known, sensitivity = np.int64(-1), np.int64(0)
@@ -168,47 +191,41 @@ def encode_blocks_range(
         last = min(first + down, stop)
         begin, end = first * block_rows, min(last * block_rows, rows)
         strip = flat[begin * columns : end * columns]
-        strip_extents(strip, end - begin, block_rows, columns, peak, total)
+        fold_columns(strip, columns, block_columns, grid_columns, peak, total)
         for b in range(first, last):
-            place = (b - first) * columns
-            line = (b - first) * block_rows * columns
             line_of_gain = min(b, gain.shape[0] - 1)
             if line_of_gain != known:
                 known = line_of_gain
                 largest_exponents(
                     gain[known], candidates, base, largest, limit, elements, most_shift
                 )
+            top = (b * block_rows - begin) * grid_columns
+            bottom = (min((b + 1) * block_rows, end) - begin) * grid_columns
             for column in range(grid_columns):
-                left = column * block_columns
-                right = min(left + block_columns, columns)
                 most, summed = np.int32(0), np.int64(0)
-                for c in range(place + left, place + right):
+                for c in range(top + column, bottom, grid_columns):
                     most = max(most, peak[c])
                     summed += total[c]
-                weight = gain[line_of_gain, min(column, gain.shape[1] - 1)]
+                of = min(column, gain.shape[1] - 1)
+                weight = gain[line_of_gain, of]
                 index, shift = choose(
-                    np.int64(most), summed, weight, most_shift[min(column, gain.shape[1] - 1)],
-                    candidates, base, limit, skip_penalty, lengths,
+                    np.int64(most), summed, weight, most_shift[of], candidates, base, limit,
+                    skip_penalty, lengths,
                 )  # fmt: skip
-                loss = (weight * elements * ((np.int64(1) << shift) - (np.int64(1) << base))) >> 2
-                if candidates[index] == 0:
-                    loss = summed * weight * skip_penalty
                 width = candidates[index]
-                sensitivity += loss
+                if width == 0:
+                    sensitivity += summed * weight * skip_penalty
+                else:
+                    step = (np.int64(1) << shift) - (np.int64(1) << base)
+                    sensitivity += (weight * elements * step) >> 2
                 bits[b, column] = width
                 shifts[b, column] = shift - base
-                limit_code = (1 << max(width - 1, 0)) - 1
-                for c in range(line + left, line + right):
-                    exponent[c] = shift
-                    high[c] = limit_code
-            height = min(block_rows, end - b * block_rows)
-            for r in range(1, height):
-                for c in range(columns):
-                    exponent[line + r * columns + c] = exponent[line + c]
-                for c in range(columns):
-                    high[line + r * columns + c] = high[line + c]
+                stored = np.int8(shift) if width > 0 else SKIPPED
+                for c in range(top + column, bottom, grid_columns):
+                    by_tile[c] = stored
+        spread_columns(by_tile, columns, block_columns, grid_columns, exponent[: strip.shape[0]])
         encode_strip(
-            strip, exponent, high, base, rounding, key, begin * columns,
+            strip, exponent, base, rounding, key, begin * columns,
             flat_codes[begin * columns : end * columns],
         )  # fmt: skip
     return sensitivity

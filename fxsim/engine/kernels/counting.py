@@ -43,28 +43,68 @@ def position_counts_range(start, stop, level, counts):
 
 
 @kernel
-def field_products_range(start, stop, pixels, errors, taps_y, taps_x, stride, dilation, padding):
+def level_planes_range(start, stop, index, widths, block_rows, planes):
+    """planes[l, row] = codes of level l in a row, for block rows [start, stop)."""
+    levels, rows = planes.shape
+    found = np.zeros(levels, np.int32)
+    for r in range(start, stop):
+        found[:] = 0
+        for c in range(index.shape[1]):
+            found[index[r, c]] += np.int32(widths[c])
+        for level in range(levels):
+            for row in range(r * block_rows, min((r + 1) * block_rows, rows)):
+                planes[level, row] = found[level]
+
+
+@kernel
+def box_sums(plane, height, width, out_height, out_width, size, stride, dilation, padding, out):
+    """out[y, x] = the sum of a flat (height, width) plane over the field of each output."""
+    line = np.empty(width, np.int32)
+    for y in range(out_height):
+        line[:] = 0
+        for tap in range(size):
+            row = y * stride + tap * dilation - padding
+            if 0 <= row < height:
+                part = plane[row * width : (row + 1) * width]
+                for x in range(width):
+                    line[x] = np.int32(line[x] + part[x])
+        to = out[y * out_width : (y + 1) * out_width]
+        to[:] = 0
+        for tap in range(size):
+            left = tap * dilation - padding
+            first = min(max((stride - 1 - left) // stride, 0), out_width)
+            last = min(max((width - 1 - left) // stride + 1, first), out_width)
+            if stride == 1:
+                part = line[first + left : last + left]
+                for x in range(last - first):
+                    to[first + x] = np.int32(to[first + x] + part[x])
+            else:
+                for x in range(first, last):
+                    to[x] = np.int32(to[x] + line[x * stride + left])
+
+
+@kernel
+def field_products_range(
+    start, stop, pixels, errors, height, width, out_height, out_width, size, stride, dilation,
+    padding,
+):  # fmt: skip
     """Sum over output pixels of (levels in the field) x (levels of the error).
 
-    pixels : (images, H, W, levels); errors : (images, OH, OW, levels); ranges are of images
+    pixels, errors : (levels, images * positions) int32; ranges are of images. Precondition: the
+    products of one output, depth times filters, fit 31 bits.
     """
-    height, width, levels = pixels.shape[1], pixels.shape[2], pixels.shape[3]
-    total = np.zeros((levels, errors.shape[3]), np.int64)
-    field = np.zeros(levels, np.int64)
+    total = np.zeros((pixels.shape[0], errors.shape[0]), np.int64)
+    area, outputs = height * width, out_height * out_width
+    field = np.empty(outputs, np.int32)
     for n in range(start, stop):
-        for y in range(errors.shape[1]):
-            for x in range(errors.shape[2]):
-                field[:] = 0
-                for a in range(taps_y):
-                    row = y * stride + a * dilation - padding
-                    if row < 0 or row >= height:
-                        continue
-                    for b in range(taps_x):
-                        column = x * stride + b * dilation - padding
-                        if 0 <= column < width:
-                            for l in range(levels):  # noqa: E741
-                                field[l] += pixels[n, row, column, l]
-                for i in range(levels):
-                    for j in range(errors.shape[3]):
-                        total[i, j] += field[i] * errors[n, y, x, j]
+        for i in range(pixels.shape[0]):
+            plane = pixels[i, n * area : (n + 1) * area]
+            box_sums(
+                plane, height, width, out_height, out_width, size, stride, dilation, padding, field
+            )
+            for j in range(errors.shape[0]):
+                other, summed = errors[j, n * outputs : (n + 1) * outputs], np.int64(0)
+                for p in range(outputs):
+                    summed += np.int64(np.int32(field[p] * other[p]))
+                total[i, j] += summed
     return total
