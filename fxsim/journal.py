@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fxsim.errors import ConfigError, DataError
+from fxsim.files import atomic_file
 from fxsim.trace import TraceWriter
 from fxsim.training import checkpoint
 from fxsim.training.loop import Progress
@@ -33,15 +34,15 @@ TABLES = ("metrics", "evaluations", "decisions")
 
 
 class Journal:
-    """The files of one unfinished run. Use it in `with`; `finish` removes it."""
+    """The files of one unfinished run. Use it in `with`; `remove` takes them away at the end."""
 
     def __init__(self, run: Path, inputs_sha256: str, keep: int = KEEP) -> None:
         self._keep = keep
         self.directory = unfinished(run)
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "inputs.json").write_text(
-            json.dumps({"inputs_sha256": inputs_sha256}), encoding="utf-8"
-        )
+        if not (self.directory / "inputs.json").is_file():
+            with atomic_file(self.directory / "inputs.json") as fresh:
+                fresh.write_text(json.dumps({"inputs_sha256": inputs_sha256}), encoding="utf-8")
         self._files: dict[str, TextIO] = {}
         self._columns: dict[str, list[str]] = {}
         self._saved = time.monotonic()
@@ -74,13 +75,30 @@ class Journal:
         progress = checkpoint.load(path)
         for table in TABLES:
             rows = _rows(self.directory / f"{table}.csv", progress.step)
+            if table != "evaluations" and len(rows) != progress.step:
+                raise DataError(
+                    f"{self.directory / table}.csv: must hold a row for each of the"
+                    f" {progress.step} steps before the checkpoint, not {len(rows)}; --force"
+                    " begins again"
+                )
+            self._replace(table, rows)
             setattr(progress, table, rows)
-            (self.directory / f"{table}.csv").unlink(missing_ok=True)
-            for row in rows:
-                self._append(table, row)
-        for row in progress.decisions:
-            del row["step"]
+        progress.decisions = [
+            {name: value for name, value in row.items() if name != "step"}
+            for row in progress.decisions
+        ]
         return progress
+
+    def _replace(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Cut a table to these rows, in one piece."""
+        path = self.directory / f"{table}.csv"
+        if not rows:
+            path.unlink(missing_ok=True)
+            return
+        with atomic_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+            file.write(",".join(rows[0]) + "\n")
+            file.writelines(",".join(map(repr, row.values())) + "\n" for row in rows)
+        self._columns[table] = list(rows[0])
 
     def after(self, progress: Progress, ended: bool, writer: TraceWriter) -> None:
         """A step ended: append its rows, and now and then a checkpoint."""
@@ -104,17 +122,17 @@ class Journal:
         if table not in self._files:
             path = self.directory / f"{table}.csv"
             self._files[table] = path.open("a", encoding="utf-8", newline="")
-            self._columns[table] = list(row)
-            self._files[table].write(",".join(row) + "\n")
+            if table not in self._columns:
+                self._columns[table] = list(row)
+                self._files[table].write(",".join(row) + "\n")
         line = ",".join(repr(row[name]) for name in self._columns[table])
         self._files[table].write(line + "\n")
         self._files[table].flush()
 
-    def finish(self) -> None:
-        """The run is finished, and lies elsewhere."""
-        self.__exit__()
-        self._files.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+
+def remove(run: Path) -> None:
+    """The run is finished: forget what it left while it was not."""
+    shutil.rmtree(unfinished(run), ignore_errors=True)
 
 
 def unfinished(run: Path) -> Path:
@@ -135,6 +153,9 @@ def check(run: Path, inputs_sha256: str, resume: bool, force: bool) -> None:
         known = ""
     newest = checkpoint.latest(place / "checkpoints")
     step = int(newest.name.removeprefix(checkpoint.PREFIX)) if newest else 0
+    if not known and not step:
+        shutil.rmtree(place, ignore_errors=True)  # stopped before it began
+        return
     if known != inputs_sha256:
         raise ConfigError(
             f"{place}: holds an unfinished run of other inputs (code, workload, data, policy,"

@@ -98,6 +98,13 @@ def prepare(
             f"{workload_path}: input {list(model.input_shape)} and {workload.classes} classes must"
             f" be those of {data.name}, {list(data.shape)} and {data.classes}"
         )
+    if data.label_shape != model.label_shape or data.tokens != model.reads_tokens:
+        kinds = {True: "tokens", False: "images"}
+        raise ConfigError(
+            f"{workload_path}: the network reads {kinds[model.reads_tokens]} and gives logits for"
+            f" labels of shape {list(model.label_shape)} a sample; {data.name} has"
+            f" {kinds[data.tokens]} and labels of shape {list(data.label_shape)}"
+        )
     size = workload.training.batch
     if size > data.train_size:
         raise ConfigError(
@@ -138,17 +145,23 @@ def execute(
         floats = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
         _finish(inputs, digest, directory, floats.rounded(), started, None)
         return Run.load(directory)
+    if resume and (directory / "run.json").is_file():
+        done = Run.load(directory)
+        if done.manifest["inputs_sha256"] == digest:  # stopped after it was finished
+            journal.remove(directory)
+            return done
     with journal.Journal(directory, digest, keep) as kept:
         progress = kept.resumed()
-        network = _train(inputs, kept.trace, watcher, None, progress, kept)
-        _finish(inputs, digest, directory, network, started, kept.directory)
-        kept.finish()
+        recorder = TraceWriter(kept.trace, inputs.policy.accumulator.bits)
+        network = _train(inputs, recorder, watcher, None, progress, kept)
+        _finish(inputs, digest, directory, network, started, (recorder, kept))
+    journal.remove(directory)
     return Run.load(directory)
 
 
 def _finish(
     inputs: RunInputs, digest: str, directory: Path, network: loop.TrainedNetwork, started: float,
-    unfinished: Path | None,
+    unfinished: tuple[TraceWriter, journal.Journal] | None,
 ) -> None:  # fmt: skip
     """The run's directory, complete."""
     with atomic_directory(directory) as fresh:
@@ -159,8 +172,9 @@ def _finish(
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
         if unfinished is not None:
-            for part in ("trace", "checkpoints"):
-                shutil.copytree(unfinished / part, fresh / part)
+            recorder, kept = unfinished
+            recorder.join(fresh / "trace")
+            shutil.copytree(kept.checkpoints, fresh / "checkpoints")
         manifest = {
             "inputs_sha256": digest,
             "workload": inputs.workload.name,
@@ -180,7 +194,7 @@ def _finish(
 
 def _train(
     inputs: RunInputs,
-    trace: Path,
+    recorder: TraceWriter,
     watcher: Watcher | None,
     recorded: list[dict[str, int]] | None,
     progress: loop.Progress | None = None,
@@ -188,7 +202,6 @@ def _train(
 ) -> loop.TrainedNetwork:
     policy: PrecisionPolicy = inputs.policy
     settings = inputs.workload.training.settings(inputs.epochs)
-    recorder = TraceWriter(trace, policy.accumulator.bits)
     if progress is not None:
         recorder.resume(progress.step)
 
@@ -200,7 +213,7 @@ def _train(
         inputs.model, inputs.dataset, policy, settings, inputs.seed, recorder, watcher, recorded,
         progress, after,
     )  # fmt: skip
-    recorder.close()
+    recorder.flush(network.step)
     return network
 
 
@@ -341,7 +354,8 @@ def _replay_integer(run: Run, inputs: RunInputs, watcher: Watcher | None) -> str
             f" not {len(decisions)}"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        trained = _train(inputs, Path(scratch) / "trace", watcher, decisions)
+        with TraceWriter(Path(scratch) / "trace", inputs.policy.accumulator.bits) as recorder:
+            trained = _train(inputs, recorder, watcher, decisions)
         again = Trace.load(Path(scratch) / "trace").maps
     if not again.equals(run.trace().maps):
         raise ReplayError(f"{run.directory}: the replayed block maps differ from the recorded ones")

@@ -111,17 +111,14 @@ class _Table:
             if int(part.stem.rpartition("-")[2]) > step:
                 part.unlink()
 
-    def join(self) -> None:
-        """All parts in one file."""
-        parts = self.parts()
+    def join(self, directory: Path) -> None:
+        """All parts in one file of a directory."""
         with (
-            atomic_file(self._directory / f"{self._name}.parquet") as fresh,
+            atomic_file(directory / f"{self._name}.parquet") as fresh,
             pq.ParquetWriter(fresh, self._schema, compression="zstd") as writer,
         ):
-            for part in parts:
+            for part in self.parts():
                 writer.write_table(pq.read_table(part))
-        for part in parts:
-            part.unlink()
 
 
 class TraceWriter:
@@ -130,6 +127,7 @@ class TraceWriter:
     def __init__(self, directory: Path, accumulator_bits: int, samples: int = SAMPLES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._tables = {name: _Table(directory, name, schema) for name, schema in _SCHEMAS.items()}
+        self._directory = directory
         self._accumulator_bits = accumulator_bits
         self._samples = samples
         self._step = 0
@@ -246,13 +244,18 @@ class TraceWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write what is left, and join the parts: the trace is complete."""
+        """Write what is left, and leave one file a table."""
         self.flush(self._step + 1)
+        self.join(self._directory)
         for table in self._tables.values():
-            table.join()
+            for part in table.parts():
+                part.unlink()
+
+    def join(self, directory: Path) -> None:
+        """The whole trace, one file a table, in a directory; the parts stay where they are."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for table in self._tables.values():
+            table.join(directory)
 
 
 def sampled_steps(steps: int, samples: int) -> set[int]:

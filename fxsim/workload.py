@@ -23,9 +23,12 @@ class _Part(BaseModel):
 
 def _decimal(value: Any) -> Any:
     try:
-        return Fraction(str(value))
+        found = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"must be a number, not {value!r}") from None
+    if abs(found) > 1 << 64:
+        raise ValueError(f"must be a number of a usual size, not {value!r}")
+    return found
 
 
 def _rate(value: Fraction) -> Fraction:
@@ -46,9 +49,22 @@ def _positive(value: Fraction) -> Fraction:
     return value
 
 
+def _small(value: Fraction) -> Fraction:
+    if not 0 < value <= 1:
+        raise ValueError(f"must be above 0 and at most 1, not {float(value)}")
+    return value
+
+
+def _fading(value: Fraction) -> Fraction:
+    if not 0 <= value <= 1 - Fraction(1, 1 << 20):
+        raise ValueError(f"must be 0 to 1 - 2**-20, not {float(value)}")
+    return value
+
+
 Decimal = Annotated[Fraction, BeforeValidator(_decimal)]
 Share = Annotated[Decimal, AfterValidator(_fraction)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+Beta = Annotated[Decimal, AfterValidator(_fading)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
@@ -221,8 +237,8 @@ class TrainingSpec(_Part):
     schedule: Literal["constant", "linear", "cosine"] | ScheduleSpec = "constant"
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     nesterov: bool = False
-    betas: tuple[Share, Share] = (Fraction(9, 10), Fraction(999, 1000))
-    epsilon: Annotated[Decimal, AfterValidator(_positive)] = Fraction(1, 10**8)
+    betas: tuple[Beta, Beta] = (Fraction(9, 10), Fraction(999, 1000))
+    epsilon: Annotated[Decimal, AfterValidator(_small)] = Fraction(1, 10**8)
     clip_norm: Annotated[Decimal, AfterValidator(_positive)] | None = None
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     label_smoothing: Share = Fraction(0)
@@ -258,6 +274,7 @@ def load(path: Path) -> tuple[Workload, Model]:
         document.fail(("dataset",), problem)
     built: dict[str, Layer] = {}
     shapes: dict[str, tuple[int, ...]] = {INPUT: workload.input}
+    tokens = {INPUT} if any(s.kind == "embedding" for s in workload.layers) else set()
     previous = INPUT
     for i, spec in enumerate(workload.layers):
         if spec.name in shapes:
@@ -278,6 +295,14 @@ def load(path: Path) -> tuple[Workload, Model]:
                 ("layers", i, "inputs"),
                 f"layers.{i}.inputs: {spec.kind} {spec.name!r} takes {wanted}, not {len(inputs)}",
             )
+        given = [name for name in inputs if name in tokens]
+        if bool(given) != (spec.kind == "embedding") and not (given and spec.kind == "slice"):
+            wanted = "the input's tokens" if spec.kind == "embedding" else "numbers, not tokens"
+            document.fail(
+                ("layers", i), f"layers.{i}, {spec.kind} {spec.name!r} must read {wanted}"
+            )
+        if given and spec.kind == "slice":
+            tokens.add(spec.name)
         try:
             layer = _build(spec, inputs, tuple(shapes[n] for n in inputs))
             shapes[spec.name] = layer.out_shape

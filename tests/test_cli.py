@@ -253,3 +253,39 @@ def test_help_does_not_load_the_engine(tmp_path):
     assert time.perf_counter() - started < 30
     script = "import sys; from fxsim import cli; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, check=True)
+
+
+def test_inference_from_a_run_and_from_a_checkpoint(tmp_path):
+    jit_only()
+    fxsim("simulate", "digits_cnn", "--epochs", "2", "--out", "run", "--keep", "2", at=tmp_path)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    done = fxsim("evaluate", "run", "--predictions", "seen.csv", "--json", at=tmp_path)
+    assert json.loads(done.stdout)["test_accuracy"] == manifest["test_accuracy"]
+    seen = pd.read_csv(tmp_path / "seen.csv")
+    assert (seen["label"] == seen["prediction"]).mean() == manifest["test_accuracy"]
+    assert seen["probability"].between(0.1, 1).all()
+    places = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert [place.name for place in places] == ["step-00000044", "step-00000088"]
+    early = fxsim("evaluate", "run", "--checkpoint", places[0], "--json", at=tmp_path)
+    evaluations = pd.read_parquet(tmp_path / "run" / "evaluations.parquet")
+    assert json.loads(early.stdout)["test_accuracy"] == evaluations["test_accuracy"][0]
+    refused = fxsim("evaluate", "run", "--checkpoint", "nowhere", at=tmp_path, code=2)
+    assert "nowhere: must be a checkpoint" in refused.stderr
+
+
+def test_labels_and_logits_of_different_shapes_are_refused(tmp_path):
+    text = (ROOT / "workloads" / "digits_cnn.yaml").read_text()
+    flat = "  - {name: pool3, kind: global_average_pool}\n  - {name: flat, kind: flatten}\n"
+    assert flat in text
+    (tmp_path / "odd.yaml").write_text(text.replace(flat, ""))
+    done = fxsim("simulate", "odd.yaml", at=tmp_path, code=2)
+    assert "gives logits for labels of shape [4, 4] a sample" in done.stderr
+    other = fxsim("simulate", "gru_seq2seq", "--data", "digits", at=tmp_path, code=2)
+    assert "must" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_fetching_an_unknown_dataset_is_one_line(tmp_path):
+    done = fxsim("data", "fetch", "cifar1", at=tmp_path, code=2)
+    assert "did you mean 'cifar10'" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -11,9 +11,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from support import jit_only
+from support import ROOT, jit_only
 from test_cli import COMMAND, ENVIRONMENT, fxsim
 
+from fxsim import runs
+from fxsim.precision import Uniform
 from fxsim.trace import Trace
 
 ARGUMENTS = ["simulate", "digits_cnn", "--policy", "dynasty", "--set", "warmup=5", "--epochs", "5"]
@@ -112,3 +114,38 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     assert "must be a checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
     fxsim(*ARGUMENTS, "--out", "run", "--force", "--epochs", "1", at=tmp_path)
+
+
+def test_a_stop_between_the_last_step_and_the_result_loses_nothing(tmp_path, monkeypatch):
+    """The trace and the rows are still there to be put together again; so is a finished run."""
+    jit_only()
+    path = ROOT / "workloads" / "digits_cnn.yaml"
+    inputs = runs.prepare(path, "uniform", Uniform(), 0, epochs=1)
+    whole = runs.execute(inputs, tmp_path / "whole")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for place in ("arrays_of", "remove"):
+        with monkeypatch.context() as patched:
+            patched.setattr(runs.checkpoint if place == "arrays_of" else runs.journal, place, stop)
+            with pytest.raises(KeyboardInterrupt):
+                runs.execute(inputs, tmp_path / "run", resume=True)
+    assert (tmp_path / "run.unfinished").exists()
+    runs.execute(inputs, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run.unfinished").exists()
+    assert_same(tmp_path / "run", whole.directory)
+
+
+def test_rows_that_are_missing_are_named(tmp_path):
+    jit_only()
+    process = start(tmp_path)
+    while "epoch 2," not in process.stderr.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    table = tmp_path / "run.unfinished" / "decisions.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([*lines[:3], *lines[4:]]))
+    done = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
+    assert "decisions.csv: must hold a row for each of the 88 steps" in done.stderr

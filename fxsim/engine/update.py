@@ -138,9 +138,7 @@ def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int,
     finest = max(gradient.format.frac for gradient in gradients)
     total = 0
     for gradient in gradients:
-        flat = np.ascontiguousarray(gradient.codes).reshape(-1)
-        squares = sum(int(part) for part in split(updating.squares_range, flat.size, 2, flat))
-        total += squares << 2 * (finest - gradient.format.frac)
+        total += _squares(gradient) << 2 * (finest - gradient.format.frac)
     norm = isqrt(total)
     scaled = limit * (1 << finest) if finest >= 0 else limit / (1 << -finest)
     if norm <= scaled:
@@ -149,6 +147,14 @@ def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int,
     while scaled * (1 << places) / norm < 1 << (FACTOR_BITS - 1):
         places += 1
     return int(scaled * (1 << places) / norm), places
+
+
+def _squares(tensor: FixedTensor) -> int:
+    """The exact sum of squares of codes of at most 32 bits."""
+    codes = np.ascontiguousarray(tensor.codes, np.int64).reshape(-1)
+    high, low = codes >> 16, codes & 0xFFFF
+    parts = [int((a * b).sum()) for a, b in ((high, high), (high, low), (low, low))]
+    return (parts[0] << 32) + (parts[1] << 17) + parts[2]
 
 
 def clipped(gradient: FixedTensor, factor: int, places: int) -> FixedTensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fxsim.training.policy import Feedback, Role
 from fxsim.training.schedule import Plateau
 
 PREFIX = "step-"
+GAINS = "/gains/"  # no layer has such a name
 
 
 def arrays_of(progress: Progress) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def save(progress: Progress, directory: Path, keep: int) -> Path:
     """Write a checkpoint into a directory, and remove all but the newest `keep`."""
     path = directory / f"{PREFIX}{progress.step:08d}"
     gains: dict[str, Any] = {
-        f"gains/{layer}/{role}": gain for (layer, role), gain in progress.gains.items()
+        f"{GAINS}{layer}/{role}": gain for (layer, role), gain in progress.gains.items()
     }
     with atomic_directory(path) as fresh:
         np.savez(fresh / "state.npz", **{**arrays_of(progress), **gains})
@@ -96,8 +98,8 @@ def load(path: Path) -> Progress:
         with np.load(path / "state.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         gains = {}
-        for key in [key for key in arrays if key.startswith("gains/")]:
-            layer, _, role = key.removeprefix("gains/").rpartition("/")
+        for key in [key for key in arrays if key.startswith(GAINS)]:
+            layer, _, role = key.removeprefix(GAINS).rpartition("/")
             gains[layer, Role(role)] = arrays.pop(key)
         parameters, running = state_of(arrays)
         feedback = described["feedback"]
@@ -105,6 +107,8 @@ def load(path: Path) -> Progress:
             described["step"], parameters, running, gains, described["policy_state"],
             None if feedback is None else Feedback(**feedback), Plateau(**described["plateau"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (
+        OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile
+    ) as problem:  # fmt: skip
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DataError(f"{path}: must be a checkpoint: {reason}") from None

@@ -24,12 +24,16 @@ Ints = NDArray[np.int64]
 WORD = words.WORD_BITS
 
 
+def _sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
+    return words.add(words.words(a), words.words(b))
+
+
 class IntegerOperations:
     """`fxsim.training.operations.Operations` on integer tensors, in one step's context."""
 
     def __init__(self, context: StepContext) -> None:
         self.context = context
-        self.tape: Tape[FixedTensor] = Tape(words.add)
+        self.tape: Tape[FixedTensor] = Tape(_sum)
 
     # --- products ----------------------------------------------------------------------------
 

@@ -50,6 +50,10 @@ def test_multiplication(pairs):
     assert (got.codes.tolist(), got.format.frac) == (codes, 8 - dropped)
 
 
+def test_a_product_that_rounds_up_to_the_limit_saturates():
+    assert words.multiply(word([255], 8), word([257], 0)).codes.tolist() == [2**15 - 1]
+
+
 @given(codes=st.lists(CODES, min_size=1, max_size=9), most=st.integers(1, 2**15 - 1))
 def test_clipping_and_its_gradient(codes, most):
     x, e = word(codes), word(codes[::-1], 4)

@@ -186,3 +186,11 @@ def test_inference_uses_running_statistics():
 def test_constant_parameters_are_exact():
     made = constant_parameter((2,), CASES["pact"].own["alpha"])
     assert made.master.to_float().tolist() == [0.5, 0.5]
+
+
+def test_the_loss_may_reach_a_value_twice():
+    """An error with 30 fractional bits and one of words add up at a common scale."""
+    values = [FixedTensor(np.array([1 << 28]), FixedPoint(32, 30)), errors_of((1,))]
+    ops = IntegerOperations(StepContext(0, 0, True, WIDE, {}, {}, {}, {}))
+    total = ops.tape.add(*values).to_float()
+    assert abs(total - sum(v.to_float() for v in values)).max() < 2**-13

@@ -151,6 +151,12 @@ def test_npz(tmp_path):
     np.savez(path, **{**arrays, "train_images": images.astype(float)})
     with pytest.raises(DataError, match=r"train_images must be \(N, H, W\) or .* float64"):
         data.load(f"npz:{path}")
+    np.savez(path, **{**arrays, "test_images": np.zeros((2, 6, 6), np.uint8)})
+    with pytest.raises(DataError, match="train_images and test_images must be of one shape"):
+        data.load(f"npz:{path}")
+    np.savez(path, **{**arrays, "test_labels": np.array([-1, 1])})
+    with pytest.raises(DataError, match="test_labels must be 0 or more, not -1"):
+        data.load(f"npz:{path}")
     del arrays["test_images"]
     np.savez(path, **arrays)
     with pytest.raises(DataError, match="must hold an array 'test_images'"):

@@ -73,7 +73,10 @@ def add_range(start, stop, a, b, shift_a, shift_b, drop, least, store, out):
 
 @kernel
 def multiply_range(start, stop, a, b, drop, store, out):
-    """a * b >> drop, to nearest even. Stores it if asked; smallest and largest product if not."""
+    """a * b >> drop, to nearest even, saturating where rounding carries.
+
+    Stores it if asked; gives the smallest and the largest product if not.
+    """
     sd, ud, od = rounding_of(drop)
     low, high = np.int32(0), np.int32(0)
     for first in range(start, stop, BLOCK):
@@ -83,7 +86,7 @@ def multiply_range(start, stop, a, b, drop, store, out):
             to = out[first:last]
             for i in range(left.shape[0]):
                 product = np.int32(np.int32(left[i]) * np.int32(right[i]))
-                to[i] = np.int16(nearest_even(product, sd, ud, od))
+                to[i] = np.int16(min(nearest_even(product, sd, ud, od), np.int32(32767)))
         else:
             for i in range(left.shape[0]):
                 product = np.int32(np.int32(left[i]) * np.int32(right[i]))

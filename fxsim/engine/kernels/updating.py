@@ -84,12 +84,3 @@ def adam_range(
         saturated += np.int64(moved != weight - step)
         master[i] = moved
     return saturated
-
-
-@kernel
-def squares_range(start, stop, x):
-    """The sum of squares of codes of at most 16 bits."""
-    total = np.int64(0)
-    for i in range(start, stop):
-        total += np.int64(x[i]) * np.int64(x[i])
-    return total

@@ -40,6 +40,14 @@ class Dataset(Protocol):
         """Of one sample."""
 
     @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of one sample's labels: () for classes, (positions,) for sequences."""
+
+    @property
+    def tokens(self) -> bool:
+        """Whether samples are tokens, integers for an embedding, not images."""
+
+    @property
     def train_size(self) -> int:
         """Training samples."""
 
@@ -110,6 +118,14 @@ class ImageDataset:
         return self.train_images.shape[1:]
 
     @property
+    def label_shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def tokens(self) -> bool:
+        return False
+
+    @property
     def train_size(self) -> int:
         return len(self.train_labels)
 
@@ -168,6 +184,14 @@ class TokenDataset:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.train.shape[1:]
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        return self.train_labels.shape[1:]
+
+    @property
+    def tokens(self) -> bool:
+        return True
 
     @property
     def train_size(self) -> int:

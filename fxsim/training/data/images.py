@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def npz_file(request: Request) -> Dataset:
             if missing:
                 raise DataError(f"{path}: must hold an array {missing[0]!r}")
             train, train_labels, test, test_labels = (file[key] for key in _NPZ)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as problem:
         raise DataError(f"{path}: must be a readable .npz file: {problem}") from None
     images = []
     for name, array in (("train_images", train), ("test_images", test)):
@@ -186,11 +187,18 @@ def npz_file(request: Request) -> Dataset:
                 f" {array.dtype}"
             )
         images.append(array if array.ndim == 4 else array[..., None])
+    if images[0].shape[1:] != images[1].shape[1:] or not min(len(train), len(test)):
+        raise DataError(
+            f"{path}: train_images and test_images must be of one shape, and some, not"
+            f" {train.shape} and {test.shape}"
+        )
     for name, array, count in (
         ("train_labels", train_labels, len(train)), ("test_labels", test_labels, len(test))
     ):  # fmt: skip
         if array.shape != (count,) or array.dtype.kind not in "iu":
             raise DataError(f"{path}: {name} must be {count} integers, not {array.shape}")
+        if array.min() < 0:
+            raise DataError(f"{path}: {name} must be 0 or more, not {array.min()}")
     values = images[0].reshape(-1, images[0].shape[3]) / 255
     deviations = np.maximum(values.std(axis=0), 1e-3)
     table = input_table(255, tuple(values.mean(axis=0)), tuple(deviations))
@@ -215,6 +223,14 @@ class FolderDataset:
     source: str
     table: NDArray[np.int16]
     mirror: bool
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def tokens(self) -> bool:
+        return False
 
     @property
     def train_size(self) -> int:
@@ -257,10 +273,13 @@ class FolderDataset:
         return pixels[top : top + height, left : left + width].copy()
 
     def digest(self) -> str:
+        """Of names, sizes and times of change: contents may be hundreds of gigabytes."""
         found = hashlib.sha256(f"{self.shape} {self.mirror}".encode())
         for files in (self.train_files, self.test_files):
             for file in files:
-                found.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\0".encode())
+                known = file.stat()
+                line = f"{file.parent.name}/{file.name} {known.st_size} {known.st_mtime_ns}"
+                found.update(line.encode() + b"\0")
         return found.hexdigest()
 
 
@@ -289,6 +308,8 @@ def folder(request: Request) -> Dataset:
         found.append((tuple(f for f, _ in pairs), np.array([n for _, n in pairs], np.int64)))
     table = input_table(255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     shape = request.shape or (224, 224, 3)
+    if len(shape) != 3 or shape[2] != 3:
+        raise DataError(f"{request.name}: images are height x width x 3, not {list(shape)}")
     return FolderDataset(
         request.name, shape, *found[0], *found[1], len(classes), f"the user's folder {root.name}",
         table, request.augment,

@@ -48,6 +48,10 @@ class Pact(Layer):
 
     alpha: Fraction = Fraction(6)
 
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 32:
+            raise ShapeError(f"alpha must be above 0 and below 32, not {self.alpha}")
+
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         return {f"{self.name}.alpha": constant_parameter((1,), self.alpha)}
 

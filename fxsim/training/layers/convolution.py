@@ -90,10 +90,12 @@ class ConvTranspose2d(WeightedLayer):
                 f"kernel {self.kernel} with padding {self.padding} leaves nothing of an input of"
                 f" {shown(self.in_shapes[0])}"
             )
-        if self.output_padding >= max(self.stride, self.dilation):
+        if self.output_padding >= self.stride:
             raise ShapeError(
-                f"output_padding must be below stride and dilation, not {self.output_padding}"
+                f"output_padding must be below the stride of {self.stride}, not"
+                f" {self.output_padding}"
             )
+        _ = self.geometry  # which checks the groups
 
     @property
     def geometry(self) -> Convolution:
