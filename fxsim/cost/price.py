@@ -12,8 +12,9 @@ Assumptions of ours, which the report repeats:
   addition's waiting operand stays on chip. One mapping serves all steps of a layer and pass.
 - Between sampled steps, lockstep loss is that of the nearest sampled step, applied to the step's
   own exact joint histogram.
-- A block-wise policy's analytics cost three adds an element and candidate (round, subtract,
-  accumulate): on the analytics unit, beside the cast, or else on the vector unit.
+- A block-wise policy's analytics cost two adds an element (largest magnitude, sum of magnitudes) and
+  one a tile and candidate (compare): on the analytics unit, beside the cast, or else on the vector
+  unit.
 - Where a tensor must be whole before its results (batch norm's statistics) and does not fit the
   output buffer, it goes off-chip and comes back; that copy then serves the backward pass.
 """
@@ -36,7 +37,7 @@ from fxsim.trace import Trace
 
 MASTER_BITS = 32
 WORD_BITS = 16
-ANALYTICS_ADDS = 3
+ANALYTICS_ADDS = 2
 ENERGIES = ("array_pj", "buffer_pj", "dram_pj", "vector_pj", "analytics_pj", "leakage_pj")
 
 
@@ -304,7 +305,7 @@ def _casts(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     work = _Elementwise(
         adds=elements,
         multiplies=elements * 0,
-        analytics=elements * ANALYTICS_ADDS * o["analysed"],
+        analytics=elements * ANALYTICS_ADDS * (o["analysed"] > 0) + o["blocks"] * o["analysed"],
         read_bits=elements * np.where(o["role"] == "weight", MASTER_BITS, WORD_BITS),
         write_bits=elements * 0,
         fetched_bits=(elements * MASTER_BITS).where(o["role"] == "weight", 0),

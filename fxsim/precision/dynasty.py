@@ -28,8 +28,11 @@ class Dynasty(IntegerPolicy):
     algorithm 1 tunes a lambda so that convergence stays stable. Ours, because the formulas were
     not at hand: everything below.
 
-    - s_b(n) = gain_b * sum over tile b of |x - Q_n(x)|, Q_n block floating point with n-bit codes;
-      a tile takes the first candidate with s_b(n) <= lambda_role * mean over tiles of s(0).
+    - s_b(n) = gain_b * elements * (2**e_b(n) - 2**e) / 4, s_b(0) = gain_b * sum |x|: e_b(n) is the
+      exponent at which tile b's largest value fits n-bit codes, e the finest of the tensor. It is
+      what rounding to n bits adds to |x - Q(x)| on average, from the tile's largest value and sum
+      of magnitudes alone. A tile takes the first candidate with
+      s_b(n) <= lambda_role * mean over tiles of s(0).
     - Skipping a tile counts `skip_penalty` times: unlike rounding, it errs to one side, and what
       many skipped tiles leave out adds up.
     - gain_b estimates the gradient's magnitude: for weights that of tile b's own gradient, for
@@ -39,7 +42,7 @@ class Dynasty(IntegerPolicy):
       mean over its tensors of sum s_b(n_b) / sum gain_b |x|) is below its budget, else it shrinks
       by `shrink`; all shrink by `retreat` while the smoothed loss exceeds its slow average by
       `loss_margin`.
-    - For `warmup` steps lambda is 0: only lossless savings are taken.
+    - For `warmup` steps lambda is 0: only savings that cost nothing beside 8 bits are taken.
     """
 
     summary: ClassVar[str] = "bits per 4x4 tile by first-order sensitivity (a reconstruction)"

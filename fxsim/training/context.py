@@ -64,7 +64,7 @@ class Recorder(Protocol):
     def operand(
         self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int
     ) -> None:
-        """A tensor was cast to operand format, `analysed` candidate bits being tried."""
+        """A tensor was cast to operand format, tiles choosing among `analysed` candidates."""
 
     def product(
         self,
