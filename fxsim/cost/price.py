@@ -12,9 +12,8 @@ Assumptions of ours, which the report repeats:
   addition's waiting operand stays on chip. One mapping serves all steps of a layer and pass.
 - Between sampled steps, lockstep loss is that of the nearest sampled step, applied to the step's
   own exact joint histogram.
-- A block-wise policy's analytics cost two adds an element (largest magnitude, sum of magnitudes) and
-  one a tile and candidate (compare): on the analytics unit, beside the cast, or else on the vector
-  unit.
+- A block-wise policy's analytics cost two adds an element (largest and summed magnitude) and one a
+  tile and candidate (compare): on the analytics unit, beside the cast, or else on the vector unit.
 - Where a tensor must be whole before its results (batch norm's statistics) and does not fit the
   output buffer, it goes off-chip and comes back; that copy then serves the backward pass.
 """
