@@ -5,7 +5,9 @@ from __future__ import annotations
 from fxsim import shipped, yaml_reader
 from fxsim.engine import processor
 from fxsim.precision import POLICIES
-from fxsim.training.data import DATASETS
+from fxsim.training.data import DATASETS, PREFIXES
+
+READERS = {**DATASETS, **{f"{prefix}:PATH": reader for prefix, reader in PREFIXES.items()}}
 
 
 def everything() -> dict[str, dict[str, str]]:
@@ -18,8 +20,7 @@ def everything() -> dict[str, dict[str, str]]:
             entries[name] = " ".join(str(data.get(key, "")).split())
         found["studies" if kind == "reports" else kind] = entries
     found["datasets"] = {
-        name: "bundled with scikit-learn" if name == "digits" else "official idx files, --data-dir"
-        for name in DATASETS
+        name: str(reader.__doc__).splitlines()[0] for name, reader in READERS.items()
     }
     chosen = processor.chosen()
     found["engine paths"] = {

@@ -55,7 +55,7 @@ class Dynasty(IntegerPolicy):
     exponent_window: Annotated[int, Field(ge=0, le=8)] = 0
     weight_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
     activation_budget: Annotated[float, Field(ge=0, le=1)] = 0.04
-    error_budget: Annotated[float, Field(ge=0, le=1)] = 0.08
+    error_budget: Annotated[float, Field(ge=0, le=1)] = 0.03
     growth: Annotated[float, Field(gt=1, le=2)] = 1.05
     shrink: Annotated[float, Field(gt=0, lt=1)] = 0.9
     retreat: Annotated[float, Field(gt=0, lt=1)] = 0.5

@@ -100,10 +100,8 @@ def _one(download: Download, directory: Path, tell: Callable[[str, int, int], No
         _continue(download.url, part, lambda done, total: tell(path.name, done, total))
     except (OSError, urllib.error.URLError) as problem:
         reason = str(getattr(problem, "reason", problem)).splitlines()[0]
-        raise DataError(
-            f"{download.url}: could not be fetched: {reason}; what has come so far lies in {part}"
-            " and is continued next time"
-        ) from None
+        kept = f"; what has come lies in {part} and is continued next time" if part.exists() else ""
+        raise DataError(f"{download.url}: could not be fetched: {reason}{kept}") from None
     found = _digest(part, download.checksum)
     if found != download.checksum:
         part.unlink()

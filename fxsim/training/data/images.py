@@ -284,7 +284,7 @@ class FolderDataset:
 
 
 def folder(request: Request) -> Dataset:
-    """`folder:PATH`: PATH/train/CLASS/ and PATH/val/CLASS/ (or test) with images in them."""
+    """Images in PATH/train/CLASS/ and PATH/val/CLASS/ (or test), streamed."""
     root = request.path
     assert root is not None
     test = next((root / part for part in ("val", "test") if (root / part).is_dir()), root / "val")

@@ -34,7 +34,7 @@ def tiny_shakespeare(request: Request) -> Dataset:
 
 
 def text_file(request: Request) -> Dataset:
-    """`text:PATH`: any text, one character a token."""
+    """Any text in UTF-8, one character a token."""
     path = request.path
     assert path is not None
     if not path.is_file():
