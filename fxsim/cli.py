@@ -147,6 +147,9 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Write label, prediction and its probability a row, as CSV.")
     ] = None,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="Fold batch norms into the layers before them.")
+    ] = False,
     threads: Threads = None,
     json_: Json = False,
 ) -> None:
@@ -159,7 +162,7 @@ def evaluate(
     _use_threads(threads)
     with _progress() as progress:
         progress.note(f"{source}: inference on the test samples")
-        found = inference.evaluate(source, checkpoint, data, data_dir, predictions)
+        found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold)
     if json_:
         _print_json(found)
         return

@@ -15,7 +15,7 @@ from fxsim.files import atomic_file
 from fxsim.precision import POLICIES
 from fxsim.runs import Run
 from fxsim.training import checkpoint as checkpoints
-from fxsim.training import loop
+from fxsim.training import folding, loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import Batch
 from fxsim.training.settings import integer_metrics
@@ -27,10 +27,12 @@ def evaluate(
     data_name: str | None = None,
     data_directory: Path | None = None,
     predictions: Path | None = None,
+    fold: bool = False,
 ) -> dict[str, float]:
     """{test_loss, test_accuracy} of a run's last state, or of a checkpoint of the same network.
 
     predictions : a CSV to write: sample, label, prediction, probability of the prediction
+    fold : take batch norms into the layers before them, see `fxsim.training.folding`
     Operands have the formats of the last recorded step's decisions. Float runs are refused.
     """
     run = Run.load(directory)
@@ -56,6 +58,9 @@ def evaluate(
     else:
         state = checkpoints.load(checkpoint)
         parameters, running, step = state.parameters, state.running, state.step
+    model = inputs.model
+    if fold:
+        model, parameters = folding.fold(model, parameters, running)
     row = run.decisions.iloc[min(step, len(run.decisions)) - 1]
     decisions = {str(name): int(value) for name, value in row.items()}
     rows: list[pd.DataFrame] = []
@@ -64,7 +69,7 @@ def evaluate(
         context = StepContext(
             inputs.seed, step, False, policy, decisions, parameters, dict(running), {}
         )
-        logits, _ = inputs.model.forward(context, batch[0])
+        logits, _ = model.forward(context, batch[0])
         probability = softmax.softmax(logits.tensor)
         shares = probability.matrix()
         chosen = shares.argmax(axis=1)

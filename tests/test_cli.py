@@ -269,6 +269,8 @@ def test_inference_from_a_run_and_from_a_checkpoint(tmp_path):
     early = fxsim("evaluate", "run", "--checkpoint", places[0], "--json", at=tmp_path)
     evaluations = pd.read_parquet(tmp_path / "run" / "evaluations.parquet")
     assert json.loads(early.stdout)["test_accuracy"] == evaluations["test_accuracy"][0]
+    folded = fxsim("evaluate", "run", "--fold", "--json", at=tmp_path)
+    assert abs(json.loads(folded.stdout)["test_accuracy"] - manifest["test_accuracy"]) < 0.02
     refused = fxsim("evaluate", "run", "--checkpoint", "nowhere", at=tmp_path, code=2)
     assert "nowhere: must be a checkpoint" in refused.stderr
 
