@@ -20,7 +20,8 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.training.context import Parameter
 from fxsim.training.data.base import Batch, Dataset, batches
-from fxsim.training.floats import FloatOperations, Floats
+from fxsim.training.float_math import Floats
+from fxsim.training.floats import FloatOperations
 from fxsim.training.loop import TrainedNetwork, mean_metrics
 from fxsim.training.model import Model
 from fxsim.training.schedule import Plateau

@@ -17,7 +17,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError, FormatError, ShapeError
 from fxsim.training.context import Parameter, Recorder, StepContext, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
-from fxsim.training.integer import WORD
+from fxsim.training.integer_products import WORD
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, PrecisionPolicy, Role
 from fxsim.training.schedule import Plateau

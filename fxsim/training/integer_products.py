@@ -1,0 +1,143 @@
+"""Products in integers, and what all operations on integer tensors share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fxsim.arithmetic.formats import FixedPoint
+from fxsim.engine import casts, words
+from fxsim.engine.contractions import Contraction, Pairwise, Product
+from fxsim.engine.output import Output
+from fxsim.engine.products import register
+from fxsim.engine.tensor import FixedTensor
+from fxsim.training.context import StepContext, VectorWork
+from fxsim.training.policy import Role
+from fxsim.training.tape import Tape, Value
+
+Word = Value[FixedTensor]
+WORD = words.WORD_BITS
+
+
+def _sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
+    return words.add(words.words(a), words.words(b))
+
+
+class IntegerProducts:
+    """The products of `fxsim.training.operations.Operations`, in one step's context."""
+
+    def __init__(self, context: StepContext) -> None:
+        self.context = context
+        self.tape: Tape[FixedTensor] = Tape(_sum)
+
+    def product(
+        self, name: str, x: Word, contraction: Contraction, weight: str, bias: str | None
+    ) -> Word:
+        context, policy = self.context, self.context.policy
+        owner = weight.rpartition(".")[0]
+        a = context.operand(name, Role.ACTIVATION, x.tensor)
+        w = context.weight(weight)
+        start = None if bias is None else context.parameters[bias].master
+        out = self._forward(name, contraction, a, w, start, (owner, Role.WEIGHT))
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
+            e = context.operand(name, Role.ERROR, errors[0])
+            gradient, lost = contraction.grad_weight(a, e, policy.accumulator, None)
+            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
+            context.product(name, "grad_weight", contraction, lost, *places)
+            context.gradient(weight, gradient)
+            context.observe(owner, Role.WEIGHT, gradient)
+            if bias is not None:
+                context.gradient(bias, words.column_sums(e))
+                self._work(name, "backward", e.codes.size, adds=1, writes=0)
+            if not x.needs:
+                return [None]
+            back = self._back(name, contraction, e, w, (owner, Role.WEIGHT))
+            context.observe(name, Role.ACTIVATION, back)
+            return [back]
+
+        return self._record(out, [x], backward, trained=True)
+
+    def pairwise(self, name: str, x: Word, y: Word) -> Word:
+        context, policy, contraction = self.context, self.context.policy, Pairwise()
+        a = context.operand(name, Role.ACTIVATION, x.tensor)
+        b = context.operand(name, Role.PARTNER, y.tensor)
+        out = self._forward(name, contraction, a, b, None, (name, Role.PARTNER))
+
+        def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
+            e = context.operand(name, Role.ERROR, errors[0])
+            other, lost = contraction.grad_weight(a, e, policy.accumulator, None)
+            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
+            context.product(name, "grad_weight", contraction, lost, *places)
+            return [self._back(name, contraction, e, b, (name, Role.PARTNER)), words.words(other)]
+
+        return self._record(out, [x, y], backward)
+
+    def _forward(
+        self, name: str, contraction: Contraction, a: FixedTensor, w: FixedTensor,
+        bias: FixedTensor | None, right: tuple[str, Role],
+    ) -> FixedTensor:  # fmt: skip
+        bound = contraction.forward_bound(a, w)
+        out, lost = self._words_of(contraction.forward, a, w, bound, bias)
+        operands = ((name, Role.ACTIVATION), right)
+        self.context.product(name, "forward", contraction, lost, *operands)
+        if bias is not None:
+            self._work(name, "forward", out.codes.size, adds=1)
+        return out
+
+    def _back(
+        self, name: str, contraction: Contraction, e: FixedTensor, w: FixedTensor,
+        right: tuple[str, Role],
+    ) -> FixedTensor:  # fmt: skip
+        bound = contraction.backward_bound(e, w)
+        back, lost = self._words_of(contraction.grad_input, e, w, bound, None)
+        self.context.product(name, "grad_input", contraction, lost, (name, Role.ERROR), right)
+        return back
+
+    def _words_of(
+        self, run: Callable[..., Product], a: FixedTensor, w: FixedTensor, bound: int,
+        bias: FixedTensor | None,
+    ) -> Product:  # fmt: skip
+        """A product as words: at the scale that its bound proves, or that its largest sum needs."""
+        accumulator = self.context.policy.accumulator
+        sums = register(accumulator, a.format.frac + w.format.frac)
+        bound = min(bound, sums.max_code + 1)
+        start = None
+        if bias is not None:
+            start = casts.cast(bias, FixedPoint(48, sums.frac))[0]
+            bound += casts.peak(start.codes)
+        if self.context.policy.word_scale == "bound":
+            frac = words.sum_frac(bound, sums.frac)
+            return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start))
+        wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
+        exact, lost = run(a, w, accumulator, Output(wide, bias=start))
+        return words.words(exact), lost
+
+    # --- what all share ----------------------------------------------------------------------
+
+    def _record(
+        self,
+        out: FixedTensor,
+        inputs: Sequence[Value[Any]],
+        backward: Callable[[list[FixedTensor]], Sequence[FixedTensor | None]],
+        trained: bool = False,
+    ) -> Word:
+        needs = trained or any(value.needs for value in inputs)
+        made = Value(out, needs)
+        if needs and self.context.training:
+            self.tape.record([made], list(inputs), backward)
+        return made
+
+    def _work(
+        self, name: str, pass_: str, elements: int, adds: int = 0, multiplies: int = 0,
+        reads: int = 1, writes: int = 1, stash: int = 0, fetched: int = 0, resident: bool = False,
+        saturated: int = 0,
+    ) -> None:  # fmt: skip
+        """Elementwise work: words read and written an element, bits stashed and fetched."""
+        self.context.vector(
+            name, pass_,
+            VectorWork(
+                elements, adds, multiplies, reads * WORD * elements, writes * WORD * elements,
+                stash * elements, fetched * elements, WORD * elements * resident, saturated,
+            ),
+        )  # fmt: skip
