@@ -64,10 +64,8 @@ SMALL = [
 @pytest.mark.parametrize("policy", [Uniform(), Dynasty()], ids=["uniform", "dynasty"])
 def test_small_workloads_run_and_are_priced(name, policy):
     jit_only()
-    _, model = workload.load(ROOT / "workloads" / f"{name}.yaml")
-    described, _ = workload.load(ROOT / "workloads" / f"{name}.yaml")
-    settings = described.training.settings()
-    batch = 2
+    described, model = workload.load(ROOT / "workloads" / f"{name}.yaml")
+    settings, batch = described.training.settings(), 2
     trace = estimates.one_step(model, policy, estimates.replace(settings, batch=batch))
     forward = trace.products[trace.products["pass"] == "forward"]
     assert forward[["m", "n", "k", "repeats"]].prod(axis=1).sum() == batch * model.macs

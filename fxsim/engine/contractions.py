@@ -60,7 +60,7 @@ class Matrix:
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        out, lost = linear.multiply(flat(x), w, accumulator, output)
+        out, lost = linear.linear_forward(flat(x), w, accumulator, output)
         return out.reshape(*x.shape[:-1], w.shape[0]), lost
 
     def grad_input(

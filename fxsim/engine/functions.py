@@ -102,10 +102,6 @@ def _cumulative(k: int) -> int:
     return half if k >= 0 else (1 << _FINE) - half
 
 
-def _one(k: int) -> int:
-    return 1 << _FINE
-
-
 def _tanh(k: int) -> int:
     return 2 * _sigmoid(2 * k) - (1 << _FINE)
 
