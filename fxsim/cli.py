@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fxsim import __version__
+from fxsim.console import print_files, print_json, print_table, records, warn
 from fxsim.errors import ConfigError, FxsimError, ReplayError, hint
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fxsim.progress import Progress
 
 # click's ClickException: typer depends on click up to one release and carries it inside since
@@ -74,14 +72,14 @@ def run(
         progress.note("writing the report")
         written = html.write(result)
     averages = studies.averaged(studies.summary(result))
-    _warn([line for run_ in result.runs.values() for line in run_.warnings()])
+    warn([line for run_ in result.runs.values() for line in run_.warnings()])
     if json_:
-        _print_json({"summary": _records(averages), "files": [str(p) for p in written]})
+        print_json({"summary": records(averages), "files": [str(p) for p in written]})
         return
-    _print_table(tables.readable(averages), loaded.spec.title)
+    print_table(tables.readable(averages), loaded.spec.title)
     for line in html.answers(result, averages):
         typer.echo(line)
-    _print_files([*written, directory / "runs"])
+    print_files([*written, directory / "runs"])
 
 
 @app.command()
@@ -124,16 +122,16 @@ def simulate(
     with _progress() as progress:
         finished = runs.execute(inputs, directory, progress.run(name, False), resume, force, keep)
     manifest = finished.manifest
-    _warn(finished.warnings())
+    warn(finished.warnings())
     if json_:
-        _print_json({**manifest, "mean_bits": finished.mean_bits(), "directory": str(directory)})
+        print_json({**manifest, "mean_bits": finished.mean_bits(), "directory": str(directory)})
         return
     bits = ", ".join(f"{role} {value:.2f}" for role, value in finished.mean_bits().items())
     typer.echo(f"test accuracy   {100 * manifest['test_accuracy']:.2f} %")
     typer.echo(f"mean bits       {bits or 'float32'}")
     typer.echo(f"time            {manifest['wall_s']} s, {manifest['steps']} steps")
     typer.echo(f"weights SHA-256 {manifest['weights_sha256']}")
-    _print_files([directory])
+    print_files([directory])
 
 
 @app.command()
@@ -164,12 +162,12 @@ def evaluate(
         progress.note(f"{source}: inference on the test samples")
         found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold)
     if json_:
-        _print_json(found)
+        print_json(found)
         return
     typer.echo(f"test accuracy   {100 * found['test_accuracy']:.2f} %")
     typer.echo(f"test loss       {found['test_loss']:.4f}")
     if predictions is not None:
-        _print_files([predictions])
+        print_files([predictions])
 
 
 data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
@@ -189,7 +187,7 @@ def fetch(
 
     directory = data_dir or Path(os.environ.get("FXSIM_DATA") or "data")
     with _progress() as progress:
-        _print_files(fetching.fetch(name, directory, progress.download))
+        print_files(fetching.fetch(name, directory, progress.download))
 
 
 @app.command()
@@ -219,10 +217,10 @@ def estimate(
         trace, label = estimates.trace_of(target, policy, progress, batch)
         tables = {m.name: estimates.breakdown(trace, m, by) for m in machines}
     if json_:
-        _print_json({name: _records(table) for name, table in tables.items()})
+        print_json({name: records(table) for name, table in tables.items()})
         return
     for name, table in tables.items():
-        _print_table(estimates.readable(table), f"{label} on {name}")
+        print_table(estimates.readable(table), f"{label} on {name}")
 
 
 @app.command()
@@ -243,9 +241,9 @@ def compare(
     machines = [estimates.machine(name) for name in accelerator or []]
     table = estimates.comparison([Run.load(path) for path in runs_], machines)
     if json_:
-        _print_json(_records(table))
+        print_json(records(table))
     else:
-        _print_table(estimates.readable(table), "comparison")
+        print_table(estimates.readable(table), "comparison")
 
 
 @app.command()
@@ -265,7 +263,7 @@ def report(
     with _progress() as progress:
         progress.note("pricing and writing the report")
         written = html.write(studies.load_result(directory, loaded))
-    _print_files(written)
+    print_files(written)
 
 
 @app.command()
@@ -323,7 +321,7 @@ def list_(json_: Json = False) -> None:
 
     found = catalogue.everything()
     if json_:
-        _print_json(found)
+        print_json(found)
         return
     width = max(len(name) for entries in found.values() for name in entries)
     for kind, entries in found.items():
@@ -379,39 +377,6 @@ def _progress() -> Iterator[Progress]:
 
     with Progress() as progress:
         yield progress
-
-
-def _records(table: pd.DataFrame) -> Any:
-    return json.loads(table.to_json(orient="records"))
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
-def _print_table(table: pd.DataFrame, title: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    drawn = Table(title=title, title_justify="left", header_style="bold")
-    for i, column in enumerate(table.columns):
-        drawn.add_column(escape(str(column)), justify="left" if i < 2 else "right")
-    for row in table.itertuples(index=False):
-        drawn.add_row(*(escape(str(value)) for value in row))
-    console = Console()
-    Console(width=console.width if console.is_terminal else 200).print(drawn)
-
-
-def _print_files(paths: list[Path]) -> None:
-    typer.echo("written:")
-    for path in paths:
-        typer.echo(f"  {path}")
-
-
-def _warn(lines: list[str]) -> None:
-    for line in lines:
-        typer.echo(f"warning: {line}", err=True)
 
 
 def _fail(problem: str) -> NoReturn:

@@ -12,7 +12,7 @@ from support import ROOT
 ORDER = (
     "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "yaml_reader",
     "workload", "accelerator", "cost", "shipped", "journal", "runs", "inference", "study",
-    "estimates", "report", "catalogue", "progress", "cli",
+    "estimates", "report", "catalogue", "console", "progress", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from fxsim.errors import ShapeError
 from fxsim.training.context import Parameter
@@ -63,57 +64,45 @@ class Pact(Layer):
 class _Smooth(Layer):
     """A function of `fxsim.engine.functions`, which states its error."""
 
-    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
-        return ops.function(self.name, inputs[0], self._kind())
+    function: ClassVar[str]
 
-    @classmethod
-    def _kind(cls) -> str:
-        raise NotImplementedError
+    def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
+        return ops.function(self.name, inputs[0], self.function)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sigmoid(_Smooth):
     """1 / (1 + exp(-x))."""
 
-    @classmethod
-    def _kind(cls) -> str:
-        return "sigmoid"
+    function: ClassVar[str] = "sigmoid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tanh(_Smooth):
     """The hyperbolic tangent."""
 
-    @classmethod
-    def _kind(cls) -> str:
-        return "tanh"
+    function: ClassVar[str] = "tanh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gelu(_Smooth):
     """x times the normal distribution's cumulative. Source: Hendrycks, Gimpel, arXiv 1606.08415."""
 
-    @classmethod
-    def _kind(cls) -> str:
-        return "gelu"
+    function: ClassVar[str] = "gelu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silu(_Smooth):
     """x * sigmoid(x). Source: Elfwing et al., arXiv 1702.03118."""
 
-    @classmethod
-    def _kind(cls) -> str:
-        return "silu"
+    function: ClassVar[str] = "silu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardSwish(_Smooth):
     """x * relu6(x + 3) / 6. Source: Howard et al., MobileNetV3, arXiv 1905.02244, section 5.2."""
 
-    @classmethod
-    def _kind(cls) -> str:
-        return "hard_swish"
+    function: ClassVar[str] = "hard_swish"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

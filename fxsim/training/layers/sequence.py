@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class _Recurrent(Layer):
     """(positions, channels) to (positions, units); a second input is the first state."""
 
     units: int
+    gates: ClassVar[int]
 
     def __post_init__(self) -> None:
         self._need(2, "positions x channels")
@@ -62,14 +64,10 @@ class _Recurrent(Layer):
     def macs(self) -> int:
         length, channels = self.in_shapes[0]
         known = length if len(self.in_shapes) == 2 else length - 1  # a zero state needs no product
-        return self._gates() * self.units * (length * channels + known * self.units)
-
-    @classmethod
-    def _gates(cls) -> int:
-        raise NotImplementedError
+        return self.gates * self.units * (length * channels + known * self.units)
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
-        rows, channels = self._gates() * self.units, self.in_shapes[0][1]
+        rows, channels = self.gates * self.units, self.in_shapes[0][1]
         inputs, recurrent = f"{self.name}.input", f"{self.name}.recurrent"
         return {
             **weights_of(inputs, seed, (rows, channels), channels, rows, 3),
@@ -101,9 +99,7 @@ class Lstm(_Recurrent):
     Source: Hochreiter and Schmidhuber, Neural Computation 9, 1997; Gers et al., 2000.
     """
 
-    @classmethod
-    def _gates(cls) -> int:
-        return 4
+    gates: ClassVar[int] = 4
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         found = _Recurrent.initial_parameters(self, seed)
@@ -142,9 +138,7 @@ class Gru(_Recurrent):
     Source: Cho et al., arXiv 1406.1078, in the form of cuDNN and PyTorch.
     """
 
-    @classmethod
-    def _gates(cls) -> int:
-        return 3
+    gates: ClassVar[int] = 3
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         name, outputs = self.name, []
