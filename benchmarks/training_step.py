@@ -67,7 +67,7 @@ def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
     keep_freed()
 
     def step() -> None:
-        now.policy_state, decisions = policy.decide(now.policy_state, now.feedback)
+        now.policy_state, decisions = policy.decide(now.policy_state, Moment(now.step, STEPS, 390), now.feedback)
         decisions = {**decisions, loop.RATE: 1 << 14}
         writer.begin_step(now.step, STEPS)
         context = StepContext(

@@ -26,7 +26,7 @@ from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.model import Model
-from fxsim.training.policy import PrecisionPolicy
+from fxsim.training.policy import Moment, PrecisionPolicy
 from fxsim.training.settings import TrainingSettings
 
 GROUPINGS = ("pass", "layer", "operation", "step")
@@ -81,13 +81,13 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) 
     if model.reads_tokens:
         inputs = np.abs(flat).reshape(shape) % model.classes
     start = loop.begin(model, policy, 0)
-    _, decisions = policy.decide(start.policy_state, None)
+    state, decisions = policy.decide(start.policy_state, Moment(), None)
     decisions = {**decisions, loop.RATE: 0}
     with tempfile.TemporaryDirectory() as scratch:
         with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:
             writer.begin_step(0, 1)
             context = StepContext(
-                0, 0, True, policy, decisions, start.parameters, start.running, {}, writer
+                0, 0, True, policy, decisions, start.parameters, start.running, {}, writer, state
             )
             loop.training_step(model, context, inputs, labels, settings)
         return Trace.load(Path(scratch))

@@ -17,6 +17,7 @@ from fxsim.errors import FormatError
 MAX_DATA_BITS = 32
 MAX_ACCUMULATOR_BITS = 64
 MAX_FRAC = 1000  # so that every value is a float64, too
+MAX_LEVEL_BITS = 12  # of uniform quantisers whose step is no power of two
 MAX_PRODUCTS = 1 << 31  # of a tree or chunk
 
 
@@ -268,4 +269,40 @@ class BlockFormat:
             raise FormatError(f"BlockFormat: threshold must be 0 to 2**20, not {self.threshold}")
 
 
-OperandFormat = TensorFormat | BlockFormat
+@dataclass(frozen=True, slots=True)
+class TanhFormat:
+    """DoReFa's weights, as scaled integers: see `fxsim.engine.quantisers.tanh_levels`.
+
+    unit : values span [-1, 1], as in the paper; else the tensor keeps its largest magnitude
+    """
+
+    bits: int
+    unit: bool = False
+
+    def __post_init__(self) -> None:
+        check_levels("TanhFormat", self.bits)
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedFormat:
+    """PACT's activations, as scaled integers: 2**bits levels over [0, alpha].
+
+    alpha : the first value of the learned clipping level [units of the value]
+    """
+
+    bits: int
+    alpha: int = 10
+
+    def __post_init__(self) -> None:
+        check_levels("ClippedFormat", self.bits)
+        if not 1 <= self.alpha <= 31:
+            raise FormatError(f"ClippedFormat: alpha must be 1 to 31, not {self.alpha}")
+
+
+def check_levels(where: str, bits: int) -> None:
+    """Raise FormatError unless uniform levels can have so many bits."""
+    if not 1 <= bits <= MAX_LEVEL_BITS:
+        raise FormatError(f"{where}: bits must be 1 to {MAX_LEVEL_BITS}, not {bits}")
+
+
+OperandFormat = TensorFormat | BlockFormat | TanhFormat | ClippedFormat

@@ -211,11 +211,15 @@ def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = No
 def quantise_tensor(
     tensor: FixedTensor, wanted: TensorFormat, key: int, operand: bool = True
 ) -> tuple[FixedTensor, Losses]:
-    """Cast to one word length and scale; as an operand with a one-tile map, if asked."""
-    if operand and wanted.bits > OPERAND_BITS:
-        raise FormatError(f"operand: bits must be 2 to {OPERAND_BITS}, not {wanted.bits}")
+    """Cast to one word length and scale; as an operand with a one-tile map, if asked.
+
+    An operand wider than 16 bits holds no more than the 16-bit words it comes from: its codes are
+    those of 16 bits at the dynamic scale, its map (what is stored and priced) says `wanted.bits`.
+    """
     largest = peak(tensor.codes)
-    if wanted.frac is None:
+    if operand and wanted.bits > OPERAND_BITS:
+        target = dynamic_format(largest, tensor.format.frac, OPERAND_BITS)
+    elif wanted.frac is None:
         target = dynamic_format(largest, tensor.format.frac, wanted.bits)
     else:
         target = FixedPoint(wanted.bits, wanted.frac)

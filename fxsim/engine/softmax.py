@@ -17,6 +17,9 @@ from fxsim.engine.words import words
 
 LOGIT = FixedPoint(32, 16)
 PROBABILITY = FixedPoint(32, 30)
+LOG2_E = 47274  # 15 fractional bits
+OCTAVES = 10
+SHARE_BITS = 11
 ERROR_BITS = 12  # more fractional bits in the gradient of the squared error
 
 
@@ -76,6 +79,27 @@ def cross_entropy(
     on = (1 << 30) - (classes - 1) * off
     kernels.cross_entropy_error(matrix, np.ascontiguousarray(labels).reshape(-1), on, off, error)
     return probability, FixedTensor.trusted(error.reshape(logits.shape), PROBABILITY)
+
+
+def power_of_two_error(
+    logits: FixedTensor, labels: NDArray[np.int64]
+) -> tuple[FixedTensor, FixedTensor]:
+    """As `cross_entropy`, with the gradient of a softmax that knows whole powers of two only.
+
+    exp(x) becomes 2**o - 1 with o = floor(x * 47274 / 2**15) - (its largest - 10), at least 0;
+    shares have 11 bits, rounded down; the label's takes what makes the errors sum to 0.
+    Source: Wang et al., NITI, arXiv 2009.13108, section 3.4 (integer cross-entropy); the constants
+    are from memory of its code, a reconstruction.
+    """
+    scores = casts.cast(logits, LOGIT)[0].matrix()
+    octaves = scores.astype(np.int64) * LOG2_E >> (15 + LOGIT.frac)
+    octaves -= octaves.max(axis=1, keepdims=True) - OCTAVES
+    powers = (np.int64(1) << np.maximum(octaves, 0)) - 1
+    shares = (powers << SHARE_BITS) // powers.sum(axis=1, keepdims=True)
+    flat = np.ascontiguousarray(labels).reshape(-1)
+    shares[np.arange(len(flat)), flat] -= shares.sum(axis=1)
+    error = (shares << (PROBABILITY.frac - SHARE_BITS)) // len(flat)
+    return softmax(logits), FixedTensor.trusted(error.reshape(logits.shape), PROBABILITY)
 
 
 def squared_error(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.formats import FixedPoint
+from fxsim.arithmetic.scaled import Scale
 from fxsim.errors import FormatError, ShapeError
 
 Codes = NDArray[np.signedinteger[Any]]
@@ -43,12 +44,14 @@ class FixedTensor:
 
     Wide tensors (accumulators, words of the vector unit) hold int64 codes. Operands of the
     multiplier array hold int16 codes and the block map they were made under; their codes are
-    aligned, so that all blocks share `format.frac`.
+    aligned, so that all blocks share `format.frac`. Those of a uniform quantiser whose step is no
+    power of two have a `scale` as well: `codes * 2**-format.frac * scale`.
     """
 
     codes: Codes
     format: FixedPoint
     blocks: BlockMap | None = None
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.codes, np.ndarray):
@@ -78,12 +81,15 @@ class FixedTensor:
 
     @classmethod
     def trusted(
-        cls, codes: NDArray[Any], format: FixedPoint, blocks: BlockMap | None = None
-    ) -> FixedTensor:
+        cls, codes: NDArray[Any], format: FixedPoint, blocks: BlockMap | None = None,
+        scale: Scale | None = None,
+    ) -> FixedTensor:  # fmt: skip
         """A tensor whose codes are known to lie inside the format: no look at them."""
         made = object.__new__(cls)
-        for name, value in (("codes", _frozen(codes)), ("format", format), ("blocks", blocks)):
-            object.__setattr__(made, name, value)
+        object.__setattr__(made, "codes", _frozen(codes))
+        object.__setattr__(made, "format", format)
+        object.__setattr__(made, "blocks", blocks)
+        object.__setattr__(made, "scale", scale)
         return made
 
     def __repr__(self) -> str:
@@ -109,4 +115,5 @@ class FixedTensor:
 
     def to_float(self) -> NDArray[np.float64]:
         """The values, for people and metrics; the datapath never calls this."""
-        return np.ldexp(self.codes.astype(np.float64), -self.format.frac)
+        values = np.ldexp(self.codes.astype(np.float64), -self.format.frac)
+        return values if self.scale is None else values * float(self.scale.value)

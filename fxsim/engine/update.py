@@ -22,6 +22,7 @@ SECOND = FixedPoint(62, 56)
 ADAM_GRADIENT = FixedPoint(31, 28)
 RATE_FRAC = 20
 FRICTION_FRAC = 15
+NORM_FRAC = 6  # of a norm, beyond those of its codes
 FACTOR_BITS = 15  # of the factor that clips gradients
 
 
@@ -147,6 +148,27 @@ def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int,
     while scaled * (1 << places) / norm < 1 << (FACTOR_BITS - 1):
         places += 1
     return int(scaled * (1 << places) / norm), places
+
+
+def normalised(gradient: FixedTensor) -> FixedTensor:
+    """A gradient over its own L2 norm, 24 fractional bits; zeros stay.
+
+    The norm is an exact sum of squares and an integer root, rounded down to 31 bits; the quotient
+    is rounded down in magnitude.
+    """
+    norm = isqrt(_squares(gradient) << 2 * NORM_FRAC)  # NORM_FRAC fractional bits more
+    if not norm:
+        return FixedTensor.trusted(np.zeros(gradient.shape, np.int32), MOMENTUM)
+    codes = gradient.codes.astype(np.int64)
+    share = (np.abs(codes) << (MOMENTUM.frac + NORM_FRAC)) // norm
+    return FixedTensor.trusted((np.sign(codes) * share).astype(np.int32), MOMENTUM)
+
+
+def plus_sign(gradient: FixedTensor, weight: FixedTensor, factor: Fraction) -> FixedTensor:
+    """gradient + factor * sign(weight), the factor rounded to the gradient's scale."""
+    step = round(factor * Fraction(2) ** gradient.format.frac)
+    codes = gradient.codes.astype(np.int64) + step * np.sign(weight.codes.astype(np.int64))
+    return FixedTensor.trusted(codes, FixedPoint(62, gradient.format.frac))
 
 
 def _squares(tensor: FixedTensor) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from fxsim.arithmetic.formats import Accumulator, Overflow, Rounding, TensorFormat
 from fxsim.engine.tensor import FixedTensor
 from fxsim.precision.names import RoundingName
-from fxsim.training.policy import Decisions, Feedback, Role, State
+from fxsim.training.policy import (
+    Decisions,
+    Feedback,
+    LossGradient,
+    Memory,
+    Moment,
+    Review,
+    Role,
+    State,
+    UpdateRule,
+)
 
 
 class IntegerPolicy(BaseModel):
@@ -22,7 +34,12 @@ class IntegerPolicy(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    summary: ClassVar[str] = ""
+    source: ClassVar[str] = ""
     integer: ClassVar[bool] = True
+    update_rule: ClassVar[UpdateRule] = UpdateRule.OPTIMIZER
+    loss_gradient: ClassVar[LossGradient] = LossGradient.SOFTMAX
+    normalises_gradients: ClassVar[bool] = False
 
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 32
@@ -36,25 +53,53 @@ class IntegerPolicy(BaseModel):
         """The register of all dot products; it saturates at every addition."""
         return Accumulator(self.accumulator_bits, Overflow.SAT)
 
-    @property
-    def weight_gradient(self) -> TensorFormat:
-        """The format of weight gradients, at a dynamic scale."""
-        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
-
     def operand_rounding(self, role: Role) -> Rounding:
         """How an operand is rounded."""
         return self.error_rounding if role is Role.ERROR else self.rounding
 
-    def initial_state(self) -> State:
+    @property
+    def l1_decay(self) -> Fraction:
+        """None."""
+        return Fraction(0)
+
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         """No state."""
         return {}
 
-    def decide(self, state: State, feedback: Feedback | None) -> tuple[State, Decisions]:
+    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As the layer drew them."""
+        return codes
+
+    def decide(
+        self, state: State, moment: Moment, feedback: Feedback | None
+    ) -> tuple[State, Decisions]:
         """No decisions."""
         return state, {}
+
+    def choose(
+        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    ) -> tuple[State, Decisions]:
+        """No statistics of tensors."""
+        return {}, {}
+
+    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+        """No forward passes more."""
+        return {}
+
+    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
+        """Words, uncast."""
+        return None
+
+    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
+        """The same for all, at a dynamic scale."""
+        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
 
     def observe(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
-        """No statistics."""
+        """No statistics of gradients."""
         return None
+
+    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+        """No statistics of weights."""
+        return {}, {}

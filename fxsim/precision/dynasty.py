@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.words import words
 from fxsim.errors import FormatError
 from fxsim.precision.base import IntegerPolicy
-from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Role, State
+from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Moment, Role, State
 
 
 class Dynasty(IntegerPolicy):
@@ -77,10 +78,12 @@ class Dynasty(IntegerPolicy):
     def name(self) -> str:
         return "dynasty"
 
-    def initial_state(self) -> State:
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         return {f"lambda.{role}": self.initial_lambda for role in OPERAND_ROLES}
 
-    def decide(self, state: State, feedback: Feedback | None) -> tuple[State, Decisions]:
+    def decide(
+        self, state: State, moment: Moment, feedback: Feedback | None
+    ) -> tuple[State, Decisions]:
         """Move each role's lambda, and announce it as a threshold with 16 fractional bits."""
         if feedback is None:
             return state, {f"threshold.{role}": 0 for role in OPERAND_ROLES}

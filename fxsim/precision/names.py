@@ -1,24 +1,34 @@
-"""Enumerated strings at the border: a rounding mode by its name."""
+"""Enumerated strings at the border: a rounding or overflow mode by its name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import IntEnum
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from fxsim.arithmetic.formats import Rounding
+from fxsim.arithmetic.formats import Overflow, Rounding
 from fxsim.errors import hint
 
 
-def _rounding(value: Any) -> Any:
-    if isinstance(value, Rounding):
-        return value
-    names = [mode.name for mode in Rounding]
-    if value not in names:
-        raise ValueError(
-            f"must be one of {', '.join(names)}, not {value!r}{hint(str(value), names)}"
-        )
-    return Rounding[value]
+def _named(kind: type[IntEnum]) -> Callable[[Any], Any]:
+    def member(value: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        names = [mode.name for mode in kind]
+        if value not in names:
+            raise ValueError(
+                f"must be one of {', '.join(names)}, not {value!r}{hint(str(value), names)}"
+            )
+        return kind[value]
+
+    return member
 
 
-RoundingName = Annotated[Rounding, BeforeValidator(_rounding), PlainSerializer(lambda m: m.name)]
+RoundingName = Annotated[
+    Rounding, BeforeValidator(_named(Rounding)), PlainSerializer(lambda mode: mode.name)
+]
+OverflowName = Annotated[
+    Overflow, BeforeValidator(_named(Overflow)), PlainSerializer(lambda mode: mode.name)
+]

@@ -6,25 +6,36 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from fxsim.arithmetic.formats import TensorFormat
+from fxsim.arithmetic.formats import MAX_FRAC, Overflow, TensorFormat
 from fxsim.precision.base import IntegerPolicy
+from fxsim.precision.names import OverflowName
 from fxsim.training.policy import Decisions, Role
 
 OperandBits = Annotated[int, Field(ge=2, le=16)]
+StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
 
 
 class Uniform(IntegerPolicy):
-    """The same bits for every tensor of a role, at a dynamic power-of-two scale per tensor.
+    """The same bits for every tensor of a role, at a dynamic or a static power-of-two scale.
 
-    With all three at 8 it is the baseline that speedups and energy savings are stated against.
+    weight, activation, error : word lengths
+    weight_frac, activation_frac, error_frac : a role's fractional bits; None is dynamic, the finest
+        scale at which a tensor's largest value fits
+    overflow : what becomes of values outside a static scale's word
+
+    With all three at 8 bits it is the baseline that speedups and energy savings are stated against.
     """
 
-    summary: ClassVar[str] = "one word length a role, dynamic power-of-two scale per tensor"
+    summary: ClassVar[str] = "one word length a role, at a dynamic or static power-of-two scale"
     source: ClassVar[str] = "Gupta et al., arXiv 1502.02551 (stochastic rounding); the rest ours"
 
     weight: OperandBits = 8
     activation: OperandBits = 8
     error: OperandBits = 8
+    weight_frac: StaticFrac = None
+    activation_frac: StaticFrac = None
+    error_frac: StaticFrac = None
+    overflow: OverflowName = Overflow.SAT
 
     @property
     def name(self) -> str:
@@ -32,10 +43,10 @@ class Uniform(IntegerPolicy):
         return "uniform"
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
-        """The role's bits."""
-        bits = {
-            Role.WEIGHT: self.weight,
-            Role.ACTIVATION: self.activation,
-            Role.ERROR: self.error,
+        """The role's bits and scale."""
+        bits, frac = {
+            Role.WEIGHT: (self.weight, self.weight_frac),
+            Role.ACTIVATION: (self.activation, self.activation_frac),
+            Role.ERROR: (self.error, self.error_frac),
         }[role]
-        return TensorFormat(bits, rounding=self.operand_rounding(role))
+        return TensorFormat(bits, frac, self.operand_rounding(role), self.overflow)

@@ -1,9 +1,9 @@
 """Checkpoints: all state of a run between two steps, as integers in `.npz` plus JSON.
 
 A checkpoint is a directory `step-00000390` with `state.npz` (weights, optimizer, running
-statistics, the policy's gains) and `state.json` (step, policy state, what it was last told, plateau
-counters). It appears under its name in one piece. The order of the data is a function of seed and
-epoch, so the step is all there is to keep of it.
+statistics, the policy's gains and memory) and `state.json` (step, policy state, what it was last
+told, plateau counters). It appears under its name in one piece. The order of the data is a function
+of seed and epoch, so the step is all there is to keep of it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fxsim.training.policy import Feedback, Role
 from fxsim.training.schedule import Plateau
 
 PREFIX = "step-"
-GAINS = "/gains/"  # no layer has such a name
+GAINS, MEMORY = "/gains/", "/memory/"  # no layer has such names
 
 
 def arrays_of(progress: Progress) -> dict[str, Any]:
@@ -73,7 +73,8 @@ def save(progress: Progress, directory: Path, keep: int) -> Path:
         f"{GAINS}{layer}/{role}": gain for (layer, role), gain in progress.gains.items()
     }
     with atomic_directory(path) as fresh:
-        np.savez(fresh / "state.npz", **{**arrays_of(progress), **gains})
+        memory: dict[str, Any] = {f"{MEMORY}{n}": array for n, array in progress.memory.items()}
+        np.savez(fresh / "state.npz", **{**arrays_of(progress), **gains, **memory})
         described = {
             "step": progress.step,
             "policy_state": progress.policy_state,
@@ -101,10 +102,13 @@ def load(path: Path) -> Progress:
         for key in [key for key in arrays if key.startswith(GAINS)]:
             layer, _, role = key.removeprefix(GAINS).rpartition("/")
             gains[layer, Role(role)] = arrays.pop(key)
+        kept = [key for key in arrays if key.startswith(MEMORY)]
+        memory = {key.removeprefix(MEMORY): arrays.pop(key) for key in kept}
         parameters, running = state_of(arrays)
         feedback = described["feedback"]
         return Progress(
             described["step"], parameters, running, gains, described["policy_state"],
+            memory,
             None if feedback is None else Feedback(**feedback), Plateau(**described["plateau"]),
         )  # fmt: skip
     except (

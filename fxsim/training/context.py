@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.draws import stream_key
-from fxsim.arithmetic.formats import FixedPoint, TensorFormat
-from fxsim.engine import block_casts, casts
+from fxsim.arithmetic.formats import (
+    BlockFormat,
+    ClippedFormat,
+    FixedPoint,
+    OperandFormat,
+    TanhFormat,
+    TensorFormat,
+)
+from fxsim.engine import block_casts, casts, quantisers, update
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.joint import elements_by_bits
 from fxsim.engine.losses import Losses
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.training.policy import Decisions, PrecisionPolicy, Role
+from fxsim.engine.words import words
+from fxsim.training.policy import Decisions, Moment, PrecisionPolicy, Role, State
+
+CLIP = ".clip"  # the part of a layer that clips its input, under PACT
+CLIPPING = FixedPoint(32, 24)  # of clipping levels
 
 
 @dataclass(slots=True)
@@ -80,9 +92,41 @@ class Recorder(Protocol):
         """An elementwise operation ran."""
 
 
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A recorder to which every layer has a suffix: another pass through the same network."""
+
+    recorder: Recorder
+    suffix: str
+
+    def operand(
+        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int
+    ) -> None:
+        """See `Recorder`."""
+        self.recorder.operand(layer + self.suffix, role, tensor, saturated, analysed)
+
+    def product(
+        self, layer: str, pass_: str, contraction: Contraction, losses: Losses,
+        operands: Sequence[tuple[str, Role]],
+    ) -> None:  # fmt: skip
+        """See `Recorder`."""
+        renamed = [(owner + self.suffix, role) for owner, role in operands]
+        self.recorder.product(layer + self.suffix, pass_, contraction, losses, renamed)
+
+    def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
+        """See `Recorder`."""
+        self.recorder.vector(layer + self.suffix, pass_, work)
+
+
 @dataclass(slots=True)
 class StepContext:
-    """What operations see of the step they run in."""
+    """What operations see of the step they run in.
+
+    state : the policy's, to which tensors that are cast may add; None where all is decided: at
+        inference, and in a replay
+    exact, taken : gradients by parameter, as exact sums, and as the update took them
+    probed : the batch's loss under the policy's probes
+    """
 
     seed: int
     step: int
@@ -93,8 +137,13 @@ class StepContext:
     running: dict[str, RunningStatistics]
     gains: dict[tuple[str, Role], NDArray[np.int64]]
     recorder: Recorder | None = None
+    state: State | None = None
+    moment: Moment = field(default_factory=Moment)
+    settled: set[tuple[str, Role]] = field(default_factory=set)
     weights: dict[str, FixedTensor] = field(default_factory=dict)
     exact: dict[str, FixedTensor] = field(default_factory=dict)
+    taken: dict[str, FixedTensor] = field(default_factory=dict)
+    probed: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[Role, int] = field(default_factory=dict)
     signal: dict[Role, int] = field(default_factory=dict)
     word_bits: dict[Role, int] = field(default_factory=dict)
@@ -111,27 +160,55 @@ class StepContext:
             self.weights[name] = self.operand(layer, Role.WEIGHT, self.parameters[name].master)
         return self.weights[name]
 
+    def format_of(self, layer: str, role: Role, tensor: FixedTensor) -> OperandFormat:
+        """The format in which a tensor, which the policy may look at, becomes an operand."""
+        if role is Role.PARTNER:
+            layer, role = f"{layer}.{Role.PARTNER}", Role.ACTIVATION
+        if self.state is not None and (layer, role) not in self.settled:
+            self.settled.add((layer, role))
+            state, decided = self.policy.choose(self.state, self.moment, layer, role, tensor)
+            self.state.update(state)
+            self.decisions.update(decided)
+        return self.policy.operand_format(self.decisions, layer, role)
+
     def operand(self, layer: str, role: Role, tensor: FixedTensor) -> FixedTensor:
         """Cast a tensor to the format in which it enters the multiplier array."""
+        wanted = self.format_of(layer, role, tensor)
         like = Role.ACTIVATION if role is Role.PARTNER else role
-        wanted = self.policy.operand_format(self.decisions, layer, like)
         key = self.key(layer, role)
+        saturated = analysed = 0
         if isinstance(wanted, TensorFormat):
             result, losses = casts.quantise_tensor(tensor, wanted, key)
-            saturated, analysed = losses.overflowed, 0
-        else:
+            saturated = losses.overflowed
+        elif isinstance(wanted, BlockFormat):
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
             result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
-            saturated, analysed = 0, len(wanted.candidates)
+            analysed = len(wanted.candidates)
             # relative to the tensor, so that layers count alike whatever their scale
             self.sensitivity[like] = self.sensitivity.get(like, 0) + (
                 seen.sensitivity << 16
             ) // max(seen.signal, 1)
             self.signal[like] = self.signal.get(like, 0) + (1 << 16)
+        elif isinstance(wanted, TanhFormat):
+            result = quantisers.tanh_levels(tensor, wanted)
+        else:
+            result = quantisers.clipped_levels(tensor, wanted, self.clipping_level(layer, wanted))
         self._count(like, result)
         if self.recorder is not None:
             self.recorder.operand(layer, role, result, saturated, analysed)
         return result
+
+    def clipping_level(self, layer: str, wanted: ClippedFormat) -> Fraction:
+        """The learned clipping level of a layer's input, a parameter since it was first asked."""
+        name = f"{layer}{CLIP}.alpha"
+        if name not in self.parameters:
+            first = np.array([wanted.alpha << update.MASTER.frac], np.int32)
+            self.parameters[name] = Parameter(
+                FixedTensor.trusted(first, update.MASTER),
+                FixedTensor.trusted(np.zeros(1, np.int32), update.MOMENTUM),
+            )
+        code = int(self.working_copy(name, CLIPPING)[0])
+        return Fraction(max(code, 1), 1 << CLIPPING.frac)
 
     def _count(self, role: Role, operand: FixedTensor) -> None:
         assert operand.blocks is not None
@@ -145,11 +222,21 @@ class StepContext:
         self.exact[name] = exact if known is None else _exact_sum(known, exact)
 
     def gradients(self) -> Iterator[tuple[str, FixedTensor]]:
-        """Each parameter's gradient in the weight-gradient format."""
-        wanted = self.policy.weight_gradient
+        """Each parameter's gradient as the update takes it."""
+        policy = self.policy
         for name, exact in self.exact.items():
+            owner, _, part = name.rpartition(".")
+            if part == "weight":
+                master = self.parameters[name].master
+                wanted = policy.operand_format(self.decisions, owner, Role.WEIGHT)
+                if isinstance(wanted, TanhFormat):
+                    exact = quantisers.tanh_slope(words(exact), master, wanted)
+                if policy.l1_decay:
+                    exact = update.plus_sign(exact, master, policy.l1_decay)
+            target = policy.gradient_format(self.decisions, name)
             key = self.key(name, Role.WEIGHT_GRADIENT)
-            yield name, casts.quantise_tensor(exact, wanted, key, operand=False)[0]
+            found = casts.quantise_tensor(exact, target, key, operand=False)[0]
+            yield name, update.normalised(found) if policy.normalises_gradients else found
 
     def observe(self, layer: str, role: Role, gradient: FixedTensor) -> None:
         """Show the policy the gradient of an operand, for the sensitivities of the next step."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
-from fxsim.arithmetic.formats import FixedPoint
-from fxsim.engine import casts, words
+import numpy as np
+
+from fxsim.arithmetic.formats import ClippedFormat, FixedPoint
+from fxsim.arithmetic.scaled import Scale
+from fxsim.engine import casts, quantisers, words
 from fxsim.engine.contractions import Contraction, Pairwise, Product
 from fxsim.engine.output import Output
 from fxsim.engine.products import register
 from fxsim.engine.tensor import FixedTensor
-from fxsim.training.context import StepContext, VectorWork
+from fxsim.training.context import CLIP, StepContext, VectorWork
 from fxsim.training.policy import Role
 from fxsim.training.tape import Tape, Value
 
@@ -21,6 +26,26 @@ WORD = words.WORD_BITS
 
 def _sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
     return words.add(words.words(a), words.words(b))
+
+
+def _worth(sums: FixedTensor, *operands: FixedTensor) -> FixedTensor:
+    """Sums of products of scaled operands, times the scales' product cut to 15 bits."""
+    share = quantisers.worth(*operands)
+    if share == 1:
+        return sums
+    scale = Scale.nearest(share, quantisers.SLOPE_BITS)
+    wide = casts.cast(sums, FixedPoint(62 - quantisers.SLOPE_BITS, sums.format.frac))[0]
+    codes = wide.codes * np.int64(scale.multiplier)
+    return FixedTensor.trusted(codes, FixedPoint(62, sums.format.frac + scale.shift))
+
+
+def _bias_in(bias: FixedTensor, frac: int, share: Fraction) -> FixedTensor:
+    """A bias as codes of sums that are worth `share` each."""
+    wanted = FixedPoint(48, frac)
+    if share == 1:
+        return casts.cast(bias, wanted)[0]
+    factor = Fraction(2) ** (frac - bias.format.frac) / share
+    return casts.rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), wanted)[0]
 
 
 class IntegerProducts:
@@ -35,6 +60,9 @@ class IntegerProducts:
     ) -> Word:
         context, policy = self.context, self.context.policy
         owner = weight.rpartition(".")[0]
+        if isinstance(wanted := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
+            context.clipping_level(name, wanted)
+            x = self.learned_clip(f"{name}{CLIP}", x)
         a = context.operand(name, Role.ACTIVATION, x.tensor)
         w = context.weight(weight)
         start = None if bias is None else context.parameters[bias].master
@@ -45,6 +73,7 @@ class IntegerProducts:
             gradient, lost = contraction.grad_weight(a, e, policy.accumulator, None)
             places = ((name, Role.ACTIVATION), (name, Role.ERROR))
             context.product(name, "grad_weight", contraction, lost, *places)
+            gradient = _worth(gradient, a, e)
             context.gradient(weight, gradient)
             context.observe(owner, Role.WEIGHT, gradient)
             if bias is not None:
@@ -69,7 +98,8 @@ class IntegerProducts:
             other, lost = contraction.grad_weight(a, e, policy.accumulator, None)
             places = ((name, Role.ACTIVATION), (name, Role.ERROR))
             context.product(name, "grad_weight", contraction, lost, *places)
-            return [self._back(name, contraction, e, b, (name, Role.PARTNER)), words.words(other)]
+            back = self._back(name, contraction, e, b, (name, Role.PARTNER))
+            return [back, words.words(_worth(other, a, e))]
 
         return self._record(out, [x, y], backward)
 
@@ -79,6 +109,8 @@ class IntegerProducts:
     ) -> FixedTensor:  # fmt: skip
         bound = contraction.forward_bound(a, w)
         out, lost = self._words_of(contraction.forward, a, w, bound, bias)
+        if (wanted := self.context.policy.result_format(self.context.decisions, name)) is not None:
+            out = casts.quantise_tensor(out, wanted, self.context.key(name, "result"), False)[0]
         operands = ((name, Role.ACTIVATION), right)
         self.context.product(name, "forward", contraction, lost, *operands)
         if bias is not None:
@@ -102,16 +134,25 @@ class IntegerProducts:
         accumulator = self.context.policy.accumulator
         sums = register(accumulator, a.format.frac + w.format.frac)
         bound = min(bound, sums.max_code + 1)
+        share = quantisers.worth(a, w)
         start = None
         if bias is not None:
-            start = casts.cast(bias, FixedPoint(48, sums.frac))[0]
+            start = _bias_in(bias, sums.frac, share)
             bound += casts.peak(start.codes)
         if self.context.policy.word_scale == "bound":
-            frac = words.sum_frac(bound, sums.frac)
-            return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start))
+            frac = words.sum_frac(ceil(bound * share), sums.frac)
+            scale = None
+            if share != 1:
+                factor = share * Fraction(2) ** (frac - sums.frac)
+                scale = Scale.nearest(factor, quantisers.SCALE_BITS)
+            return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start, scale=scale))
         wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
         exact, lost = run(a, w, accumulator, Output(wide, bias=start))
-        return words.words(exact), lost
+        return words.words(_worth(exact, a, w)), lost
+
+    def learned_clip(self, name: str, x: Word) -> Word:
+        """See `fxsim.training.operations.Operations`."""
+        raise NotImplementedError
 
     # --- what all share ----------------------------------------------------------------------
 

@@ -10,16 +10,28 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine import softmax, update
+from fxsim.engine import softmax, update, update_rules
 from fxsim.engine.memory import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError, FormatError, ShapeError
-from fxsim.training.context import Parameter, Recorder, StepContext, VectorWork
+from fxsim.training.context import Parameter, Recorder, Renamed, StepContext, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.integer_products import WORD
 from fxsim.training.model import Model, weight_hash
-from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, PrecisionPolicy, Role
+from fxsim.training.policy import (
+    OPERAND_ROLES,
+    Decisions,
+    Feedback,
+    LossGradient,
+    Memory,
+    Moment,
+    PrecisionPolicy,
+    Review,
+    Role,
+    State,
+    UpdateRule,
+)
 from fxsim.training.schedule import Plateau
 from fxsim.training.settings import TrainingSettings, Watcher, decays, integer_metrics
 
@@ -39,13 +51,15 @@ class Progress:
     """All state of a run between two steps: with the inputs it decides every bit that follows.
 
     step : of the next step; metrics, evaluations, decisions : rows since the run began
+    gains, policy_state, memory : the policy's sensitivities, state and arrays
     """
 
     step: int
     parameters: dict[str, Parameter]
     running: dict[str, RunningStatistics]
     gains: dict[tuple[str, Role], NDArray[np.int64]]
-    policy_state: dict[str, float]
+    policy_state: State
+    memory: Memory = field(default_factory=dict)
     feedback: Feedback | None = None
     plateau: Plateau = field(default_factory=Plateau)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -61,11 +75,27 @@ class Progress:
 TrainedNetwork = Progress  # what a run leaves behind
 
 
-def begin(model: Model, policy: PrecisionPolicy, seed: int) -> Progress:
-    """The state before the first step."""
-    return Progress(
-        0, model.initial_parameters(seed), model.initial_running(), {}, policy.initial_state()
-    )
+def begin(
+    model: Model,
+    policy: PrecisionPolicy,
+    seed: int,
+    initial: tuple[dict[str, Parameter], dict[str, RunningStatistics]] | None = None,
+) -> Progress:
+    """The state before the first step; initial : weights and statistics of an earlier run."""
+    if initial is None:
+        parameters, running = model.initial_parameters(seed), model.initial_running()
+    else:
+        parameters, running = dict(initial[0]), dict(initial[1])
+    shapes = {
+        n.rpartition(".")[0]: p.master.shape for n, p in parameters.items() if n.endswith(".weight")
+    }
+    for name, parameter in parameters.items():
+        codes = policy.initial_codes(name, parameter.master.codes.astype(np.int64))
+        parameters[name] = Parameter(
+            FixedTensor(codes.astype(np.int32), update.MASTER),
+            FixedTensor.trusted(np.zeros(codes.shape, np.int32), update.MOMENTUM),
+        )
+    return Progress(0, parameters, running, {}, policy.initial_state(shapes))
 
 
 def train(
@@ -99,10 +129,12 @@ def train(
         epoch, position = divmod(step, per_epoch)
         if epoch != known:
             order, known = batches(data, seed, epoch, settings.batch), epoch
-        decisions = _decide(now, policy, settings, step, steps, recorded)
+        moment = Moment(step, steps, per_epoch)
+        decisions = _decide(now, policy, settings, moment, recorded)
         context = StepContext(
-            seed, step, True, policy, decisions, now.parameters, now.running, now.gains, recorder
-        )
+            seed, step, True, policy, decisions, now.parameters, now.running, now.gains, recorder,
+            None if recorded is not None else dict(now.policy_state), moment,
+        )  # fmt: skip
         if recorder is not None:
             recorder.begin_step(step, steps)
         inputs, labels = data.train_batch(order[position], seed, epoch)
@@ -110,7 +142,8 @@ def train(
         metrics = {
             "step": step, "epoch": epoch, **integer_metrics(probability, labels), **_bits(context)
         }  # fmt: skip
-        now.feedback = Feedback(step, metrics["loss"], _perturbation(context))
+        now.feedback = Feedback(step, metrics["loss"], _perturbation(context), context.probed)
+        _review(now, context, metrics["loss"])
         now.metrics.append(metrics)
         now.decisions.append(decisions)
         now.step = step + 1
@@ -128,15 +161,45 @@ def train(
 
 
 def _decide(
-    now: Progress, policy: PrecisionPolicy, settings: TrainingSettings, step: int, steps: int,
+    now: Progress, policy: PrecisionPolicy, settings: TrainingSettings, moment: Moment,
     recorded: Sequence[Decisions] | None,
 ) -> Decisions:  # fmt: skip
     if recorded is not None:
-        return recorded[step]
-    now.policy_state, decisions = policy.decide(now.policy_state, now.feedback)
+        return recorded[moment.step]
+    now.policy_state, decisions = policy.decide(now.policy_state, moment, now.feedback)
     drops = now.plateau.drops
-    rate = settings.schedule.rate_code(settings.learning_rate, step, steps, drops)
+    rate = settings.schedule.rate_code(settings.learning_rate, moment.step, moment.steps, drops)
     return {**decisions, RATE: rate}
+
+
+def _probe(
+    model: Model, context: StepContext, inputs: Any, labels: NDArray[np.int64]
+) -> dict[str, float]:
+    """The batch's loss under the policy's probes: forward passes with the step's weights.
+
+    They stand in the trace as layers `<layer>@<probe>`, so that their cost is counted.
+    """
+    found = {}
+    for name, changes in context.policy.probes(context.decisions).items():
+        recorder = None if context.recorder is None else Renamed(context.recorder, f"@{name}")
+        probe = StepContext(
+            context.seed, context.step, True, context.policy, {**context.decisions, **changes},
+            context.parameters, dict(context.running), context.gains, recorder,
+        )  # fmt: skip
+        logits, _ = model.forward(probe, inputs)
+        found[name] = integer_metrics(softmax.softmax(logits.tensor), labels)["loss"]
+    return found
+
+
+def _review(now: Progress, context: StepContext, loss: float) -> None:
+    """Let the policy look at what the step left, unless all is decided."""
+    if context.state is None:
+        return
+    masters = {name: parameter.master for name, parameter in context.parameters.items()}
+    seen = Review(context.moment, loss, context.weights, masters, context.taken)
+    state, memory = context.policy.review(context.state, now.memory, seen)
+    now.policy_state = {**context.state, **state}
+    now.memory = {**now.memory, **memory}
 
 
 def training_step(
@@ -149,8 +212,11 @@ def training_step(
     """One step, integers throughout; the batch's probabilities, for metrics."""
     try:
         last, ops = model.forward(context, inputs)
+        context.probed = _probe(model, context, inputs, labels)
         if settings.loss == "mse":
             probability, error = softmax.squared_error(last.tensor, labels)
+        elif context.policy.loss_gradient is LossGradient.POWERS_OF_TWO:
+            probability, error = softmax.power_of_two_error(last.tensor, labels)
         else:
             probability, error = softmax.cross_entropy(
                 last.tensor, labels, settings.label_smoothing
@@ -170,15 +236,19 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
         factor = update.clip_factor(list(gradients.values()), settings.clip_norm)
         if factor is not None:
             gradients = {n: update.clipped(g, *factor) for n, g in gradients.items()}
+    context.taken = gradients
     sgd = settings.optimizer == "sgd"
     for name, gradient in gradients.items():
-        saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
+        if context.policy.update_rule is not UpdateRule.OPTIMIZER and name.endswith(".weight"):
+            saturated = _in_few_bits(context, name, gradient)
+        else:
+            saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
         size = gradient.codes.size
         parameter = context.parameters[name]
         held = [parameter.master, parameter.momentum]
         held += [parameter.square] if parameter.square is not None else []
         state = sum(tensor.format.bits for tensor in held) * size
-        moved = state + context.policy.weight_gradient.bits * size
+        moved = state + gradient.format.bits * size
         context.vector(
             name.rpartition(".")[0], "update",
             VectorWork(
@@ -186,6 +256,21 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
                 stash_read_bits=moved, saturated=saturated,
             ),
         )  # fmt: skip
+
+
+def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> int:
+    """WAGE's or NITI's update, with the step's decisions as constants."""
+    parameter, decided = context.parameters[name], context.decisions
+    grid, bits = decided[f"grid.{name.rpartition('.')[0]}"], decided["stored_bits"]
+    if context.policy.update_rule is UpdateRule.WAGE:
+        key = context.key(name, "update")
+        parameter.master = update_rules.wage(
+            parameter.master, gradient, decided["rate"], grid, bits, key
+        )
+    else:
+        kept = decided["gradient_bits"]
+        parameter.master = update_rules.niti(parameter.master, gradient, kept, grid, bits)
+    return 0
 
 
 def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from fractions import Fraction
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from fxsim.arithmetic.formats import Accumulator, OperandFormat, Rounding, Tenso
 from fxsim.engine.tensor import FixedTensor
 
 Decisions = dict[str, int]
-State = dict[str, float]
+State = dict[str, Any]  # JSON values
+Memory = dict[str, NDArray[np.int64]]
 
 
 class Role(StrEnum):
@@ -30,6 +32,40 @@ class Role(StrEnum):
 OPERAND_ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR)
 
 
+class UpdateRule(StrEnum):
+    """How weights are updated; biases and normalisation follow the workload's optimizer always."""
+
+    OPTIMIZER = "optimizer"  # the workload's
+    WAGE = "wage"  # see fxsim.engine.update_rules
+    NITI = "niti"
+
+
+class LossGradient(StrEnum):
+    """How the cross-entropy's gradient is computed."""
+
+    SOFTMAX = "softmax"
+    POWERS_OF_TWO = "powers_of_two"  # see fxsim.engine.softmax.power_of_two_error
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a step stands in its run: number `step` of `steps`, `per_epoch` of them an epoch."""
+
+    step: int = 0
+    steps: int = 1
+    per_epoch: int = 1
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0."""
+        return self.step // self.per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether it is the last step of its epoch."""
+        return (self.step + 1) % self.per_epoch == 0
+
+
 @dataclass(frozen=True, slots=True)
 class Feedback:
     """What a step tells the policy.
@@ -37,18 +73,36 @@ class Feedback:
     loss : mean cross-entropy of the batch
     perturbation : by operand role, the sensitivity of the chosen bits relative to that of
         dropping everything, summed over the role's tensors (0 where not block-wise)
+    probes : the batch's loss under each probe that the policy asked for
     """
 
     step: int
     loss: float
     perturbation: Mapping[str, float] = field(default_factory=dict)
+    probes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a policy may look at once the weights have been updated.
+
+    weights : the step's weight operands; masters : the new master weights; both by parameter
+    gradients : those that the update took, by parameter
+    """
+
+    moment: Moment
+    loss: float
+    weights: Mapping[str, FixedTensor]
+    masters: Mapping[str, FixedTensor]
+    gradients: Mapping[str, FixedTensor]
 
 
 class PrecisionPolicy(Protocol):
     """Decides bits; never touches the datapath.
 
     A policy is an immutable set of parameters. Its decisions are integers: they are recorded
-    every step, and together with the data they determine every bit of the run.
+    every step, and together with the data they determine every bit of the run. Its state is JSON
+    values, its memory integer arrays; both are part of a checkpoint.
     """
 
     @property
@@ -68,23 +122,60 @@ class PrecisionPolicy(Protocol):
         """How sums become words: at the scale their "bound" proves, or their "peak" needs."""
 
     @property
+    def update_rule(self) -> UpdateRule:
+        """How weights are updated."""
+
+    @property
     def update_rounding(self) -> Rounding:
         """How rate * momentum is rounded before it is subtracted."""
 
     @property
-    def weight_gradient(self) -> TensorFormat:
-        """The format of weight gradients."""
+    def loss_gradient(self) -> LossGradient:
+        """How the cross-entropy's gradient is computed."""
 
-    def initial_state(self) -> State:
-        """The controller's state before the first step."""
+    @property
+    def l1_decay(self) -> Fraction:
+        """Times the sign of a weight, added to its gradient."""
 
-    def decide(self, state: State, feedback: Feedback | None) -> tuple[State, Decisions]:
+    @property
+    def normalises_gradients(self) -> bool:
+        """Whether each parameter's gradient is divided by its L2 norm."""
+
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        """The controller's state before the first step.
+
+        shapes : of the weight matrices, by the layer that owns them, in execution order
+        """
+
+    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A parameter's first master codes, from those that the layer drew."""
+
+    def decide(
+        self, state: State, moment: Moment, feedback: Feedback | None
+    ) -> tuple[State, Decisions]:
         """The next step's decisions, from the last step's feedback (None before the first)."""
+
+    def choose(
+        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    ) -> tuple[State, Decisions]:
+        """What a tensor itself, about to be cast, adds to the state and to the step's decisions."""
+
+    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+        """Decisions under which the batch's loss is wanted, too, by name: more forward passes."""
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
         """The format in which a layer's operand enters the multiplier array."""
+
+    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
+        """The format to which a product's result is cast before anything else; None: not at all."""
+
+    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
+        """The format of a parameter's gradient."""
 
     def observe(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
         """New sensitivity gains of a tensor from its gradient, in integers (None: not needed)."""
+
+    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+        """What an update adds to the state and the memory."""

@@ -48,8 +48,8 @@ class Watcher(Protocol):
 
 
 def decays(name: str) -> bool:
-    """Whether weight decay applies: to matrices, not to biases, gammas and betas."""
-    return name.endswith(".weight")
+    """Whether weight decay applies: to matrices and PACT's levels, not to biases, gammas, betas."""
+    return name.endswith((".weight", ".clip.alpha"))
 
 
 def integer_metrics(probability: FixedTensor, labels: NDArray[np.int64]) -> dict[str, float]:

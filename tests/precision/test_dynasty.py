@@ -8,7 +8,7 @@ import pytest
 from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.tensor import FixedTensor
 from fxsim.precision import Dynasty
-from fxsim.training.policy import OPERAND_ROLES, Feedback, Role
+from fxsim.training.policy import OPERAND_ROLES, Feedback, Moment, Role
 
 POLICY = Dynasty(
     warmup=0, initial_lambda=0.1, growth=1.5, shrink=0.5, retreat=0.25, smoothing=0.5,
@@ -17,8 +17,9 @@ POLICY = Dynasty(
 
 
 def after(perturbation: float, loss: float = 1.0, state=None):
-    state = state or POLICY.initial_state()
-    return POLICY.decide(state, Feedback(5, loss, dict.fromkeys(OPERAND_ROLES, perturbation)))
+    state = state or POLICY.initial_state({})
+    seen = Feedback(5, loss, dict.fromkeys(OPERAND_ROLES, perturbation))
+    return POLICY.decide(state, Moment(), seen)
 
 
 def test_lambda_grows_within_the_budget_and_shrinks_beyond_it():
@@ -46,10 +47,10 @@ def test_a_loss_that_jumps_makes_every_lambda_retreat():
 
 def test_warm_up_takes_lossless_savings_only():
     policy = Dynasty(warmup=10)
-    state = policy.initial_state()
-    assert set(policy.decide(state, None)[1].values()) == {0}
-    assert set(policy.decide(state, Feedback(8, 1.0))[1].values()) == {0}
-    assert min(policy.decide(state, Feedback(9, 1.0))[1].values()) > 0
+    state = policy.initial_state({})
+    assert set(policy.decide(state, Moment(), None)[1].values()) == {0}
+    assert set(policy.decide(state, Moment(), Feedback(8, 1.0))[1].values()) == {0}
+    assert min(policy.decide(state, Moment(), Feedback(9, 1.0))[1].values()) > 0
 
 
 def test_gains_are_relative_tile_means_smoothed_by_an_eighth():

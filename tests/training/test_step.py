@@ -13,6 +13,7 @@ from fxsim.engine import threads, update
 from fxsim.precision import Dynasty, Uniform
 from fxsim.training import loop
 from fxsim.training.context import StepContext
+from fxsim.training.policy import Moment
 
 THRESHOLD = 60_000
 
@@ -20,7 +21,7 @@ THRESHOLD = 60_000
 class FixedBlocks(Dynasty):
     """Blocks with a constant threshold and unit gains, as the reference has them."""
 
-    def decide(self, state, feedback):
+    def decide(self, state, moment, feedback):
         return state, {f"threshold.{r}": THRESHOLD for r in ("weight", "activation", "error")}
 
     def observe(self, gains, role, gradient):
@@ -54,7 +55,7 @@ def test_a_training_run_has_the_bits_of_the_pure_integer_reference(policy, numbe
 
 def context(policy) -> tuple:
     model, data = tiny.model(), tiny.data()
-    _, decisions = policy.decide(policy.initial_state(), None)
+    _, decisions = policy.decide(policy.initial_state({}), Moment(), None)
     decisions = {**decisions, loop.RATE: 1 << 16}
     around = StepContext(
         0, 0, True, policy, decisions, model.initial_parameters(0), model.initial_running(), {}

@@ -1,0 +1,26 @@
+"""What policies share that keep weights on a coarse grid, without a wider copy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine.update import MASTER
+
+
+def resized(codes: NDArray[np.int64], ratio: Fraction) -> NDArray[np.int64]:
+    """Codes times the square root of a ratio, the root rounded down to 2**-20."""
+    factor = isqrt(int(ratio * (1 << 40)))
+    found: NDArray[np.int64] = codes * factor >> 20
+    return found
+
+
+def on_grid(codes: NDArray[np.int64], grid: int, bits: int) -> NDArray[np.int64]:
+    """Master codes at the nearest multiples of 2**-grid, in the `bits`-bit words but the lowest."""
+    places, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
+    units = np.clip((codes + (1 << places >> 1)) >> places, -most, most)
+    found: NDArray[np.int64] = units << places
+    return found
