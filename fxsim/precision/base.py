@@ -86,6 +86,10 @@ class IntegerPolicy(BaseModel):
         """No forward passes more."""
         return {}
 
+    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+        """No limit."""
+        return None
+
     def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
         """Words, uncast."""
         return None

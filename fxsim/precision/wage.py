@@ -106,7 +106,11 @@ class Wage(IntegerPolicy):
                 casts.peak(tensor.codes), tensor.format.frac, self.activation
             )
             return {}, {name: fitting.frac}
-        return {}, {name: self.activation - 1}
+        return {}, {name: self.activation - 1, f"limit.{layer}": 1}
+
+    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+        """1 for activations that are not signed."""
+        return decisions.get(f"limit.{layer}")
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
         if role is Role.WEIGHT:

@@ -63,6 +63,8 @@ class IntegerProducts:
         if isinstance(wanted := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
             context.clipping_level(name, wanted)
             x = self.learned_clip(f"{name}{CLIP}", x)
+        elif (most := policy.input_limit(context.decisions, name)) is not None:
+            x = self.clip(f"{name}{CLIP}", x, most)
         a = context.operand(name, Role.ACTIVATION, x.tensor)
         w = context.weight(weight)
         start = None if bias is None else context.parameters[bias].master
@@ -149,6 +151,10 @@ class IntegerProducts:
         wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
         exact, lost = run(a, w, accumulator, Output(wide, bias=start))
         return words.words(_worth(exact, a, w)), lost
+
+    def clip(self, name: str, x: Word, most: int) -> Word:
+        """See `fxsim.training.operations.Operations`."""
+        raise NotImplementedError
 
     def learned_clip(self, name: str, x: Word) -> Word:
         """See `fxsim.training.operations.Operations`."""

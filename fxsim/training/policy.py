@@ -166,6 +166,9 @@ class PrecisionPolicy(Protocol):
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
         """The format in which a layer's operand enters the multiplier array."""
 
+    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+        """A product's input is limited to [0, this], errors beyond are dropped; None: it is not."""
+
     def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
         """The format to which a product's result is cast before anything else; None: not at all."""
 
