@@ -214,11 +214,13 @@ def quantise_tensor(
     """Cast to one word length and scale; as an operand with a one-tile map, if asked.
 
     An operand wider than 16 bits holds no more than the 16-bit words it comes from: its codes are
-    those of 16 bits at the dynamic scale, its map (what is stored and priced) says `wanted.bits`.
+    those of 16 bits at the finest scale that holds the largest, its map (what is stored and priced)
+    says `wanted.bits`.
     """
     largest = peak(tensor.codes)
     if operand and wanted.bits > OPERAND_BITS:
-        target = dynamic_format(largest, tensor.format.frac, OPERAND_BITS)
+        fitting = tensor.format.frac + OPERAND_BITS - 1 - bit_length(largest)
+        target = FixedPoint(OPERAND_BITS, fitting)
     elif wanted.frac is None:
         target = dynamic_format(largest, tensor.format.frac, wanted.bits)
     else:

@@ -48,6 +48,9 @@ class Adapt(IntegerPolicy):
     tests its lower end, and L1 is 1e-4. Without, "unchanged" is a divergence of at most
     `tolerance` nats (ours: the code compares with 0, which a true divergence never reaches).
 
+    `learning_rate_factor` times the workload's rate, because a step of norm 1 a tensor is another
+    thing than a gradient (the authors' networks take 0.1).
+
     Ours: the errors' format, which AdaPT leaves in float32; words beyond 16 bits enter the
     multipliers with 16 and are stored and priced in full; batch norm keeps its words. L2 is the
     workload's weight decay.
@@ -69,6 +72,8 @@ class Adapt(IntegerPolicy):
     l1: Annotated[float, Field(ge=0, le=1)] = 1e-8
     tolerance: Annotated[float, Field(ge=0)] = 0.01
     reference_quirks: bool = False
+    word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     error: OperandBits = 16
     rounding: RoundingName = Rounding.STOCHASTIC
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
@@ -84,6 +89,11 @@ class Adapt(IntegerPolicy):
     @property
     def name(self) -> str:
         return "adapt"
+
+    @property
+    def rate_factor(self) -> Fraction:
+        """Gradients of norm 1 ask for a rate of their own."""
+        return Fraction(str(self.learning_rate_factor))
 
     @property
     def l1_decay(self) -> Fraction:

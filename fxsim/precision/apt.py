@@ -54,6 +54,7 @@ class Apt(IntegerPolicy):
     initial_share: Annotated[float, Field(ge=0, le=1)] = 0.01  # 0.1 in memory of the paper
     rounding: RoundingName = Rounding.RND_CONV
     error_rounding: RoundingName = Rounding.RND_CONV
+    accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
 
     @property

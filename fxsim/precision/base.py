@@ -58,6 +58,11 @@ class IntegerPolicy(BaseModel):
         return self.error_rounding if role is Role.ERROR else self.rounding
 
     @property
+    def rate_factor(self) -> Fraction:
+        """One."""
+        return Fraction(1)
+
+    @property
     def l1_decay(self) -> Fraction:
         """None."""
         return Fraction(0)

@@ -46,6 +46,7 @@ class Muppet(IntegerPolicy):
     margin: Annotated[float, Field(ge=0)] = 1.5
     decay: Annotated[float, Field(ge=0)] = 0.1
     rounding: RoundingName = Rounding.STOCHASTIC
+    accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
 
     @property
     def name(self) -> str:

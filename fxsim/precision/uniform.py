@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import MAX_FRAC, Overflow, TensorFormat
 from fxsim.precision.base import IntegerPolicy
 from fxsim.precision.names import OverflowName
-from fxsim.training.policy import Decisions, Role
+from fxsim.training.policy import OPERAND_ROLES, Decisions, Role
 
 OperandBits = Annotated[int, Field(ge=2, le=16)]
 StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
@@ -22,6 +22,8 @@ class Uniform(IntegerPolicy):
     weight_frac, activation_frac, error_frac : a role's fractional bits; None is dynamic, the finest
         scale at which a tensor's largest value fits
     overflow : what becomes of values outside a static scale's word
+    With a static scale, which may leave a bound on sums far from them, `word_scale` is "peak"
+    unless it is given.
 
     With all three at 8 bits it is the baseline that speedups and energy savings are stated against.
     """
@@ -36,6 +38,15 @@ class Uniform(IntegerPolicy):
     activation_frac: StaticFrac = None
     error_frac: StaticFrac = None
     overflow: OverflowName = Overflow.SAT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _peak_where_static(cls, given: Any) -> Any:
+        if isinstance(given, dict) and any(
+            given.get(f"{role}_frac") is not None for role in OPERAND_ROLES
+        ):
+            return {"word_scale": "peak", **given}
+        return given
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Wage(IntegerPolicy):
     gradient: Annotated[int, Field(ge=2, le=16)] = 8
     learning_rate: Annotated[float, Field(gt=0, le=128)] = 8.0
     drops: tuple[float, ...] = (200 / 300, 250 / 300)  # shares of the run, each to an eighth
+    word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
     error_rounding: RoundingName = Rounding.RND_CONV
 

@@ -169,7 +169,7 @@ def _decide(
     now.policy_state, decisions = policy.decide(now.policy_state, moment, now.feedback)
     drops = now.plateau.drops
     rate = settings.schedule.rate_code(settings.learning_rate, moment.step, moment.steps, drops)
-    return {**decisions, RATE: rate}
+    return {**decisions, RATE: int(rate * policy.rate_factor)}
 
 
 def _probe(

@@ -130,6 +130,10 @@ class PrecisionPolicy(Protocol):
         """How rate * momentum is rounded before it is subtracted."""
 
     @property
+    def rate_factor(self) -> Fraction:
+        """Times the workload's learning rate: the policy's own."""
+
+    @property
     def loss_gradient(self) -> LossGradient:
         """How the cross-entropy's gradient is computed."""
 
