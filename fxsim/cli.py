@@ -94,6 +94,10 @@ def simulate(
     data_dir: DataDir = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the workload's.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Begin from the weights of this run, or checkpoint: fine-tuning."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint, to the same bits.")
     ] = False,
@@ -116,7 +120,7 @@ def simulate(
     _use_threads(threads)
     built = _policy(policy, parameter or [])
     path = shipped.find("workloads", workload)
-    inputs = runs.prepare(path, policy, built, seed, None, data_dir, data, epochs)
+    inputs = runs.prepare(path, policy, built, seed, None, data_dir, data, epochs, initial)
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
     directory = out or Path("runs") / name
     with _progress() as progress:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
-from fxsim import shipped
+from fxsim import rehearsal, shipped
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
-from fxsim.arithmetic.draws import stream_key
 from fxsim.cost.price import ENERGIES, price
-from fxsim.engine.kernels import casting
-from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import ConfigError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Run
-from fxsim.trace import Trace, TraceWriter
-from fxsim.training import loop
-from fxsim.training.context import StepContext
-from fxsim.training.data.base import INPUT_WORD
-from fxsim.training.model import Model
-from fxsim.training.policy import Moment, PrecisionPolicy
-from fxsim.training.settings import TrainingSettings
+from fxsim.trace import Trace
 
 GROUPINGS = ("pass", "layer", "operation", "step")
 _SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
@@ -65,32 +54,8 @@ def trace_of(
     policy: Any = integer[policy_kind]()
     settings = workload.training.settings()
     settings = replace(settings, batch=batch or settings.batch)
-    trace = one_step(model, policy, settings)
+    trace = rehearsal.one_step(model, policy, settings)
     return trace, f"the first step of {workload.name}, batch {settings.batch}, {policy_kind}"
-
-
-def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) -> Trace:
-    """The trace of one training step on a batch of random inputs: shapes, no statistics."""
-    shape = (settings.batch, *model.input_shape)
-    flat = np.empty(int(np.prod(shape)), np.int64)
-    key = np.uint64(stream_key(0, 0, "estimate", "images"))
-    casting.uniform_range(0, flat.size, flat, key, 1 << INPUT_WORD.frac)
-    labels = np.arange(settings.batch * int(np.prod(model.label_shape)), dtype=np.int64)
-    labels = (labels % model.classes).reshape(settings.batch, *model.label_shape)
-    inputs: Any = FixedTensor.trusted(flat.astype(np.int16).reshape(shape), INPUT_WORD)
-    if model.reads_tokens:
-        inputs = np.abs(flat).reshape(shape) % model.classes
-    start = loop.begin(model, policy, 0)
-    state, decisions = policy.decide(start.policy_state, Moment(), None)
-    decisions = {**decisions, loop.RATE: 0}
-    with tempfile.TemporaryDirectory() as scratch:
-        with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:
-            writer.begin_step(0, 1)
-            context = StepContext(
-                0, 0, True, policy, decisions, start.parameters, start.running, {}, writer, state
-            )
-            loop.training_step(model, context, inputs, labels, settings)
-        return Trace.load(Path(scratch))
 
 
 def breakdown(trace: Trace, on: Accelerator, by: str) -> pd.DataFrame:

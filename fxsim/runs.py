@@ -7,6 +7,7 @@ evaluations.parquet a row an epoch
 decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
 checkpoints/        the newest checkpoints, see `fxsim.training.checkpoint`; absent for floats
 weights.npz         master weights, momenta, running statistics, as integers
+initial.npz         those that it began from, where they are an earlier run's
 trace/              see `fxsim.trace`; absent for float policies
 """
 
@@ -18,6 +19,7 @@ import platform
 import shutil
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,14 @@ import numpy as np
 import pandas as pd
 
 import fxsim
-from fxsim import journal
+from fxsim import journal, rehearsal, shipped
 from fxsim import workload as workloads
+from fxsim.accelerator import schema
 from fxsim.engine import processor
 from fxsim.errors import ConfigError, DataError, ReplayError
 from fxsim.files import atomic_directory
 from fxsim.precision import POLICIES
+from fxsim.precision.cost_aware import CostAware
 from fxsim.precision.float32 import Float32
 from fxsim.trace import Trace, TraceWriter
 from fxsim.training import checkpoint, float32, loop
@@ -48,7 +52,11 @@ Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
 
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """Everything that determines a run's bits."""
+    """Everything that determines a run's bits.
+
+    initial : the `.npz` of weights to begin from, those of an earlier run; None: the seed's own
+    machine : the accelerator whose prices the policy weighs, if it does
+    """
 
     workload_path: Path
     workload: Workload
@@ -58,6 +66,8 @@ class RunInputs:
     policy: Policy
     epochs: int
     seed: int
+    initial: Path | None = None
+    machine: Path | None = None
 
     def sha256(self) -> str:
         """Hash of the code and of all inputs; equal hashes give equal runs."""
@@ -65,6 +75,10 @@ class RunInputs:
             _code_sha256(), self.workload_path.read_text(encoding="utf-8"), self.dataset.digest(),
             self.policy_kind, self.policy.model_dump_json(), str(self.epochs), str(self.seed),
         ]  # fmt: skip
+        if self.machine is not None:
+            parts.append(self.machine.read_text(encoding="utf-8"))
+        if self.initial is not None:
+            parts.append(hashlib.sha256(self.initial.read_bytes()).hexdigest())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -87,8 +101,12 @@ def prepare(
     data_directory: Path | None = None,
     data_name: str | None = None,
     epochs: int | None = None,
+    initial: Path | None = None,
 ) -> RunInputs:
-    """Read and check all inputs of a run, before anything is written."""
+    """Read and check all inputs of a run, before anything is written.
+
+    initial : the directory of a run, or of a checkpoint, whose weights to begin from
+    """
     workload, model = workloads.load(workload_path)
     data = dataset or datasets.load(
         data_name or workload.dataset, data_directory, model.input_shape
@@ -111,10 +129,51 @@ def prepare(
             f"{workload_path}: training.batch must be at most the {data.train_size} training"
             f" samples of {data.name}, not {size}"
         )
+    machine = None
+    if isinstance(policy, CostAware):
+        machine = shipped.find("accelerators", policy.accelerator)
+        schema.load(machine)
+    weights = None if initial is None else _weights_of(initial)
+    if weights is not None:
+        if isinstance(policy, Float32):
+            raise ConfigError(f"{initial}: float32 begins from its own weights, not from a run's")
+        _initial(weights, model)
     return RunInputs(
         workload_path, workload, model, data, policy_kind, policy,
-        epochs or workload.training.epochs, seed,
+        epochs or workload.training.epochs, seed, weights, machine,
     )  # fmt: skip
+
+
+def _weights_of(directory: Path) -> Path:
+    """The `.npz` of a run's weights, of those that it began from, or of a checkpoint's."""
+    for name in ("weights.npz", "state.npz"):
+        if (directory / name).is_file():
+            return directory / name
+    if directory.suffix == ".npz" and directory.is_file():
+        return directory
+    raise ConfigError(
+        f"{directory}: must be the directory of a run or of a checkpoint; it holds no weights.npz"
+        " and no state.npz"
+    )
+
+
+def _initial(path: Path, model: Model) -> checkpoint.Trained:
+    """The weights and running statistics in a file, which must be those of the network."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if not name.startswith("/")}
+    except (OSError, ValueError, zipfile.BadZipFile) as problem:
+        raise DataError(f"{path}: must be a run's weights: {problem}") from None
+    parameters, running = checkpoint.state_of(arrays)
+    for name, wanted in model.initial_parameters(0).items():
+        known = parameters.get(name)
+        if known is None or known.master.shape != wanted.master.shape:
+            shape = "none" if known is None else list(known.master.shape)
+            raise ConfigError(
+                f"{path}: must hold {name!r} of shape {list(wanted.master.shape)} for this"
+                f" workload, not {shape}"
+            )
+    return parameters, running
 
 
 def execute(
@@ -171,6 +230,8 @@ def _finish(
         np.savez_compressed(fresh / "weights.npz", **checkpoint.arrays_of(network))
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
+        if inputs.initial is not None:
+            shutil.copyfile(inputs.initial, fresh / "initial.npz")
         if unfinished is not None:
             recorder, kept = unfinished
             recorder.join(fresh / "trace")
@@ -183,6 +244,7 @@ def _finish(
             "policy": {"kind": inputs.policy_kind, **json.loads(inputs.policy.model_dump_json())},
             "epochs": inputs.epochs,
             "seed": inputs.seed,
+            "initial": None if inputs.initial is None else str(inputs.initial.parent),
             "steps": len(network.metrics),
             "weights_sha256": network.weights_sha256,
             "test_accuracy": network.evaluations[-1]["test_accuracy"],
@@ -204,6 +266,10 @@ def _train(
     settings = inputs.workload.training.settings(inputs.epochs)
     if progress is not None:
         recorder.resume(progress.step)
+    else:
+        prices = rehearsal.market(inputs.model, policy, settings) if recorded is None else {}
+        initial = None if inputs.initial is None else _initial(inputs.initial, inputs.model)
+        progress = loop.begin(inputs.model, policy, inputs.seed, initial, prices)
 
     def after(now: loop.Progress, ended: bool) -> None:
         if kept is not None:
@@ -326,6 +392,7 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
         run.directory / "workload.yaml", kind, policy, run.manifest["seed"],
         data_directory=data_directory, data_name=run.manifest["dataset"],
         epochs=run.manifest["epochs"],
+        initial=run.directory / "initial.npz" if run.manifest.get("initial") else None,
     )  # fmt: skip
     if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
         raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")

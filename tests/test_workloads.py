@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import ROOT, jit_only
 
-from fxsim import estimates, workload
+from fxsim import estimates, rehearsal, workload
 from fxsim.cost.price import price
 from fxsim.precision import Dynasty, Uniform
 
@@ -66,7 +67,7 @@ def test_small_workloads_run_and_are_priced(name, policy):
     jit_only()
     described, model = workload.load(ROOT / "workloads" / f"{name}.yaml")
     settings, batch = described.training.settings(), 2
-    trace = estimates.one_step(model, policy, estimates.replace(settings, batch=batch))
+    trace = rehearsal.one_step(model, policy, replace(settings, batch=batch))
     forward = trace.products[trace.products["pass"] == "forward"]
     assert forward[["m", "n", "k", "repeats"]].prod(axis=1).sum() == batch * model.macs
     priced = price(trace, estimates.machine("int8_systolic"))
@@ -80,8 +81,8 @@ def test_small_workloads_run_and_are_priced(name, policy):
 def test_imagenet_workloads_run_and_are_priced(name):
     jit_only()
     described, model = workload.load(ROOT / "workloads" / f"{name}.yaml")
-    settings = estimates.replace(described.training.settings(), batch=1)
-    trace = estimates.one_step(model, Uniform(), settings)
+    settings = replace(described.training.settings(), batch=1)
+    trace = rehearsal.one_step(model, Uniform(), settings)
     forward = trace.products[trace.products["pass"] == "forward"]
     assert forward[["m", "n", "k", "repeats"]].prod(axis=1).sum() == model.macs
     assert price(trace, estimates.machine("dynasty")).cycles > 0
@@ -134,10 +135,10 @@ STEP = r"""
 import re, sys
 import numpy as np
 from pathlib import Path
-from fxsim import estimates, workload
+from fxsim import estimates, rehearsal, workload
 from fxsim.precision import Uniform
 described, model = workload.load(Path(sys.argv[1]))
-estimates.one_step(model, Uniform(), described.training.settings())
+rehearsal.one_step(model, Uniform(), described.training.settings())
 print(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1])
 """
 

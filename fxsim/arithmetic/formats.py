@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from operator import index
+from typing import ClassVar
 
 from fxsim.errors import FormatError
 
@@ -239,6 +240,8 @@ class BlockFormat:
     `skip_penalty` times.
     """
 
+    most_threshold: ClassVar[int] = 1 << 20
+
     rows: int = 4
     columns: int = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
@@ -265,8 +268,54 @@ class BlockFormat:
             )
         if not 1 <= self.skip_penalty <= 16:
             raise FormatError(f"BlockFormat: skip_penalty must be 1 to 16, not {self.skip_penalty}")
-        if not 0 <= self.threshold <= 1 << 20:
-            raise FormatError(f"BlockFormat: threshold must be 0 to 2**20, not {self.threshold}")
+        if not 0 <= self.threshold <= self.most_threshold:
+            raise FormatError(
+                f"{type(self).__name__}: threshold must be 0 to {self.most_threshold}, not"
+                f" {self.threshold}"
+            )
+
+
+PRICE_FRAC = 32  # of prices, which are shares of a whole training step
+
+
+@dataclass(frozen=True, slots=True)
+class PricedBlockFormat(BlockFormat):
+    """Bits chosen block by block against what they cost.
+
+    Each block takes the candidate of least sensitivity + `threshold / 2**16` * price * the
+    tensor's mean block sensitivity. `threshold` may be up to 2**40.
+    fixed, by_row, by_column : prices of the candidates, 32 fractional bits: of the whole tensor at
+        that candidate, as a share of a training step. Those by row (column) are weighted by how
+        much the block's row (column) of blocks holds up those that march with it.
+    row_group, column_group : block rows (columns) that march together; 1: none waits
+    work : what a candidate keeps a processing element busy, by which rows are compared
+    rounds : how often weights are moved towards balance: times work / mean work of the group
+    """
+
+    most_threshold: ClassVar[int] = 1 << 40
+
+    fixed: tuple[int, ...] = ()
+    by_row: tuple[int, ...] = ()
+    by_column: tuple[int, ...] = ()
+    row_group: int = 1
+    column_group: int = 1
+    work: tuple[int, ...] = ()
+    rounds: int = 2
+
+    def __post_init__(self) -> None:
+        BlockFormat.__post_init__(self)
+        for name in ("fixed", "by_row", "by_column", "work"):
+            given = getattr(self, name)
+            if len(given) != len(self.candidates) or min(given) < 0:
+                raise FormatError(
+                    f"PricedBlockFormat: {name} must be {len(self.candidates)} numbers of at least"
+                    f" 0, one a candidate, not {list(given)}"
+                )
+        if min(self.row_group, self.column_group) < 1 or not 0 <= self.rounds <= 8:
+            raise FormatError(
+                "PricedBlockFormat: groups must be at least 1 and rounds 0 to 8, not"
+                f" {self.row_group}, {self.column_group} and {self.rounds}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import BlockFormat, FixedPoint, Rounding
+from fxsim.arithmetic.formats import (
+    PRICE_FRAC,
+    BlockFormat,
+    FixedPoint,
+    PricedBlockFormat,
+    Rounding,
+)
 from fxsim.engine.casts import LARGEST_SHIFT, NARROW_BITS, OPERAND_BITS, bit_length, peak
 from fxsim.engine.kernels import blocks as block_kernels
-from fxsim.engine.kernels import mapped
+from fxsim.engine.kernels import mapped, priced
+from fxsim.engine.kernels.priced import WEIGHT_BITS
 from fxsim.engine.losses import Losses
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.engine.threads import split
@@ -19,6 +27,7 @@ from fxsim.engine.words import words
 from fxsim.errors import FormatError, ShapeError
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
+EVEN = 1 << WEIGHT_BITS
 TILE = 512  # codes of a run of whole rows
 LENGTHS = np.array([n.bit_length() for n in range((1 << 15) + 1)], np.int8)
 
@@ -67,6 +76,91 @@ def quantise_blocks(
     Integers throughout, so that a replay chooses the same bits.
     Source: reconstruction, see `fxsim.precision.dynasty`.
     """
+    if isinstance(wanted, PricedBlockFormat):
+        return quantise_priced(tensor, wanted, gain, key)
+    x, base, target = _grid_of(tensor, wanted)
+    rows, columns = x.shape
+    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
+    signal = _signal(x, wanted, gain)
+    limit = (signal // (grid[0] * grid[1])) * wanted.threshold >> 16
+    bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
+    codes = np.empty((rows, columns), storage(target))
+    parts = split(
+        block_kernels.encode_blocks_range, grid[0], 4 * wanted.rows * columns, x, wanted.rows,
+        wanted.columns, gain, np.array(wanted.candidates, np.int64), base, target.max_code, limit,
+        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), LENGTHS, bits, shifts, codes,
+    )  # fmt: skip
+    return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
+        int(sum(parts)), signal
+    )
+
+
+def quantise_priced(
+    tensor: FixedTensor, wanted: PricedBlockFormat, gain: NDArray[np.int64], key: int
+) -> tuple[FixedTensor, BlockStatistics]:
+    """As `quantise_blocks`, each tile taking the candidate of least sensitivity plus price.
+
+    Tiles whose row (column) of tiles does more work than those it marches with pay more for their
+    bits, the others less: after each round the weights of a group are multiplied by work over mean
+    work (limited to 1/4 and 4) and brought back to a mean of 1.
+    Source: ours; a Lagrangian relaxation, the weights being multipliers of the group's maximum.
+    """
+    x, base, target = _grid_of(tensor, wanted)
+    rows, columns = x.shape
+    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
+    peaks, totals = np.empty(grid, np.int32), np.empty(grid, np.int64)
+    tile, cost = (wanted.rows, wanted.columns), 4 * wanted.rows * columns
+    split(priced.tile_statistics_range, grid[0], cost, x, *tile, peaks, totals)
+    signal = int((totals * gain).sum())
+    scale = signal // (grid[0] * grid[1]) * wanted.threshold
+    prices = [
+        np.array([scale * price >> (16 + PRICE_FRAC) for price in part], np.int64)
+        for part in (wanted.fixed, wanted.by_row, wanted.by_column)
+    ]
+    index, exponent = np.empty(grid, np.int64), np.empty(grid, np.int8)
+    candidates, work = np.array(wanted.candidates, np.int64), np.array(wanted.work, np.int64)
+    by_row, by_column = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
+    for turn in range(wanted.rounds + 1):
+        if turn:
+            done = work[index]
+            by_row = _balanced(by_row, done.sum(axis=1), wanted.row_group)
+            by_column = _balanced(by_column, done.sum(axis=0), wanted.column_group)
+        parts = split(
+            priced.choose_priced_range, grid[0], 8 * grid[1], peaks, totals, gain,
+            wanted.rows * wanted.columns, candidates, base, target.max_code, *prices, by_row,
+            by_column, wanted.skip_penalty, LENGTHS, index, exponent,
+        )  # fmt: skip
+    codes = np.empty((rows, columns), storage(target))
+    split(
+        priced.encode_given_range, grid[0], cost, x, *tile, exponent, base, int(wanted.rounding),
+        np.uint64(key), codes,
+    )  # fmt: skip
+    bits = candidates[index].astype(np.uint8)
+    shifts = np.where(bits > 0, exponent - base, 0).astype(np.uint8)
+    return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
+        int(sum(parts)), signal
+    )
+
+
+def _balanced(weights: NDArray[np.int64], work: NDArray[np.int64], group: int) -> NDArray[np.int64]:
+    """Weights times work over the group's mean work, brought back to a mean of 1."""
+    if group == 1:
+        return weights
+    starts = np.arange(0, len(work), group)
+    sizes = np.diff(np.r_[starts, len(work)])
+
+    def shared(values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.repeat(np.maximum(np.add.reduceat(values, starts), 1), sizes)
+
+    counts = np.repeat(sizes, sizes)
+    ratio = np.clip((work * counts << WEIGHT_BITS) // shared(work), EVEN // 4, 4 * EVEN)
+    moved = np.maximum(weights * ratio >> WEIGHT_BITS, 1)
+    found: NDArray[np.int64] = np.maximum((moved * counts << WEIGHT_BITS) // shared(moved), 1)
+    return found
+
+
+def _grid_of(tensor: FixedTensor, wanted: BlockFormat) -> tuple[NDArray[np.int16], int, FixedPoint]:
+    """(the tensor's words as a matrix, finest exponent, grid of its aligned codes)."""
     if not tensor.codes.size:
         raise ShapeError(f"block format: a tensor must have elements, not {tensor.shape}")
     if wanted.rounding not in ROUNDINGS:
@@ -76,28 +170,23 @@ def quantise_blocks(
         )
     small = words(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
-    rows, columns = x.shape
-    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
     widest, largest = wanted.candidates[-1], peak(x)
     base = max(0, bit_length(largest) - (widest - 1) - wanted.window)
     base += largest > ((1 << (widest - 1)) - 1) << (base + wanted.window)
-    signal = _signal(x, wanted, gain)
-    limit = (signal // (grid[0] * grid[1])) * wanted.threshold >> 16
-    bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
-    target = FixedPoint(widest + wanted.window, small.format.frac - base)
-    codes = np.empty((rows, columns), storage(target))
-    parts = split(
-        block_kernels.encode_blocks_range, grid[0], 4 * wanted.rows * columns, x, wanted.rows,
-        wanted.columns, gain, np.array(wanted.candidates, np.int64), base, target.max_code, limit,
-        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), LENGTHS, bits, shifts, codes,
-    )  # fmt: skip
+    return x, base, FixedPoint(widest + wanted.window, small.format.frac - base)
+
+
+def _operand(
+    tensor: FixedTensor, codes: NDArray[Any], target: FixedPoint, bits: NDArray[np.uint8],
+    shifts: NDArray[np.uint8], wanted: BlockFormat,
+) -> FixedTensor:  # fmt: skip
+    """The operand with its map; a tile's metadata name its candidate and its exponent."""
     narrowest = next(n for n in wanted.candidates if n > 0)
-    exponents = wanted.window + widest - narrowest + 2
+    exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
     metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
+    rows, columns = codes.shape
     block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
-    return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map), BlockStatistics(
-        int(sum(parts)), signal
-    )
+    return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map)
 
 
 def column_magnitudes(x: NDArray[np.int16]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from fxsim.precision.adapt import Adapt
 from fxsim.precision.adaqat import Adaqat
 from fxsim.precision.apt import Apt
 from fxsim.precision.base import IntegerPolicy
+from fxsim.precision.cost_aware import CostAware
 from fxsim.precision.dorefa_pact import DorefaPact
 from fxsim.precision.dynasty import Dynasty
 from fxsim.precision.float32 import Float32
@@ -20,6 +21,7 @@ POLICIES: dict[str, type[Float32] | type[IntegerPolicy]] = {
     "adapt": Adapt,
     "adaqat": Adaqat,
     "dynasty": Dynasty,
+    "cost_aware": CostAware,
     "apt": Apt,
     "muppet": Muppet,
     "wage": Wage,

@@ -49,6 +49,8 @@ class Dynasty(IntegerPolicy):
     summary: ClassVar[str] = "bits per 4x4 tile by first-order sensitivity (a reconstruction)"
     source: ClassVar[str] = "Liu et al., ASP-DAC 2023, arXiv 2210.17047; reconstruction"
 
+    most_lambda: ClassVar[float] = 1.0
+
     block_rows: Annotated[int, Field(ge=1, le=64)] = 4
     block_columns: Annotated[int, Field(ge=1, le=64)] = 4
     candidates: tuple[int, ...] = (0, 2, 4, 8)
@@ -69,7 +71,7 @@ class Dynasty(IntegerPolicy):
     @model_validator(mode="after")
     def _blocks_exist(self) -> Dynasty:
         try:
-            self.operand_format({f"threshold.{Role.ERROR}": 0}, "", Role.ERROR)
+            Dynasty.operand_format(self, {f"threshold.{Role.ERROR}": 0}, "", Role.ERROR)
         except FormatError as problem:
             raise ValueError(str(problem)) from None
         return self
@@ -100,7 +102,9 @@ class Dynasty(IntegerPolicy):
             factor = self.shrink if smooth > budget else self.growth
             factor = self.retreat if unstable else factor
             new[f"perturbation.{role}"] = smooth
-            new[f"lambda.{role}"] = min(max(state[f"lambda.{role}"] * factor, 1e-4), 1.0)
+            new[f"lambda.{role}"] = min(
+                max(state[f"lambda.{role}"] * factor, 1e-4), self.most_lambda
+            )
             decisions[f"threshold.{role}"] = round(new[f"lambda.{role}"] * (1 << 16))
         return new, decisions
 

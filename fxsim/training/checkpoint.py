@@ -28,6 +28,7 @@ from fxsim.training.loop import Progress
 from fxsim.training.policy import Feedback, Role
 from fxsim.training.schedule import Plateau
 
+Trained = tuple[dict[str, Parameter], dict[str, RunningStatistics]]
 PREFIX = "step-"
 GAINS, MEMORY = "/gains/", "/memory/"  # no layer has such names
 
@@ -44,7 +45,7 @@ def arrays_of(progress: Progress) -> dict[str, Any]:
     return arrays
 
 
-def state_of(arrays: Any) -> tuple[dict[str, Parameter], dict[str, RunningStatistics]]:
+def state_of(arrays: Any) -> Trained:
     """Parameters and running statistics from `arrays_of`."""
     found: dict[str, dict[str, Any]] = {}
     for key in arrays:

@@ -80,8 +80,12 @@ def begin(
     policy: PrecisionPolicy,
     seed: int,
     initial: tuple[dict[str, Parameter], dict[str, RunningStatistics]] | None = None,
+    prices: State | None = None,
 ) -> Progress:
-    """The state before the first step; initial : weights and statistics of an earlier run."""
+    """The state before the first step.
+
+    initial : weights and statistics of an earlier run; prices : see `fxsim.rehearsal.market`
+    """
     if initial is None:
         parameters, running = model.initial_parameters(seed), model.initial_running()
     else:
@@ -95,7 +99,8 @@ def begin(
             FixedTensor(codes.astype(np.int32), update.MASTER),
             FixedTensor.trusted(np.zeros(codes.shape, np.int32), update.MOMENTUM),
         )
-    return Progress(0, parameters, running, {}, policy.initial_state(shapes))
+    state = {**policy.initial_state(shapes), **(prices or {})}
+    return Progress(0, parameters, running, {}, state)
 
 
 def train(

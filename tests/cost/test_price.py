@@ -9,7 +9,7 @@ import pytest
 import tiny
 from machines import machine
 
-from fxsim import estimates
+from fxsim import estimates, rehearsal
 from fxsim.accelerator.mapper import ProductShape, best_mapping
 from fxsim.cost.array import Folds
 from fxsim.cost.price import ENERGIES, price
@@ -25,7 +25,7 @@ def linear_trace() -> Trace:
     """One step of a single 6 -> 4 linear layer without bias, batch 2, uniform 8 bits."""
     layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
     settings = TrainingSettings(1, 2, Fraction("0.1"))
-    return estimates.one_step(Model((layer,), (6,), 4), Uniform(), settings)
+    return rehearsal.one_step(Model((layer,), (6,), 4), Uniform(), settings)
 
 
 def row(priced, **where):
