@@ -309,6 +309,84 @@ def quantise_blocks(
     return codes, bits, exponents, base
 
 
+def priced_blocks(
+    x: Matrix,
+    rows: int,
+    columns: int,
+    candidates: Sequence[int],
+    threshold: int,
+    prices: Sequence[Sequence[int]],
+    groups: tuple[int, int],
+    work: Sequence[int],
+    rounds: int,
+    gain: Callable[[int, int], int],
+    skip_penalty: int,
+) -> tuple[Matrix, Matrix, int]:
+    """(bits of each tile, its exponent, places dropped): least sensitivity plus price.
+
+    prices : (fixed, by row, by column), 32 fractional bits; the window is 0.
+    """
+    peak = max(abs(c) for line in x for c in line)
+    base = max(0, peak.bit_length() - (candidates[-1] - 1))
+    base += peak > ((1 << (candidates[-1] - 1)) - 1) << base
+    most = (1 << (candidates[-1] - 1)) - 1
+    tops, lefts = range(0, len(x), rows), range(0, len(x[0]), columns)
+    tiles = [[[x[r][c] for r, c in _tile(x, i, j, rows, columns)] for j in lefts] for i in tops]
+    signal = sum(
+        sum(map(abs, tile)) * gain(i, j)
+        for i, line in enumerate(tiles)
+        for j, tile in enumerate(line)
+    )
+    scale = signal // (len(tops) * len(lefts)) * threshold
+    fixed, by_row, by_column = ([scale * price >> 48 for price in part] for part in prices)
+    row_weights, column_weights = [256] * len(tops), [256] * len(lefts)
+    chosen: list[list[tuple[int, int]]] = []
+    for turn in range(rounds + 1):
+        if turn:
+            done = [[work[n] for n, _ in line] for line in chosen]
+            row_weights = _balance(row_weights, [sum(line) for line in done], groups[0])
+            lines = [sum(line[j] for line in done) for j in range(len(lefts))]
+            column_weights = _balance(column_weights, lines, groups[1])
+        chosen = []
+        for i, line in enumerate(tiles):
+            chosen.append([])
+            for j, tile in enumerate(line):
+                options = []
+                for n, bits in enumerate(candidates):
+                    shift, high = base, (1 << (bits - 1)) - 1 if bits else 0
+                    loss = sum(map(abs, tile)) * gain(i, j) * skip_penalty
+                    if bits:
+                        while high << shift < max(map(abs, tile)):
+                            shift += 1
+                        if high << (shift - base) > most and n < len(candidates) - 1:
+                            continue
+                        step = (1 << shift) - (1 << base)
+                        loss = rows * columns * step * gain(i, j) >> 2
+                    price = fixed[n] + (by_row[n] * row_weights[i] >> 8)
+                    price += by_column[n] * column_weights[j] >> 8
+                    options.append((loss + price, n, shift))
+                chosen[-1].append(min(options)[1:])
+    found = [[candidates[n] for n, _ in line] for line in chosen]
+    exponents = [[s - base if candidates[n] else 0 for n, s in line] for line in chosen]
+    return found, exponents, base
+
+
+def _balance(weights: Sequence[int], work: Sequence[int], group: int) -> list[int]:
+    """Weights times work over the group's mean work, within 1/4 and 4, back to a mean of 1."""
+    if group == 1:
+        return list(weights)
+    found = []
+    for first in range(0, len(work), group):
+        part = work[first : first + group]
+        total = max(sum(part), 1)
+        moved = []
+        for weight, mine in zip(weights[first : first + group], part, strict=True):
+            ratio = min(max((mine * len(part) << 8) // total, 64), 1024)
+            moved.append(max(weight * ratio >> 8, 1))
+        found += [max((m * len(part) << 8) // max(sum(moved), 1), 1) for m in moved]
+    return found
+
+
 # --- products --------------------------------------------------------------------------------
 
 

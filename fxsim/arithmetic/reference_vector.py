@@ -351,3 +351,100 @@ def adam(
     ratio = min(max(ratio, -(1 << 32)), 1 << 32)
     step = round_code((ratio * rate << 4) + master * pull, 26, mode, draw_code)
     return limit_code(master - step, 32, True, "SAT")[0], first, second
+
+
+# --- uniform quantisers ----------------------------------------------------------------------
+
+
+def power(exponent: int) -> int:
+    """2**-exponent at 30 fractional bits, of an exponent with 24: softmax's table, linear between.
+
+    Knots are 2**(-i/256) rounded down, by eight integer square roots.
+    """
+    knot, rest = exponent >> 16 & 255, exponent & 0xFFFF
+    ends = []
+    for i in (knot, knot + 1):
+        root = 1 << (30 * 256 - i)
+        for _ in range(8):
+            root = isqrt(root)
+        ends.append(root)
+    return ends[0] - ((ends[0] - ends[1]) * rest >> 16) >> min(exponent >> 24, 40)
+
+
+def fine_tanh(code: int, frac: int) -> int:
+    """tanh(code * 2**-frac), 30 fractional bits; 2 log2(e) has 28."""
+    one, p = 1 << 30, power(abs(code) * (3098164010 >> 2) >> (frac + 4))
+    return (1 if code > 0 else -1 if code < 0 else 0) * ((one - p) * one // (one + p))
+
+
+def tanh_levels(codes: Sequence[int], frac: int, bits: int) -> tuple[list[int], int]:
+    """(DoReFa's odd codes, max|tanh| at 30 fractional bits); more than one bit."""
+    t = [fine_tanh(code, frac) for code in codes]
+    largest, levels = max(max(map(abs, t)), 1), (1 << bits) - 1
+    return [2 * divide_nearest((x + largest) * levels, 2 * largest) - levels for x in t], largest
+
+
+def level_of(code: int, multiplier: int, places: int, bits: int) -> int:
+    """PACT's level of a word: code * multiplier * 2**-places, half up, within 0 to 2**bits - 1."""
+    return min(max(rnd(code * multiplier, places), 0), (1 << bits) - 1)
+
+
+# --- updates in few bits ---------------------------------------------------------------------
+
+
+def nearest_octave(code: int) -> int:
+    """round(log2(code)) of a positive code: 2**(n + 1/2) is the border between n and n + 1."""
+    n = 0
+    while code * code >= 1 << (2 * n + 1):
+        n += 1
+    return n
+
+
+def wage_steps(gradient: Sequence[int], rate: int, draws: Sequence[int]) -> list[int]:
+    """rate (16 fractional bits) * g / 2**round(log2 max|g|), rounded by 16-bit draws."""
+    places = 16 + nearest_octave(max(map(abs, gradient)))
+    return [
+        round_code(g * rate, places, "STOCHASTIC", drawn)
+        for g, drawn in zip(gradient, draws, strict=True)
+    ]
+
+
+def pseudo_stochastic(code: int, places: int) -> int:
+    """NITI's rounding: the dropped bits' upper half against their lower half."""
+    magnitude, half = abs(code), places // 2
+    dropped = magnitude % (1 << places)
+    upper, lower = dropped >> (places - half), dropped % (1 << half)
+    rounded = (magnitude >> places) + (upper > lower)
+    return rounded if code >= 0 else -rounded
+
+
+def niti_steps(gradient: Sequence[int], kept: int) -> list[int]:
+    """The gradient's `kept` highest bits below ceil(log2 max|g|)."""
+    largest, length = max(map(abs, gradient)), 0
+    while 1 << length < largest:
+        length += 1
+    return [pseudo_stochastic(g, max(length - kept, 0)) for g in gradient]
+
+
+def grid_update(master: int, steps: int, places: int, bits: int) -> int:
+    """A master code that many grid steps lower, within the bits-wide words but the lowest."""
+    most = (1 << (bits - 1)) - 1
+    return min(max((master >> places) - steps, -most), most) << places
+
+
+def normalised(gradient: Sequence[int]) -> list[int]:
+    """g / ||g|| with 24 fractional bits, rounded to zero; the root has 6."""
+    norm = isqrt(sum(g * g for g in gradient) << 12)
+    if not norm:
+        return [0 for _ in gradient]
+    return [(abs(g) << 30) // norm * (1 if g >= 0 else -1) for g in gradient]
+
+
+def power_of_two_error(scores: Sequence[int], label: int, count: int) -> list[int]:
+    """NITI's gradient of a row of scores (16 fractional bits), mean over `count`: 30 bits."""
+    octaves = [score * 47274 >> 31 for score in scores]
+    top = max(octaves)
+    powers = [(1 << max(octave - top + 10, 0)) - 1 for octave in octaves]
+    shares = [(p << 11) // sum(powers) for p in powers]
+    shares[label] -= sum(shares)
+    return [(share << 19) // count for share in shares]

@@ -20,7 +20,7 @@ from fxsim.engine.softmax import POWERS
 from fxsim.engine.tensor import FixedTensor, storage
 
 TANH_FRAC = 30
-SCALE_BITS = 24  # of the multiplier of a product of two scaled operands
+SCALE_BITS = 24  # of multipliers
 SLOPE_BITS = 15
 _TWO_LOG2_E = 3098164010  # round(2 * log2(e) * 2**30)
 _LARGEST_OCTAVE = 40  # beyond which exp(-2|x|) is 0 at 30 fractional bits
@@ -67,7 +67,7 @@ def tanh_levels(master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
     target = FixedPoint(wanted.bits + 1, 0)
     return FixedTensor.trusted(
         codes.astype(storage(target)), target, BlockMap.whole(rows, columns, wanted.bits),
-        Scale.nearest(worth / levels),
+        Scale.nearest(worth / levels, SCALE_BITS),
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def clipped_levels(x: FixedTensor, wanted: ClippedFormat, alpha: Fraction) -> Fi
     rows, columns = x.matrix().shape
     return FixedTensor.trusted(
         found.codes.astype(storage(target)), target, BlockMap.whole(rows, columns, wanted.bits),
-        Scale.nearest(step),
+        Scale.nearest(step, SCALE_BITS),
     )  # fmt: skip
 
 

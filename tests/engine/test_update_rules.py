@@ -1,0 +1,117 @@
+"""Updates in few bits, normalised gradients and NITI's loss against the specification."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxsim.arithmetic import reference
+from fxsim.arithmetic import reference_vector as spec
+from fxsim.arithmetic.formats import FixedPoint
+from fxsim.engine import softmax, update, update_rules
+from fxsim.engine.tensor import FixedTensor
+
+GRADIENTS = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=12)
+
+
+def master(units, places) -> FixedTensor:
+    return FixedTensor((np.array(units) << places).astype(np.int32), update.MASTER)
+
+
+@given(GRADIENTS, st.integers(1, 2**20), st.integers(0, 2**64 - 1), st.integers(6, 12))
+def test_wage_equals_the_specification(codes, rate, key, grid):
+    places, units = 26 - grid, np.arange(len(codes)) * 20 - 100
+    weights = master(units, places)
+    gradient = FixedTensor(np.array(codes), FixedPoint(32, 9))
+    found = update_rules.wage(weights, gradient, rate, grid, 8, key)
+    if not any(codes):
+        assert found is weights
+        return
+    draws = [reference.draw(key, i) for i in range(len(codes))]
+    steps = spec.wage_steps(codes, rate, draws)
+    wanted = [
+        spec.grid_update(int(w), s, places, 8) for w, s in zip(weights.codes, steps, strict=True)
+    ]
+    assert found.codes.tolist() == wanted
+
+
+def test_wage_by_hand():
+    # max|g| = 96: log2 is 6.58, so Shift is 2**7; rate 8: steps of 8 * g / 128, exact here
+    gradient = FixedTensor(np.array([96, -32, 16]), FixedPoint(32, 0))
+    found = update_rules.wage(master([0, 0, 125], 19), gradient, 8 << 16, 7, 8, 1)
+    assert (found.codes >> 19).tolist() == [-6, 2, 124]
+    up = update_rules.wage(master([-125, 126, 0], 19), gradient, 8 << 16, 7, 8, 1)
+    assert (up.codes >> 19).tolist() == [-127, 127, -1]  # limited to what 8 bits hold but -128
+
+
+@pytest.mark.parametrize(("code", "octave"), [(0, 0), (1, 0), (2, 1), (11, 3), (12, 4), (96, 7)])
+def test_the_nearest_octave(code, octave):
+    # 2**3.5 = 11.31, 2**6.5 = 90.5
+    assert update_rules.nearest_octave(code) == octave
+
+
+@given(GRADIENTS, st.integers(1, 7), st.integers(4, 12))
+def test_niti_equals_the_specification(codes, kept, grid):
+    places, units = 26 - grid, np.arange(len(codes)) * 15 - 80
+    weights = master(units, places)
+    found = update_rules.niti(weights, FixedTensor(np.array(codes), FixedPoint(32, 3)), kept,
+                              grid, 8)  # fmt: skip
+    steps = spec.niti_steps(codes, kept)
+    wanted = [
+        spec.grid_update(int(w), s, places, 8) for w, s in zip(weights.codes, steps, strict=True)
+    ]
+    assert found.codes.tolist() == wanted
+
+
+def test_pseudo_stochastic_rounding_by_hand():
+    # 4 dropped bits: upper half 3 > lower half 1 rounds away; 1 < 2 and 2 = 2 do not
+    codes = np.array([0b101_1101, -0b101_1101, 0b101_0110, 0b101_1010])
+    assert update_rules.pseudo_stochastic(codes, 4).tolist() == [6, -6, 5, 5]
+    assert update_rules.pseudo_stochastic(codes, 0).tolist() == codes.tolist()
+
+
+@given(GRADIENTS, st.integers(-20, 40))
+def test_normalised_gradients_equal_the_specification(codes, frac):
+    found = update.normalised(FixedTensor(np.array(codes), FixedPoint(32, frac)))
+    assert found.format == update.MOMENTUM
+    assert found.codes.tolist() == spec.normalised(codes)
+    norm = float(np.linalg.norm(found.to_float()))
+    # each quotient is cut by up to 2**-24, and the root by up to 2**-6 of a code
+    assert norm <= 1 + 2**-5 if any(codes) else norm == 0
+
+
+def test_a_normalised_gradient_by_hand():
+    found = update.normalised(FixedTensor(np.array([3, -4]), FixedPoint(8, 2)))
+    assert found.to_float().tolist() == pytest.approx([0.6, -0.8], abs=2**-23)
+
+
+def test_l1_adds_the_sign():
+    gradient = FixedTensor(np.array([5, 5, 5]), FixedPoint(16, 4))
+    weights = FixedTensor(np.array([9, 0, -9]), update.MASTER)
+    found = update.plus_sign(gradient, weights, Fraction(1, 8))  # two steps of 1/16
+    assert found.codes.tolist() == [7, 5, 3]
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(-(2**22), 2**22), min_size=4, max_size=4), min_size=1, max_size=5
+    ),
+    st.integers(0, 3),
+)
+def test_the_power_of_two_error_equals_the_specification(scores, label):
+    logits = FixedTensor(np.array(scores), softmax.LOGIT)
+    _, error = softmax.power_of_two_error(logits, np.full(len(scores), label))
+    wanted = [spec.power_of_two_error(row, label, len(scores)) for row in scores]
+    assert error.codes.tolist() == wanted
+
+
+def test_the_power_of_two_error_by_hand():
+    # logits 2 and 0 are 2.885 and 0 octaves: 2 and 0, so 2**10 - 1 and 2**8 - 1 of 1278
+    logits = FixedTensor(np.array([[2 << 16, 0]]), softmax.LOGIT)
+    _, error = softmax.power_of_two_error(logits, np.array([0]))
+    shares = [1023 * 2048 // 1278, 255 * 2048 // 1278]
+    assert error.codes.tolist() == [[-shares[1] << 19, shares[1] << 19]]
