@@ -14,6 +14,7 @@ from fxsim import runs, shipped, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
+from fxsim.cost import literature
 from fxsim.cost.price import Priced, price
 from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
@@ -258,6 +259,24 @@ def cost_table(result: StudyResult) -> pd.DataFrame:
         names = pd.DataFrame({"policy": name, "seed": seed, "accelerator": machine}, total.index)
         parts.append(pd.concat([names, total], axis=1))
     return pd.concat(parts, ignore_index=True)
+
+
+def literature_table(result: StudyResult) -> pd.DataFrame:
+    """What each integer run cost as papers count it; see `fxsim.cost.literature.figures`.
+
+    The accuracy to be reached is that of the float policy's run with the same seed, or the
+    baseline's where there is none.
+    """
+    floats = [name for name, (_, policy) in result.study.policies.items() if not policy.integer]
+    standard = floats[0] if floats else result.study.spec.baseline
+    rows = []
+    for (name, seed), run_ in result.runs.items():
+        if run_.integer:
+            target = result.runs[standard, seed].manifest["test_accuracy"]
+            reached = [float(found) for found in run_.evaluations["test_accuracy"]]
+            counted = literature.figures(run_.trace(), run_.decisions, reached, target)
+            rows.append({"policy": name, "seed": seed, **counted})
+    return pd.DataFrame(rows)
 
 
 def default_directory(study: Study) -> Path:

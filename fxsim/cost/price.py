@@ -48,7 +48,8 @@ class Priced:
         elastic_cycles (a perfectly elastic array without folds), memory_cycles, vector_cycles,
         cycles; energies by component [pJ]; macs; dram_bits and buffer_bits moved; and `maps`,
         whether a product's lockstep is "exact" (from the step's own map, or independent of
-        maps) or "nearest" (from the nearest sampled step's)
+        maps), "nearest" (from the nearest sampled step's), or "elastic" (none was sampled: a
+        policy's probe that ran between samples; no lockstep is counted)
     """
 
     machine: Accelerator
@@ -157,7 +158,11 @@ def _products(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         )
         largest = replace(shape, left_bits=max(left_bits), right_bits=max(right_bits))
         mapping = best_mapping(machine, mean, f"{layer}, {pass_}", largest)
-        pairs = {step: (found[layer, left], found[owner, right]) for step, found in maps.items()}
+        pairs = {
+            step: (found[layer, left], found[owner, right])
+            for step, found in maps.items()
+            if (layer, left) in found  # a policy's probes do not run in every step
+        }
         contraction = trace.contraction(str(layer))
         array = _ArrayTime(machine, pass_, contraction, pairs, products, mapping.time_trips)
         rows += [
@@ -186,13 +191,16 @@ class _ArrayTime:
         self._known: dict[tuple[bytes, bytes], int] = {}
 
     def cycles(self, product: _Product) -> tuple[int, str]:
-        """(cycles, "exact" or "nearest")."""
+        """(cycles, "exact", "nearest" or "elastic")."""
         s = product.shape
         one = Folds.of(self._machine, s.m, s.n, s.k)
         folds = replace(one, count=one.count * product.repeats)
         constant = uniform_beat(self._machine, *product.bits)
         if constant is not None:
             return folds.cycles(folds.count * folds.steps * constant, self._time_trips), "exact"
+        if not len(self._steps):
+            elastic = -(-product.work // self._machine.units)
+            return folds.cycles(int(elastic), self._time_trips), "elastic"
         nearest = int(self._steps[np.abs(self._steps - product.step).argmin()])
         compute = self._lockstep(nearest, product.repeats)
         if nearest == product.step:

@@ -47,7 +47,9 @@ def _figure(
 def accuracy_curves(result: StudyResult) -> Figure:
     """Test accuracy after each epoch and training loss, a line a policy, thin lines the seeds."""
     figure, (left, right) = _figure(8.4, 3.1, 1, 2)
-    for colour, name in zip(COLOURS, result.study.policies, strict=False):
+    for number, name in enumerate(result.study.policies):
+        colour = COLOURS[number % len(COLOURS)]
+        line = "-" if number < len(COLOURS) else "--"
         found = [run for (policy, _), run in result.runs.items() if policy == name]
         curves = [run.evaluations["test_accuracy"].to_numpy() * 100 for run in found]
         epochs = np.arange(1, len(curves[0]) + 1)
@@ -55,11 +57,11 @@ def accuracy_curves(result: StudyResult) -> Figure:
         for curve, loss in zip(curves, losses, strict=True):
             left.plot(epochs, curve, color=colour, linewidth=0.6, alpha=0.4)
             right.plot(loss, color=colour, linewidth=0.6, alpha=0.4)
-        left.plot(epochs, np.mean(curves, axis=0), color=colour, linewidth=1.8, label=name)
-        right.plot(np.mean(losses, axis=0), color=colour, linewidth=1.8, label=name)
+        left.plot(epochs, np.mean(curves, axis=0), color=colour, linewidth=1.8, label=name, ls=line)
+        right.plot(np.mean(losses, axis=0), color=colour, linewidth=1.8, ls=line)
     left.set(xlabel="epoch", ylabel="test accuracy [%]")
     right.set(xlabel="step", ylabel="training loss (smoothed)", yscale="log")
-    left.legend(frameon=False)
+    left.legend(frameon=False, fontsize=8, ncol=1 + len(result.study.policies) // 6)
     return figure
 
 
@@ -72,6 +74,7 @@ def _smooth(values: pd.Series) -> np.ndarray:
 def bit_width_map(run: Run, columns: int = 120) -> Figure:
     """Mean word length of every layer's operands (rows) over the steps (columns)."""
     operands = run.trace().operands
+    operands = operands[~operands["layer"].str.contains("@")]  # of the pass that trains
     mean = operands["word_bits"] / (operands["rows"] * operands["columns"])
     bins = operands["step"] * columns // (operands["step"].max() + 1)
     table = pd.DataFrame(
@@ -82,7 +85,7 @@ def bit_width_map(run: Run, columns: int = 120) -> Figure:
     figure, (axes,) = _figure(8.4, 0.9 + 0.21 * len(table))
     steps = int(operands["step"].max()) + 1
     image = axes.imshow(
-        table.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=8,
+        table.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=max(8, mean.max()),
         extent=(0, steps, len(table) - 0.5, -0.5), interpolation="nearest",
     )  # fmt: skip
     axes.set_yticks(range(len(table)), order)

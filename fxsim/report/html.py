@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def write(result: StudyResult) -> list[Path]:
     if costs is not None:
         found["costs"] = costs
         found["array_utilisation"] = tables.lockstep(costs)
+        found["literature"] = studies.literature_table(result)
     written = []
     for name, table in found.items():
         for suffix in (".csv", ".parquet"):
@@ -42,7 +44,8 @@ def write(result: StudyResult) -> list[Path]:
             written.append(path)
     page = result.directory / "report.html"
     with atomic_file(page) as fresh:
-        fresh.write_text(_page(result, averages, per_seed, costs), encoding="utf-8")
+        page_ = _page(result, averages, per_seed, costs, found.get("literature"))
+        fresh.write_text(page_, encoding="utf-8")
     return [page, *written]
 
 
@@ -59,6 +62,7 @@ def _page(
     averages: pd.DataFrame,
     per_seed: pd.DataFrame,
     costs: pd.DataFrame | None,
+    counted: pd.DataFrame | None,
 ) -> str:
     spec = result.study.spec
     template = (files("fxsim.report") / "template.html.jinja").read_text(encoding="utf-8")
@@ -79,10 +83,16 @@ def _page(
             for heading, figure, caption in _figures(result, costs)
         ],
         lockstep=_table(_rounded(tables.lockstep(costs))) if costs is not None else "",
+        literature="" if counted is None else _table(tables.literature(counted)),
         per_seed=_table(tables.readable(per_seed).assign(seed=per_seed["seed"])),
         assumptions=_assumptions(),
         policies=[
-            {"name": name, "summary": POLICIES[kind].summary, "source": POLICIES[kind].source}
+            {
+                "name": name,
+                "summary": POLICIES[kind].summary,
+                "source": POLICIES[kind].source,
+                "details": inspect.getdoc(POLICIES[kind]),
+            }
             for name, (kind, _) in result.study.policies.items()
         ],
         machines=[_machine(m) for m in result.study.machines.values()],
@@ -133,36 +143,41 @@ def _figures(result: StudyResult, costs: pd.DataFrame | None) -> list[tuple[str,
             ("Cycles", figures.stacked(cycles, groups, "cycles", "millions"), _MEAN),
             ("Energy", figures.stacked(energy / 1e3, groups, "energy", "mJ"), _MEAN),
         ]
-    for name, run in _block_wise(result):
-        found += [
+    for name, run, block_wise in _adaptive(result):
+        found.append(
             (
                 f"Bit-width map of {name}",
                 figures.bit_width_map(run),
                 f"Mean word length of each layer's operands, step by step (seed"
                 f" {run.manifest['seed']}). Every step is recorded.",
-            ),
-            (
-                f"Inside a layer, {name}",
-                figures.block_maps(run),
-                "Word length of each block of the layer with the most multiply-accumulates, at"
-                " four sampled steps.",
-            ),
-        ]
+            )
+        )
+        if block_wise:
+            found.append(
+                (
+                    f"Inside a layer, {name}",
+                    figures.block_maps(run),
+                    "Word length of each block of the layer with the most multiply-accumulates, at"
+                    " four sampled steps.",
+                )
+            )
     return found
 
 
 _MEAN = "The whole training run, mean over seeds."
 
 
-def _block_wise(result: StudyResult) -> list[tuple[str, Run]]:
-    """The first run of every policy that gives blocks their own bits."""
+def _adaptive(result: StudyResult) -> list[tuple[str, Run, bool]]:
+    """The first run of every policy that moves word lengths, and whether block by block."""
     found = {}
     for (name, _), run in result.runs.items():
         if run.integer and name not in found:
-            blocks = run.trace().operands["blocks"]
-            if int(blocks.max()) > 1:
-                found[name] = run
-    return list(found.items())
+            operands = run.trace().operands
+            lengths = operands["word_bits"] / (operands["rows"] * operands["columns"])
+            moves = (lengths.groupby([operands["layer"], operands["role"]]).nunique() > 1).any()
+            if moves:
+                found[name] = (name, run, int(operands["blocks"].max()) > 1)
+    return list(found.values())
 
 
 def _table(table: pd.DataFrame) -> Markup:

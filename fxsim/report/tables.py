@@ -103,3 +103,16 @@ def readable(averages: pd.DataFrame) -> pd.DataFrame:
         form = formats.get(column, str)
         columns[label] = [form(v) if v == v else "-" for v in values]
     return pd.DataFrame(columns)
+
+
+def literature(counted: pd.DataFrame) -> pd.DataFrame:
+    """`fxsim.study.literature_table`, means over seeds, as text."""
+    labels = {
+        "training_speedup": "training speedup", "iso_accuracy_speedup": "at iso-accuracy",
+        "inference_speedup": "inference speedup", "size_ratio": "size ratio",
+        "memory_ratio": "memory ratio", "weight_kib": "weights [KiB]",
+        "weight_compression": "weight compression", "gbitops": "GBitOPs a sample",
+    }  # fmt: skip
+    means = counted.drop(columns="seed").groupby("policy", sort=False).mean()
+    text = means.map(lambda value: "-" if value != value else f"{value:.3g}")
+    return text.rename(columns=labels).reset_index()
