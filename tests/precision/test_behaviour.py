@@ -1,0 +1,179 @@
+"""Every policy on a real small run: what its paper says of it, its replay, and its checkpoints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import jit_only
+
+from fxsim import estimates, runs, shipped, workload
+from fxsim.cost.price import price
+from fxsim.precision import POLICIES
+from fxsim.runs import Run
+from fxsim.training import checkpoint, float32, loop
+
+BUDGETS = {"weight_budget": 0.1, "activation_budget": 0.1, "error_budget": 0.2}
+# parameters that show a policy's moves in a run of 132 steps
+SHORT = {
+    "adapt": {"least_lookback": 5, "most_lookback": 20},
+    "adaqat": {"oscillations": 2, "weight_rate": 0.5, "activation_rate": 0.5},
+    "dynasty": {"warmup": 5, "initial_lambda": 0.05, **BUDGETS},
+    "cost_aware": {"warmup": 5, "initial_lambda": 5.0, **BUDGETS},
+    "muppet": {"window": 2, "violations": 1, "margin": 0.0},
+}
+INTEGER = [kind for kind, policy in POLICIES.items() if policy.integer]
+
+
+def inputs(kind: str, epochs: int = 3, **more):
+    policy = POLICIES[kind](**{**SHORT.get(kind, {}), **more})
+    return runs.prepare(shipped.find("workloads", "digits_cnn"), kind, policy, 0, epochs=epochs)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A function that trains under a policy, once."""
+    jit_only()
+    found: dict[str, Run] = {}
+    place = tmp_path_factory.mktemp("runs")
+
+    def run(kind: str) -> Run:
+        if kind not in found:
+            found[kind] = runs.execute(inputs(kind), place / kind)
+        return found[kind]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", INTEGER)
+def test_it_learns_and_replays(trained, kind):
+    run = trained(kind)
+    assert run.manifest["test_accuracy"] > 0.6
+    assert runs.replay(run) == run.manifest["weights_sha256"]
+
+
+@pytest.mark.parametrize("kind", INTEGER)
+def test_a_run_that_goes_on_from_a_checkpoint_has_the_same_bits(trained, kind, tmp_path):
+    whole = trained(kind)
+    given = inputs(kind)
+    settings = given.workload.training.settings(given.epochs)
+    progress = loop.begin(
+        given.model, given.policy, 0, None, runs.rehearsal.market(given.model, given.policy,
+                                                                  settings)
+    )  # fmt: skip
+
+    def after(now, ended):
+        if now.step == 61:
+            checkpoint.save(now, tmp_path, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(given.model, given.dataset, given.policy, settings, 0, progress=progress,
+                   after=after)  # fmt: skip
+    again = checkpoint.load(checkpoint.latest(tmp_path))
+    ended = loop.train(given.model, given.dataset, given.policy, settings, 0, progress=again)
+    assert ended.weights_sha256 == whole.manifest["weights_sha256"]
+    decided = whole.decisions.iloc[61:].reset_index(drop=True)
+    pd.testing.assert_frame_equal(pd.DataFrame(ended.decisions), decided)
+
+
+def test_adapts_word_lengths_move_both_ways(trained):
+    words = trained("adapt").decisions.filter(regex="^word\\.")
+    changes = words.diff().iloc[1:].to_numpy()
+    assert (changes > 0).any()
+    assert (changes < 0).any()
+    lookbacks = trained("adapt").decisions.filter(regex="^lookback\\.").to_numpy()
+    assert lookbacks.min() >= 5
+    assert lookbacks.max() <= 20
+    assert len(np.unique(lookbacks)) > 3
+
+
+def test_adaqat_oscillates_and_freezes(trained):
+    run = trained("adaqat")
+    explored = run.decisions[["explore.weight", "explore.activation"]]
+    assert (explored.iloc[0] == 1).all()
+    assert (explored.iloc[-1] == 0).all(), "nothing explores in the end"
+    bits = run.decisions[["bits.weight", "bits.activation"]]
+    assert (bits.diff().abs().sum() > 2).any(), "it went to and fro"
+    done = explored.index[(explored == 0).all(axis=1)][0]
+    assert (bits.iloc[done:].nunique() == 1).all()
+    products = run.trace().products
+    probes = products[products["layer"].str.contains("@")]
+    assert set(probes["pass"]) == {"forward"}
+    assert probes["step"].max() == done - 1, "the probes' cost ends with them"
+
+
+@pytest.mark.parametrize("kind", ["dynasty", "cost_aware"])
+def test_mean_bits_fall_while_the_loss_follows_float32(trained, kind):
+    given, run = inputs(kind), trained(kind)
+    bits = run.metrics[["weight_bits", "activation_bits", "error_bits"]]
+    assert (bits.iloc[-30:].mean() < 0.8 * bits.iloc[:5].mean()).all()
+    settings = given.workload.training.settings(given.epochs)
+    floats = pd.DataFrame(float32.train(given.model, given.dataset, settings, 0).metrics)
+    ours, theirs = (table["loss"].iloc[-44:].mean() for table in (run.metrics, floats))
+    assert ours < 1.5 * theirs
+
+
+def test_apt_keeps_8_bits_but_for_errors_and_waits_longer(trained):
+    decisions = trained("apt").decisions
+    for role in ("weight", "activation"):
+        assert (decisions.filter(regex=f"^bits.{role}") == 8).all(axis=None)
+    errors = decisions.filter(regex="^bits.error")
+    assert (errors.diff().iloc[1:] >= 0).all(axis=None), "bits only grow"
+    assert (errors.iloc[-1] > 8).any()
+    assert errors.iloc[-1]["bits.error.conv1"] >= errors.iloc[-1]["bits.error.fc"]
+
+
+def test_apts_interval_grows():
+    jit_only()
+    given = inputs("apt")
+    settings = given.workload.training.settings(given.epochs)
+    seen = []
+
+    def after(now, ended):
+        seen.append(now.policy_state["weight.conv2"].get("next", 0) - now.step)
+
+    loop.train(given.model, given.dataset, given.policy, settings, 0, after=after)
+    assert max(seen[:10]) <= 1
+    assert seen[-1] >= 0
+    assert max(seen[44:]) == 43, "from the second epoch on, once an epoch"
+
+
+def test_muppet_raises_its_precision(trained):
+    bits = trained("muppet").decisions["bits"]
+    assert bits.is_monotonic_increasing
+    assert set(bits) <= {8, 12, 14, 16, 32}
+
+
+def test_cost_aware_is_faster_than_dynasty_at_the_same_budgets(trained):
+    machine = estimates.machine("dynasty")
+    cycles = {
+        kind: price(trained(kind).trace(), machine).cycles for kind in ("dynasty", "cost_aware")
+    }
+    assert cycles["cost_aware"] < cycles["dynasty"]
+
+
+def test_a_run_may_begin_from_anothers_weights(trained, tmp_path):
+    first = trained("uniform")
+    policy = POLICIES["adaqat"](initial_bits=8)
+    given = runs.prepare(
+        shipped.find("workloads", "digits_cnn"), "adaqat", policy, 0, epochs=1,
+        initial=first.directory,
+    )  # fmt: skip
+    tuned = runs.execute(given, tmp_path / "tuned")
+    assert tuned.metrics["loss"].iloc[:10].mean() < first.metrics["loss"].iloc[:10].mean() / 2
+    assert runs.replay(tuned) == tuned.manifest["weights_sha256"]
+    assert (tmp_path / "tuned" / "initial.npz").is_file()
+
+
+def test_weights_of_another_network_are_refused(trained):
+    with pytest.raises(runs.ConfigError, match=r"must hold 'conv1.weight' of shape \[6, 25\]"):
+        runs._initial(trained("uniform").directory / "weights.npz", lenet())
+    with pytest.raises(
+        runs.ConfigError, match=r"must be the directory of a run or of a checkpoint"
+    ):
+        runs._weights_of(trained("uniform").directory / "trace")
+
+
+def lenet():
+    return workload.load(shipped.find("workloads", "lenet5"))[1]
