@@ -53,10 +53,18 @@ def arguments(description: str) -> argparse.Namespace:
     return found
 
 
-def report(rows: list[Row], path: Path | None) -> None:
-    """Print (work, ratio, target) rows, and write them where asked."""
+def report(rows: list[Row], path: Path | None, least: bool = True) -> None:
+    """Print (work, ratio, target) rows, and write them where asked.
+
+    least : targets are what ratios must reach; else what they must not exceed
+    """
     table = [
-        {"work": work, "ratio": round(value, 3), "target": target, "meets": value >= target}
+        {
+            "work": work,
+            "ratio": round(value, 3),
+            "target": target,
+            "meets": value >= target if least else value <= target,
+        }
         for work, value, target in rows
     ]
     for row in table:

@@ -33,6 +33,7 @@ from fxsim.trace import TraceWriter
 from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
+from fxsim.training.policy import Moment
 
 BATCH, STEPS = 128, 1000  # steps of a run, so that maps are sampled as in one
 
@@ -67,7 +68,9 @@ def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
     keep_freed()
 
     def step() -> None:
-        now.policy_state, decisions = policy.decide(now.policy_state, Moment(now.step, STEPS, 390), now.feedback)
+        now.policy_state, decisions = policy.decide(
+            now.policy_state, Moment(now.step, STEPS, 390), now.feedback
+        )
         decisions = {**decisions, loop.RATE: 1 << 14}
         writer.begin_step(now.step, STEPS)
         context = StepContext(

@@ -108,34 +108,39 @@ def quantise_priced(
     x, base, target = _grid_of(tensor, wanted)
     rows, columns = x.shape
     grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
-    peaks, totals = np.empty(grid, np.int32), np.empty(grid, np.int64)
+    candidates, work = np.array(wanted.candidates, np.int64), np.array(wanted.work, np.int64)
+    planes = (len(candidates), *grid)
+    exponents, losses = np.empty(planes, np.int8), np.empty(planes, np.int64)
+    totals, index = np.empty(grid, np.int64), np.empty(grid, np.int8)
     tile, cost = (wanted.rows, wanted.columns), 4 * wanted.rows * columns
-    split(priced.tile_statistics_range, grid[0], cost, x, *tile, peaks, totals)
-    signal = int((totals * gain).sum())
+    split(
+        priced.tile_losses_range, grid[0], cost, x, *tile, gain, candidates, base, target.max_code,
+        wanted.skip_penalty, LENGTHS, exponents, losses, totals,
+    )  # fmt: skip
+    signal = int(totals.sum())
     scale = signal // (grid[0] * grid[1]) * wanted.threshold
-    prices = [
+    fixed, by_row, by_column = (
         np.array([scale * price >> (16 + PRICE_FRAC) for price in part], np.int64)
         for part in (wanted.fixed, wanted.by_row, wanted.by_column)
-    ]
-    index, exponent = np.empty(grid, np.int64), np.empty(grid, np.int8)
-    candidates, work = np.array(wanted.candidates, np.int64), np.array(wanted.work, np.int64)
-    by_row, by_column = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
+    )
+    row_weight, column_weight = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
     for turn in range(wanted.rounds + 1):
-        if turn:
-            done = work[index]
-            by_row = _balanced(by_row, done.sum(axis=1), wanted.row_group)
-            by_column = _balanced(by_column, done.sum(axis=0), wanted.column_group)
+        row_work, column_work = np.zeros(grid[0], np.int64), np.zeros(grid, np.int64)
         parts = split(
-            priced.choose_priced_range, grid[0], 8 * grid[1], peaks, totals, gain,
-            wanted.rows * wanted.columns, candidates, base, target.max_code, *prices, by_row,
-            by_column, wanted.skip_penalty, LENGTHS, index, exponent,
+            priced.choose_priced_range, grid[0], 4 * grid[1], losses, fixed, by_row,
+            by_column[:, None] * column_weight >> WEIGHT_BITS, row_weight, work, index, row_work,
+            column_work,
         )  # fmt: skip
+        if turn < wanted.rounds:
+            row_weight = _balanced(row_weight, row_work, wanted.row_group)
+            column_weight = _balanced(column_weight, column_work.sum(axis=0), wanted.column_group)
     codes = np.empty((rows, columns), storage(target))
     split(
-        priced.encode_given_range, grid[0], cost, x, *tile, exponent, base, int(wanted.rounding),
-        np.uint64(key), codes,
+        priced.encode_given_range, grid[0], cost, x, *tile, exponents, index, base,
+        int(wanted.rounding), np.uint64(key), codes,
     )  # fmt: skip
-    bits = candidates[index].astype(np.uint8)
+    bits = candidates.astype(np.uint8)[index]
+    exponent = np.take_along_axis(exponents, index[None], axis=0)[0]
     shifts = np.where(bits > 0, exponent - base, 0).astype(np.uint8)
     return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
         int(sum(parts)), signal

@@ -189,4 +189,8 @@ def _kind(output: Output, largest: int, multiplier: Ints, places: Ints) -> int:
         and 0 <= shift <= NARROW_CODE
         and output.rounding <= Rounding.STOCHASTIC
     )
-    return finishing.NARROW if narrow else finishing.GENERAL
+    if narrow:
+        return finishing.NARROW
+    nearest = output.rounding <= Rounding.RND_CONV or output.rounding is Rounding.RND_CONV_ODD
+    scaled = clips and nearest and int(places.min(initial=1)) >= 1 and largest < LARGEST_CODE
+    return finishing.SCALED if scaled else finishing.GENERAL

@@ -9,7 +9,7 @@ bias, multiplier, places : int64, one a column: added first, multiplied then, an
 import numpy as np
 
 from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.narrow import narrow_flat
+from fxsim.engine.kernels.narrow import narrow_flat, tie_weights
 from fxsim.engine.kernels.rounding import (
     STOCHASTIC,
     draw,
@@ -34,7 +34,7 @@ from fxsim.engine.kernels.rounding import (
     BASE,  # number of out's first element, for the draws
     FIELDS,
 ) = range(13)
-STORE, NARROW, GENERAL = range(3)
+STORE, NARROW, SCALED, GENERAL = range(4)
 
 
 @kernel
@@ -48,7 +48,8 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
     """Rows of sums to out[first : first + rows, column : column + width].
 
     STORE: as they are. NARROW: bias, ReLU, one rounding shift and saturation in int32 lanes.
-    GENERAL: everything, in int64. Sums that wrap do so before, in place.
+    SCALED: bias, scale, ReLU, a nearest rounding shift of at least one place and saturation in
+    int64 lanes. GENERAL: everything, in int64. Sums that wrap do so before, in place.
     Returns (quantised, overflowed, sums that wrapped, first of them as row * width + j, or -1).
     """
     kind = finish[KIND]
@@ -59,6 +60,15 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
         altered, found = wrap_sums(
             sums, rows, width, np.int64(64) - finish[SUM_BITS], first * width
         )
+    if kind == SCALED:
+        for r in range(rows):
+            counted = scaled_row(
+                sums[r, :width], out[first + r, column : column + width], bias, multiplier, places,
+                finish[ROUNDING], finish[LOW], finish[HIGH], finish[RELU],
+            )  # fmt: skip
+            lost += counted[0]
+            over += counted[1]
+        return lost, over, altered, found
     if kind == GENERAL:
         for r in range(rows):
             counted = finish_row(
@@ -134,6 +144,25 @@ def finish_flat(codes, target, kind, shift, finish, key, index):
     for i in range(codes.shape[0]):
         target[i] = codes[i]
     return np.int64(0), np.int64(0)
+
+
+@kernel
+def scaled_row(total, target, bias, multiplier, places, rounding, low, high, relu):
+    """One row, SCALED: written so that LLVM keeps 64-bit lanes; see `narrow` for the rounding."""
+    weights = tie_weights(rounding)
+    even, sign, always = np.int64(weights[0]), np.int64(weights[1]), np.int64(weights[2])
+    one, lost, over = np.int64(1), np.int64(0), np.int64(0)
+    least = np.int64(0) if relu else np.int64(-(2**62)) * np.int64(2)
+    for j in range(total.shape[0]):
+        code = max((np.int64(total[j]) + bias[j]) * multiplier[j], least)
+        shift = places[j]
+        tie = ((code >> shift) & even) ^ ((code >> np.int64(63)) & sign) ^ always
+        kept = (code + ((one << (shift - one)) - one) + tie) >> shift
+        inside = min(max(kept, low), high)
+        lost += np.int64((code & ((one << shift) - one)) != 0)
+        over += np.int64(inside != kept)
+        target[j] = inside
+    return lost, over
 
 
 @kernel

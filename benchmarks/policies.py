@@ -1,0 +1,155 @@
+"""What deciding costs: the share of a ResNet-20 training step that each policy takes for itself.
+
+Whole steps at batch 128 on random images, as in `training_step.py`. A policy's own time is that of
+its methods (statistics, decisions), of the analysis in block-wise casts (the cast less the rounding
+alone, measured on the same tensors), and of probes. The steps are those after the first few, as in
+a run; `--steps` takes more of them, so that what happens every so often is met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from side_by_side import Row, parser, report, use
+
+from fxsim import rehearsal, shipped, workload
+from fxsim.arithmetic.formats import BlockFormat
+from fxsim.engine import block_casts, threads
+from fxsim.engine.kernels import priced
+from fxsim.engine.memory import keep_freed
+from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.words import words
+from fxsim.precision import POLICIES, IntegerPolicy
+from fxsim.trace import TraceWriter
+from fxsim.training import context as contexts
+from fxsim.training import loop
+from fxsim.training.context import StepContext
+from fxsim.training.data.base import INPUT_WORD
+from fxsim.training.policy import Moment
+
+BATCH, STEPS, WARM = 128, 1950, 4
+METHODS = ("decide", "choose", "observe", "review")
+TARGET = 0.15
+
+
+class Clock:
+    """Time spent in calls, and time to be left out."""
+
+    def __init__(self) -> None:
+        self.own = self.left_out = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its time added to `own`."""
+
+        def run(*given: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*given, **named)
+            finally:
+                self.own += time.perf_counter() - start
+
+        return run
+
+
+class Watched:
+    """A policy whose methods are timed."""
+
+    def __init__(self, policy: IntegerPolicy, clock: Clock) -> None:
+        self._policy = policy
+        for name in METHODS:
+            setattr(self, name, clock.timed(getattr(policy, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+
+def rounding_alone(tensor: FixedTensor, found: FixedTensor, wanted: BlockFormat, key: int) -> None:
+    """What a block-wise cast does once every tile's bits and exponent are known."""
+    small = words(tensor)
+    x = np.ascontiguousarray(small.matrix(), np.int16)
+    blocks = found.blocks
+    assert blocks is not None
+    base = small.format.frac - found.format.frac
+    exponents = np.where(blocks.bits > 0, blocks.shifts + base, -1).astype(np.int8)[None]
+    index = np.zeros(blocks.bits.shape, np.int8)
+    codes = np.empty(x.shape, found.codes.dtype)
+    threads.split(
+        priced.encode_given_range, blocks.bits.shape[0], 4 * wanted.rows * x.shape[1], x,
+        wanted.rows, wanted.columns, exponents, index, base, int(wanted.rounding),
+        np.uint64(key), codes,
+    )  # fmt: skip
+
+
+def measured(policy: IntegerPolicy, steps: int) -> tuple[float, float]:
+    """(the policy's share of a step, the step's time in seconds)."""
+    described, model = workload.load(shipped.find("workloads", "resnet20"))
+    settings, rng = described.training.settings(), np.random.default_rng(0)
+    codes = rng.integers(-(2**12), 2**12, (BATCH, *model.input_shape)).astype(np.int16)
+    images, labels = FixedTensor(codes, INPUT_WORD), rng.integers(0, 10, BATCH)
+    clock = Clock()
+    watched: Any = Watched(policy, clock)
+    now = loop.begin(model, watched, 0, None, rehearsal.market(model, policy, settings))
+    writer = TraceWriter(Path(tempfile.mkdtemp()), policy.accumulator.bits)
+    plain, probe = block_casts.quantise_blocks, loop._probe
+
+    def cast(tensor: FixedTensor, wanted: BlockFormat, gain: Any, key: int) -> Any:
+        start = time.perf_counter()
+        found = plain(tensor, wanted, gain, key)
+        middle = time.perf_counter()
+        rounding_alone(tensor, found[0], wanted, key)
+        alone = time.perf_counter() - middle
+        clock.own += max(middle - start - alone, 0.0)
+        clock.left_out += alone
+        return found
+
+    contexts.block_casts.quantise_blocks, loop._probe = cast, clock.timed(probe)
+    begin = 0.0
+    try:
+        for step in range(WARM + steps):
+            if step == WARM:
+                clock.own = clock.left_out = 0.0
+                begin = time.perf_counter()
+            moment = Moment(step, STEPS, STEPS // 5)
+            now.policy_state, decisions = watched.decide(now.policy_state, moment, now.feedback)
+            decisions = {**decisions, loop.RATE: 1 << 14}
+            writer.begin_step(step, STEPS)
+            around = StepContext(
+                0, step, True, watched, decisions, now.parameters, now.running, now.gains, writer,
+                dict(now.policy_state), moment,
+            )  # fmt: skip
+            probability = loop.training_step(model, around, images, labels, settings)
+            loss = loop.integer_metrics(probability, labels)["loss"]
+            now.feedback = loop.Feedback(step, loss, loop._perturbation(around), around.probed)
+            loop._review(now, around, loss)
+    finally:
+        contexts.block_casts.quantise_blocks, loop._probe = plain, probe
+    whole = time.perf_counter() - begin - clock.left_out
+    return clock.own / whole, whole / steps
+
+
+def main() -> None:
+    known = parser(__doc__)
+    known.add_argument("--steps", type=int, default=12, help="steps that are measured")
+    known.add_argument("--policy", choices=[k for k, p in POLICIES.items() if p.integer])
+    given: argparse.Namespace = known.parse_args()
+    use(given)
+    keep_freed()
+    rows: list[Row] = []
+    for kind, policy in POLICIES.items():
+        if not issubclass(policy, IntegerPolicy) or given.policy not in (None, kind):
+            continue
+        share, seconds = measured(policy(), given.steps)
+        print(f"{kind}: {seconds * 1e3:.0f} ms a step", file=sys.stderr)
+        rows.append((f"ResNet-20, own share of a step, {kind}", share, TARGET))
+    report(rows, given.json, least=False)
+
+
+if __name__ == "__main__":
+    main()
