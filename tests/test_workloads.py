@@ -14,7 +14,7 @@ from support import ROOT, jit_only
 
 from fxsim import estimates, rehearsal, workload
 from fxsim.cost.price import price
-from fxsim.precision import Dynasty, Uniform
+from fxsim.precision import POLICIES, Dynasty, Uniform
 
 SHIPPED = sorted(path.stem for path in (ROOT / "workloads").glob("*.yaml"))
 
@@ -75,6 +75,17 @@ def test_small_workloads_run_and_are_priced(name, policy):
     assert products["macs"].sum() == trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
     assert (products["cycles"] > 0).all()
     assert np.isfinite(priced.energy_pj)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, policy in POLICIES.items() if policy.integer])
+@pytest.mark.parametrize("name", ["gru_seq2seq", "gpt_char"])
+def test_every_policy_takes_recurrent_and_attention_networks(name, kind):
+    jit_only()
+    described, model = workload.load(ROOT / "workloads" / f"{name}.yaml")
+    settings = replace(described.training.settings(), batch=1)
+    trace = rehearsal.one_step(model, POLICIES[kind](), settings)
+    assert (trace.products["pass"] == "grad_weight").any()
+    assert price(trace, estimates.machine("dynasty")).cycles > 0
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "vit_tiny"])

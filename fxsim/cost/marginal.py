@@ -89,7 +89,7 @@ def _parts(
     }
     return {
         str(name): {part: float(total.get(name, 0.0)) for part, total in sums.items()}
-        for name in sums["by_row"].index
+        for name in sums["by_row"].index.union(sums["by_column"].index, sort=False)
     }
 
 

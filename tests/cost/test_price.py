@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -184,3 +185,20 @@ def test_the_trace_counts_what_it_says(traces):
     rows = operands[operands["step"] == 5].set_index(["layer", "role"])
     for key, found in maps.items():
         assert found.stored_bits() == rows.loc[key, "word_bits"] + rows.loc[key, "metadata_bits"]
+
+
+def test_a_probe_between_samples_is_priced_without_lockstep():
+    """Its products have maps at no sampled step; those of layers that were sampled are used."""
+    trace = linear_trace()
+    products = trace.products.copy()
+    products["layer"] = products["layer"].replace("fc", "fc@weight")
+    layers = trace.layers.assign(layer="fc@weight", weight_of="fc@weight")
+    operands = trace.operands.assign(layer="fc@weight")
+    products["left_bits"] = [np.array([0, 8])] * len(products)
+    products["joint_macs"] = [np.array([0, 0, 0, macs]) if len(right) == 2 else np.array([0, macs])
+                              for macs, right in zip(
+                                  products["m"] * products["n"] * products["k"],
+                                  products["right_bits"], strict=True)]  # fmt: skip
+    probed = replace(trace, layers=layers, products=products, operands=operands)
+    found = price(probed, machine("composable", 2, 2)).table
+    assert set(found.loc[found["operation"] == "product", "maps"]) <= {"elastic", "exact"}
