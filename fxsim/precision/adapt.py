@@ -146,7 +146,7 @@ class Adapt(IntegerPolicy):
         for owner, layer in state["layers"].items():
             gradient = seen.gradients.get(f"{owner}.weight")
             if gradient is None:  # not reached in this step
-                layers[owner], sums[owner] = layer, memory[owner]
+                layers[owner] = layer
                 continue
             before = memory.get(owner, np.zeros(gradient.shape, np.int64))
             sums[owner] = before + gradient.codes

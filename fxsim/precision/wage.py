@@ -102,16 +102,20 @@ class Wage(IntegerPolicy):
         if role is Role.ERROR:
             octave = nearest_octave(casts.peak(tensor.codes)) - tensor.format.frac
             return {}, {name: self.error - 1 - octave}
-        if layer == state["first"] or int(tensor.codes.min()) < 0:
+        signed = state.get(
+            f"signed.{layer}", layer == state["first"] or int(tensor.codes.min()) < 0
+        )
+        kept = {f"signed.{layer}": signed}
+        if signed:
             fitting = casts.dynamic_format(
                 casts.peak(tensor.codes), tensor.format.frac, self.activation
             )
-            return {}, {name: fitting.frac}
-        return {}, {name: self.activation - 1, f"limit.{layer}": 1}
+            return kept, {name: fitting.frac, f"limit.{layer}": 0}
+        return kept, {name: self.activation - 1, f"limit.{layer}": 1}
 
     def input_limit(self, decisions: Decisions, layer: str) -> int | None:
-        """1 for activations that are not signed."""
-        return decisions.get(f"limit.{layer}")
+        """1 for activations that were not signed when they were first seen."""
+        return decisions.get(f"limit.{layer}") or None
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
         if role is Role.WEIGHT:
