@@ -2,8 +2,9 @@
 
 Whole steps at batch 128 on random images, as in `training_step.py`. A policy's own time is that of
 its methods (statistics, decisions), of the analysis in block-wise casts (the cast less the rounding
-alone, measured on the same tensors), and of probes. The steps are those after the first few, as in
-a run; `--steps` takes more of them, so that what happens every so often is met.
+alone, measured on the same tensors), and of probes. The steps are numbered as in the second of five
+epochs (`--at`), where APT, which updates at every step at first, has come to do so once an epoch;
+`--steps` takes more of them, so that what happens every so often is met.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def rounding_alone(tensor: FixedTensor, found: FixedTensor, wanted: BlockFormat,
     )  # fmt: skip
 
 
-def measured(policy: IntegerPolicy, steps: int) -> tuple[float, float]:
+def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, float]:
     """(the policy's share of a step, the step's time in seconds)."""
     described, model = workload.load(shipped.find("workloads", "resnet20"))
     settings, rng = described.training.settings(), np.random.default_rng(0)
@@ -112,8 +113,8 @@ def measured(policy: IntegerPolicy, steps: int) -> tuple[float, float]:
     contexts.block_casts.quantise_blocks, loop._probe = cast, clock.timed(probe)
     begin = 0.0
     try:
-        for step in range(WARM + steps):
-            if step == WARM:
+        for step in range(first, first + WARM + steps):
+            if step == first + WARM:
                 clock.own = clock.left_out = 0.0
                 begin = time.perf_counter()
             moment = Moment(step, STEPS, STEPS // 5)
@@ -137,6 +138,7 @@ def measured(policy: IntegerPolicy, steps: int) -> tuple[float, float]:
 def main() -> None:
     known = parser(__doc__)
     known.add_argument("--steps", type=int, default=12, help="steps that are measured")
+    known.add_argument("--at", type=int, default=400, help="number of the first step")
     known.add_argument("--policy", choices=[k for k, p in POLICIES.items() if p.integer])
     given: argparse.Namespace = known.parse_args()
     use(given)
@@ -145,7 +147,7 @@ def main() -> None:
     for kind, policy in POLICIES.items():
         if not issubclass(policy, IntegerPolicy) or given.policy not in (None, kind):
             continue
-        share, seconds = measured(policy(), given.steps)
+        share, seconds = measured(policy(), given.at, given.steps)
         print(f"{kind}: {seconds * 1e3:.0f} ms a step", file=sys.stderr)
         rows.append((f"ResNet-20, own share of a step, {kind}", share, TARGET))
     report(rows, given.json, least=False)

@@ -358,13 +358,14 @@ def _policy(kind: str, settings: list[str]) -> Any:
             _fail(f"--set must be name=value, not {setting!r}")
         if name not in fields:
             _fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
-        values[name] = value.split(",") if "tuple" in str(fields[name].annotation) else value
+        several = "tuple" in str(fields[name].annotation)
+        values[name] = value.strip("[]()").split(",") if several else value
     try:
         return POLICIES[kind].model_validate(values)
     except ValidationError as problem:
         error = problem.errors()[0]
         where = f"{error['loc'][0]}={error['input']}" if error["loc"] else " ".join(settings)
-        _fail(f"--set {where}: {error['msg']}")
+        _fail(f"--set {where}: {error['msg'].removeprefix('Value error, ')}")
 
 
 def _use_threads(threads: int | None) -> None:

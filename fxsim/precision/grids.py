@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import isqrt
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from fxsim.engine.update import MASTER
+
+
+def _shares(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(values) or not all(0 < share < 1 for share in values):
+        raise ValueError(f"must be rising shares between 0 and 1, not {list(values)}")
+    return values
+
+
+Shares = Annotated[tuple[float, ...], AfterValidator(_shares)]  # of a run
 
 
 def resized(codes: NDArray[np.int64], ratio: Fraction) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from math import exp
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fxsim.arithmetic.formats import Rounding, TensorFormat
 from fxsim.engine import casts
@@ -47,6 +47,14 @@ class Muppet(IntegerPolicy):
     decay: Annotated[float, Field(ge=0)] = 0.1
     rounding: RoundingName = Rounding.STOCHASTIC
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 48
+
+    @field_validator("levels")
+    @classmethod
+    def _rising(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        good = levels and list(levels) == sorted(set(levels))
+        if not good or levels[0] < 2 or levels[-1] > FLOAT_BITS:
+            raise ValueError(f"must be rising bits of 2 to {FLOAT_BITS}, not {list(levels)}")
+        return levels
 
     @property
     def name(self) -> str:

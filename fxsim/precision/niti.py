@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import Overflow, Rounding, TensorFormat
 from fxsim.precision.base import IntegerPolicy
-from fxsim.precision.grids import on_grid, resized
+from fxsim.precision.grids import Shares, on_grid, resized
 from fxsim.precision.names import RoundingName
 from fxsim.precision.octaves import floor_log2
 from fxsim.training.policy import (
@@ -51,7 +51,7 @@ class Niti(IntegerPolicy):
     loss_gradient: ClassVar[LossGradient] = LossGradient.POWERS_OF_TWO
 
     gradient_bits: tuple[int, ...] = (5, 4, 3)
-    drops: tuple[float, ...] = (0.5, 0.75)
+    drops: Shares = (0.5, 0.75)
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
     rounding: RoundingName = Rounding.RND
     error_rounding: RoundingName = Rounding.RND

@@ -15,7 +15,7 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
 from fxsim.precision.base import IntegerPolicy
-from fxsim.precision.grids import on_grid, resized
+from fxsim.precision.grids import Shares, on_grid, resized
 from fxsim.precision.names import RoundingName
 from fxsim.precision.uniform import OperandBits
 from fxsim.training.policy import Decisions, Feedback, Moment, Role, State, UpdateRule
@@ -50,7 +50,7 @@ class Wage(IntegerPolicy):
     error: OperandBits = 8
     gradient: Annotated[int, Field(ge=2, le=16)] = 8
     learning_rate: Annotated[float, Field(gt=0, le=128)] = 8.0
-    drops: tuple[float, ...] = (200 / 300, 250 / 300)  # shares of the run, each to an eighth
+    drops: Shares = (200 / 300, 250 / 300)  # shares of the run, each to an eighth
     word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
     error_rounding: RoundingName = Rounding.RND_CONV

@@ -196,6 +196,20 @@ def test_nitis_phases_must_match_its_bits():
         Niti(gradient_bits=(5, 4))
 
 
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Muppet(levels=(8, 4)), "must be rising bits of 2 to 32, not"),
+        (lambda: Muppet(levels=(8, 64)), "must be rising bits of 2 to 32, not"),
+        (lambda: Wage(drops=(2.0,)), "must be rising shares between 0 and 1"),
+        (lambda: Niti(drops=(0.7, 0.5)), "must be rising shares between 0 and 1"),
+    ],
+)
+def test_schedules_that_cannot_be_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
 # --- dorefa and pact -------------------------------------------------------------------------
 
 
