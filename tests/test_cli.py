@@ -67,6 +67,12 @@ def test_a_study_prints_its_table_and_names_its_files(study):
     assert "http-equiv" not in page
     assert "src=" not in page
     assert "reconstruction" in page
+    assert "As the papers count" in page
+    assert "Known of it: block-wise dynamic precision over 4x4 tiles" in page
+    counted = pd.read_csv(results / "tables" / "literature.csv").set_index("policy")
+    assert list(counted.index) == ["uniform8", "dynasty"]
+    assert counted.loc["uniform8", "weight_compression"] == 4
+    assert counted.loc["dynasty", "gbitops"] < counted.loc["uniform8", "gbitops"]
     summary = pd.read_csv(results / "tables" / "summary.csv").set_index(["policy", "accelerator"])
     assert summary.loc[("uniform8", "dynasty"), "speedup"] == 1
     assert summary.loc[("dynasty", "dynasty"), "speedup"] > 1
@@ -291,3 +297,16 @@ def test_fetching_an_unknown_dataset_is_one_line(tmp_path):
     done = fxsim("data", "fetch", "cifar1", at=tmp_path, code=2)
     assert "did you mean 'cifar10'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_begins_from_anothers_weights_and_says_what_it_lacks(tmp_path):
+    fxsim("simulate", "digits_cnn", "--epochs", 1, "--out", "first", at=tmp_path)
+    more = ("simulate", "digits_cnn", "--policy", "adaqat", "--epochs", 1, "--initial")
+    fxsim(*more, "first", "--out", "tuned", at=tmp_path)
+    manifest = json.loads((tmp_path / "tuned" / "run.json").read_text())
+    assert manifest["initial"] == "first"
+    failed = fxsim(*more, "nowhere", "--out", "other", at=tmp_path, code=2)
+    assert failed.stderr.strip().endswith(
+        "nowhere: must be the directory of a run or of a checkpoint; it holds no weights.npz and no"
+        " state.npz"
+    )
