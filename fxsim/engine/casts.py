@@ -213,14 +213,13 @@ def quantise_tensor(
 ) -> tuple[FixedTensor, Losses]:
     """Cast to one word length and scale; as an operand with a one-tile map, if asked.
 
-    An operand wider than 16 bits holds no more than the 16-bit words it comes from: its codes are
-    those of 16 bits at the finest scale that holds the largest, its map (what is stored and priced)
-    says `wanted.bits`.
+    An operand wider than 16 bits enters the multipliers with 16: those at the finest scale that
+    holds the largest code, but none finer than `wanted.frac`, and within the wanted word's range.
+    Its map (what is stored and priced) says `wanted.bits`.
     """
     largest = peak(tensor.codes)
     if operand and wanted.bits > OPERAND_BITS:
-        fitting = tensor.format.frac + OPERAND_BITS - 1 - bit_length(largest)
-        target = FixedPoint(OPERAND_BITS, fitting)
+        target = _executed(wanted, bit_length(largest) - tensor.format.frac)
     elif wanted.frac is None:
         target = dynamic_format(largest, tensor.format.frac, wanted.bits)
     else:
@@ -235,6 +234,18 @@ def quantise_tensor(
     return FixedTensor.trusted(
         result.codes, target, BlockMap.whole(rows, columns, wanted.bits)
     ), losses
+
+
+def _executed(wanted: TensorFormat, octave: int) -> FixedPoint:
+    """The 16 bits or fewer that an operand of more has in the multipliers; see quantise_tensor.
+
+    octave : values are below 2**octave
+    """
+    if wanted.frac is None:
+        return FixedPoint(OPERAND_BITS, OPERAND_BITS - 1 - octave)
+    top = min(octave, wanted.bits - 1 - wanted.frac)
+    frac = min(wanted.frac, OPERAND_BITS - 1 - top)
+    return FixedPoint(min(wanted.bits - (wanted.frac - frac), OPERAND_BITS), frac)
 
 
 def from_float(

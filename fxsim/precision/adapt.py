@@ -21,7 +21,7 @@ from fxsim.precision.scaled import owner_of
 from fxsim.precision.uniform import OperandBits
 from fxsim.training.policy import Decisions, Feedback, Memory, Moment, Review, Role, State
 
-NARROWED = 12  # fractional bits that a gradient's sum loses before it is squared, exactly
+NARROWED = 12  # fractional bits that a gradient's sum loses before it is squared
 Count = Annotated[int, Field(ge=1)]
 CODE_L1 = 1e-4  # what the authors' code applies, whatever its configuration says
 
@@ -121,18 +121,22 @@ class Adapt(IntegerPolicy):
         return state, decisions
 
     def _format(self, decisions: Decisions, owner: str) -> TensorFormat:
-        word = decisions.get(f"word.{owner}", self.initial_word)
-        frac = decisions.get(f"frac.{owner}", self.initial_frac)
+        word, frac = decisions[f"word.{owner}"], decisions[f"frac.{owner}"]
         return TensorFormat(word, frac, self.rounding, Overflow.SAT)
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
         if role is Role.ERROR:
             return TensorFormat(self.error, rounding=self.error_rounding)
-        return self._format(decisions, owner_of(layer))
+        owner = owner_of(layer)
+        if f"word.{owner}" not in decisions:  # a product of two activations
+            return TensorFormat(self.initial_word, rounding=self.rounding)
+        return self._format(decisions, owner)
 
     def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
-        wanted = self._format(decisions, owner_of(layer))
-        return wanted if wanted.bits <= 16 else None  # words have no more
+        owner = owner_of(layer)
+        if decisions.get(f"word.{owner}", 17) > 16:  # words have no more
+            return None
+        return self._format(decisions, owner)
 
     def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
         owner = parameter.rpartition(".")[0]
@@ -175,6 +179,8 @@ class Adapt(IntegerPolicy):
         """L1 of the weights, and the mean of word / 32 * share of nonzero weights."""
         density = total = 0.0
         for owner, layer in layers.items():
+            if f"{owner}.weight" not in seen.weights:  # not reached in this step
+                continue
             codes = seen.weights[f"{owner}.weight"].codes
             density += layer["word"] / rules.MOST_BITS * np.count_nonzero(codes) / codes.size
             master = seen.masters[f"{owner}.weight"]
@@ -213,6 +219,6 @@ class Adapt(IntegerPolicy):
 
 def diversity(total: Any, count: int) -> float:
     """count / ||sum|| of gradients of norm 1, whose sum has the momentum's 24 fractional bits."""
-    narrow = total >> NARROWED
+    narrow = np.abs(total) >> NARROWED
     norm = isqrt(int((narrow * narrow).sum())) / (1 << (MOMENTUM.frac - NARROWED))
     return count / norm if norm else inf

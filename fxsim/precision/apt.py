@@ -77,7 +77,7 @@ class Apt(IntegerPolicy):
 
     def _updated(self, known: dict[str, Any], moment: Moment, tensor: FixedTensor) -> State:
         bits = 8 if self.mode == "restart" else known["bits"]
-        average = known["average"]
+        average = known["average"] + known["bits"] - bits
         shift, difference = self.measured(tensor, bits)
         while difference > self.threshold and bits < self.most_bits:
             bits += 8

@@ -71,8 +71,10 @@ class IntegerPolicy(BaseModel):
         """No state."""
         return {}
 
-    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As the layer drew them."""
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
+        """As they are."""
         return codes
 
     def decide(

@@ -22,10 +22,11 @@ def _shares(values: tuple[float, ...]) -> tuple[float, ...]:
 Shares = Annotated[tuple[float, ...], AfterValidator(_shares)]  # of a run
 
 
-def resized(codes: NDArray[np.int64], ratio: Fraction) -> NDArray[np.int64]:
-    """Codes times the square root of a ratio, the root rounded down to 2**-20."""
-    factor = isqrt(int(ratio * (1 << 40)))
-    found: NDArray[np.int64] = codes * factor >> 20
+def stretched(codes: NDArray[np.int64], square: Fraction) -> NDArray[np.int64]:
+    """Master codes stretched so that the largest is worth the root of `square`, rounded down."""
+    bound = isqrt(int(square * (1 << 2 * MASTER.frac)))
+    largest = max(int(np.abs(codes).max()), 1)
+    found: NDArray[np.int64] = codes * bound // largest
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import Overflow, Rounding, TensorFormat
 from fxsim.precision.base import IntegerPolicy
-from fxsim.precision.grids import Shares, on_grid, resized
+from fxsim.precision.grids import Shares, on_grid, stretched
 from fxsim.precision.names import RoundingName
 from fxsim.precision.octaves import floor_log2
 from fxsim.training.policy import (
@@ -39,7 +39,8 @@ class Niti(IntegerPolicy):
       rounding, is subtracted from the mantissa, its exponent ignored: the bits are the learning
       rate, 5, then 4 and 3 at `drops` of the run (epochs 100 and 150 of 200).
     - The loss's gradient knows whole powers of two only (`engine.softmax.power_of_two_error`).
-    - Weights are drawn as Xavier's: U(+-sqrt(6 / (fan_in + fan_out))).
+    - Weights are drawn as Xavier's: U(+-sqrt(6 / (fan_in + fan_out))), fan_out counting a
+      convolution's filters.
 
     Ours: sums pass through 16-bit words before they become mantissas; biases and batch norms,
     which NITI's networks lack, follow the workload's optimizer.
@@ -76,12 +77,13 @@ class Niti(IntegerPolicy):
     def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         return {"grids": {f"grid.{owner}": self.grid(shape) for owner, shape in shapes.items()}}
 
-    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
         if not parameter.endswith(".weight"):
             return codes
-        filters, fan_in = codes.shape
-        xavier = resized(codes, Fraction(fan_in, filters + fan_in))
-        return on_grid(xavier, self.grid(codes.shape), BITS)
+        spread = stretched(codes, Fraction(6, sum(codes.shape))) if drawn else codes
+        return on_grid(spread, self.grid(codes.shape), BITS)
 
     def decide(
         self, state: State, moment: Moment, feedback: Feedback | None

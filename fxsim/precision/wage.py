@@ -15,13 +15,12 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
 from fxsim.precision.base import IntegerPolicy
-from fxsim.precision.grids import Shares, on_grid, resized
+from fxsim.precision.grids import Shares, on_grid, stretched
 from fxsim.precision.names import RoundingName
 from fxsim.precision.uniform import OperandBits
 from fxsim.training.policy import Decisions, Feedback, Moment, Role, State, UpdateRule
 
-INITIAL_GAIN = 6  # layers draw weights from +-sqrt(6 / fan_in)
-LIMIT_GAIN = 3  # WAGE from +-sqrt(3 / fan_in), or the least that its bits can tell from 0
+LIMIT_GAIN = 3  # weights are drawn from +-sqrt(3 / fan_in), or the least that bits tell from 0
 
 
 class Wage(IntegerPolicy):
@@ -76,14 +75,16 @@ class Wage(IntegerPolicy):
         grids = {f"grid.{owner}": self.grid(shape[1]) for owner, shape in shapes.items()}
         return {"grids": grids, "first": next(iter(shapes), "")}
 
-    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
         if not parameter.endswith(".weight"):
             return codes
         fan_in = codes.shape[1]
         widest = max(Fraction(LIMIT_GAIN, fan_in), Fraction(9, 1 << 2 * self.weight))
-        octave = self.layer_octave(fan_in)
-        ratio = widest * fan_in / INITIAL_GAIN / 4**octave
-        return on_grid(resized(codes, ratio), self.grid(fan_in), self.gradient)
+        bound = widest / 4 ** self.layer_octave(fan_in)
+        spread = stretched(codes, bound) if drawn else codes
+        return on_grid(spread, self.grid(fan_in), self.gradient)
 
     def decide(
         self, state: State, moment: Moment, feedback: Feedback | None

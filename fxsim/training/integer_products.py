@@ -110,8 +110,12 @@ class IntegerProducts:
         bias: FixedTensor | None, right: tuple[str, Role],
     ) -> FixedTensor:  # fmt: skip
         bound = contraction.forward_bound(a, w)
+        wanted = self.context.policy.result_format(self.context.decisions, name)
+        if bias is not None and wanted is not None:
+            key = self.context.key(name, "bias")
+            bias = casts.quantise_tensor(bias, wanted, key, operand=False)[0]
         out, lost = self._words_of(contraction.forward, a, w, bound, bias)
-        if (wanted := self.context.policy.result_format(self.context.decisions, name)) is not None:
+        if wanted is not None:
             out = casts.quantise_tensor(out, wanted, self.context.key(name, "result"), False)[0]
         operands = ((name, Role.ACTIVATION), right)
         self.context.product(name, "forward", contraction, lost, *operands)

@@ -94,7 +94,7 @@ def begin(
         n.rpartition(".")[0]: p.master.shape for n, p in parameters.items() if n.endswith(".weight")
     }
     for name, parameter in parameters.items():
-        codes = policy.initial_codes(name, parameter.master.codes.astype(np.int64))
+        codes = policy.initial_codes(name, parameter.master.codes.astype(np.int64), initial is None)
         parameters[name] = Parameter(
             FixedTensor(codes.astype(np.int32), update.MASTER),
             FixedTensor.trusted(np.zeros(codes.shape, np.int32), update.MOMENTUM),

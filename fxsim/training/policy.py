@@ -151,8 +151,10 @@ class PrecisionPolicy(Protocol):
         shapes : of the weight matrices, by the layer that owns them, in execution order
         """
 
-    def initial_codes(self, parameter: str, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A parameter's first master codes, from those that the layer drew."""
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
+        """A parameter's first master codes; drawn : by the layer, else of an earlier run."""
 
     def decide(
         self, state: State, moment: Moment, feedback: Feedback | None
@@ -174,7 +176,7 @@ class PrecisionPolicy(Protocol):
         """A product's input is limited to [0, this], errors beyond are dropped; None: it is not."""
 
     def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
-        """The format to which a product's result is cast before anything else; None: not at all."""
+        """The format of a product's bias, and of its result before anything else; None: words'."""
 
     def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
         """The format of a parameter's gradient."""

@@ -7,7 +7,7 @@ from math import e, exp, inf, log
 import numpy as np
 import pytest
 
-from fxsim.arithmetic.formats import FixedPoint, Rounding
+from fxsim.arithmetic.formats import FixedPoint, Rounding, TensorFormat
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
@@ -25,6 +25,28 @@ def test_the_first_grid_is_qpytorchs():
     assert (wanted.bits, wanted.frac, wanted.rounding) == (8, 4, Rounding.STOCHASTIC)
     far = FixedTensor(np.array([[-(2**31), 2**31 - 1]]), MASTER)  # -32 and almost 32
     assert casts.quantise_tensor(far, wanted, 0)[0].to_float().tolist() == [[-8, 7.9375]]
+
+
+@pytest.mark.parametrize(
+    ("word", "frac", "value", "executed"),
+    [
+        (17, 4, 0.3, 0.3125),  # steps of 1/16, as decided
+        (17, 14, 9.0, 4 - 2**-13),  # beyond the decided range of +-4; 2 finer bits do not fit
+        (24, 20, 3.0, 3.0), (32, 24, 100.0, 100.0),
+    ],
+)  # fmt: skip
+def test_words_beyond_16_bits_keep_their_fraction_and_range(word, frac, value, executed):
+    wanted = TensorFormat(word, frac)
+    tensor = FixedTensor(np.array([[round(value * 2**20), 1]]), FixedPoint(32, 20))
+    found, _ = casts.quantise_tensor(tensor, wanted, 0)
+    assert found.format.bits <= 16
+    assert found.to_float()[0, 0] == executed
+    assert found.blocks.bits.tolist() == [[word]]
+
+
+def test_a_product_of_two_activations_has_a_dynamic_scale():
+    wanted = POLICY.operand_format({}, "attention.scores", Role.ACTIVATION)
+    assert (wanted.bits, wanted.frac) == (8, None)
 
 
 def test_a_product_of_a_later_position_has_the_format_of_its_weight():

@@ -71,6 +71,14 @@ def test_bits_grow_by_eight_and_the_average_falls_with_them():
     assert known["average"] == pytest.approx(0.04 * -15 + 0.96 * (100 - 8))
 
 
+def test_restarting_gives_the_average_its_octaves_back():
+    policy, state = Apt(mode="restart"), {}
+    for step in range(400):
+        state = after(policy, SKEWED, step, state, 500)[0]
+    # 8 bits fail and 16 serve at every update; the average nears s + 8, not minus infinity
+    assert state["error.conv"]["average"] == pytest.approx(-15 + 8 * 0.04 - 8 * 0.04, abs=9)
+
+
 def test_growing_keeps_the_bits_and_restarting_tries_eight_again():
     for mode, bits in (("grow", 16), ("restart", 8)):
         policy = Apt(mode=mode)

@@ -138,10 +138,12 @@ def test_wages_weights():
 def test_wages_first_weights_are_spread_by_their_bits():
     # He's bound sqrt(6 / 150) = 0.2 becomes 0.75 / 4, on a grid of 2**-9
     bound = int(0.2 * 2**26)
-    found = Wage().initial_codes("conv.weight", np.array([[bound] + [0] * 149]))
+    found = Wage().initial_codes("conv.weight", np.array([[bound] + [0] * 149]), True)
     assert found[0, 0] == round(0.75 / 4 * 2**9) << 17
+    again = Wage().initial_codes("conv.weight", found, False)
+    assert (again == found).all(), "an earlier run's weights stay"
     gamma = np.array([5])
-    assert Wage().initial_codes("bn.gamma", gamma) is gamma
+    assert Wage().initial_codes("bn.gamma", gamma, True) is gamma
 
 
 def test_wages_errors_and_activations():
@@ -174,8 +176,9 @@ def test_nitis_weights_are_int8_from_xaviers_range():
     # sqrt(6 / (40 + 110)) = 0.2: 127 / 0.2 = 635, so steps of 2**-9
     assert policy.grid((40, 110)) == 9
     bound = int((6 / 110) ** 0.5 * 2**26)  # the layer's own draw reaches He's bound
-    found = policy.initial_codes("fc.weight", np.full((40, 110), bound))
+    found = policy.initial_codes("fc.weight", np.full((40, 110), bound), True)
     assert found[0, 0] == round(0.2 * 2**9) << 17
+    assert (policy.initial_codes("fc.weight", found, False) == found).all()
     wanted = policy.operand_format({"grid.fc": 9}, "fc", Role.WEIGHT)
     assert (wanted.bits, wanted.frac, wanted.overflow) == (8, 9, Overflow.SAT_SYM)
     assert policy.operand_format({}, "fc", Role.ERROR).frac is None
