@@ -360,6 +360,8 @@ def _policy(kind: str, settings: list[str]) -> Any:
             _fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
         several = "tuple" in str(fields[name].annotation)
         values[name] = value.strip("[]()").split(",") if several else value
+        if value.lower() in ("none", "null"):
+            values[name] = None
     try:
         return POLICIES[kind].model_validate(values)
     except ValidationError as problem:

@@ -44,8 +44,13 @@ def evaluate(
     policy: Any = POLICIES[kind].model_validate(recipe)
     inputs = runs.prepare(
         directory / "workload.yaml", kind, policy, run.manifest["seed"],
-        data_directory=data_directory, data_name=data_name or run.manifest["dataset"],
+        data_directory=data_directory, data_name=data_name or run.manifest["dataset"], decided=True,
     )  # fmt: skip
+    if fold and not policy.folds:
+        raise ConfigError(
+            f"{directory}: batch norms cannot be folded into the weights of a {kind} run, which"
+            " have a grid or a scale of their own; leave --fold away"
+        )
     if checkpoint is None:
         try:
             with np.load(directory / "weights.npz", allow_pickle=False) as file:
@@ -54,20 +59,21 @@ def evaluate(
             raise DataError(
                 f"{directory}/weights.npz: must be a run's weights: {problem}"
             ) from None
-        step = len(run.decisions)
+        steps, newest = len(run.decisions), checkpoints.latest(directory / "checkpoints")
+        gains = {} if newest is None else checkpoints.load(newest).gains
     else:
         state = checkpoints.load(checkpoint)
-        parameters, running, step = state.parameters, state.running, state.step
+        parameters, running, steps, gains = state.parameters, state.running, state.step, state.gains
     model = inputs.model
     if fold:
         model, parameters = folding.fold(model, parameters, running)
-    row = run.decisions.iloc[min(step, len(run.decisions)) - 1]
-    decisions = {str(name): int(value) for name, value in row.items()}
+    step = min(steps, len(run.decisions)) - 1  # the last that was made, as the run's own evaluation
+    decisions = run.decided(step)
     rows: list[pd.DataFrame] = []
 
     def one(batch: Batch) -> dict[str, float]:
         context = StepContext(
-            inputs.seed, step, False, policy, decisions, parameters, dict(running), {}
+            inputs.seed, step, False, policy, decisions, parameters, dict(running), gains
         )
         logits, _ = model.forward(context, batch[0])
         probability = softmax.softmax(logits.tensor)

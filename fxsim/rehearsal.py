@@ -25,6 +25,9 @@ from fxsim.training.model import Model
 from fxsim.training.policy import Moment, PrecisionPolicy, State
 from fxsim.training.settings import TrainingSettings
 
+# a partner's format is asked for as an activation's of a part of the layer
+ROLE_NAMES = {"partner": "activation.{layer}.partner"}
+
 
 def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) -> Trace:
     """The trace of one training step on a batch of random inputs: shapes, no statistics."""
@@ -40,7 +43,7 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) 
     prices = market(model, policy, settings)
     start = loop.begin(model, policy, 0, prices=prices)
     state, decisions = policy.decide(start.policy_state, Moment(), None)
-    decisions = {**decisions, loop.RATE: 0}
+    decisions = {**policy.constants(state), **decisions, loop.RATE: 0}
     with tempfile.TemporaryDirectory() as scratch:
         with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:
             writer.begin_step(0, 1)
@@ -51,11 +54,16 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) 
         return Trace.load(Path(scratch))
 
 
-def market(model: Model, policy: Any, settings: TrainingSettings) -> State:
-    """The prices that a cost-aware policy starts from, as integers; nothing for any other."""
+def market(
+    model: Model, policy: Any, settings: TrainingSettings, accelerator: Path | None = None
+) -> State:
+    """The prices that a cost-aware policy starts from, as integers; nothing for any other.
+
+    accelerator : the machine's file; None: the policy's, by its name
+    """
     if not isinstance(policy, CostAware):
         return {}
-    machine = schema.load(shipped.find("accelerators", policy.accelerator))
+    machine = schema.load(accelerator or shipped.find("accelerators", policy.accelerator))
     plain = one_step(model, Uniform(), settings)
     reference = policy.reference_bits
     found = marginal.prices(plain, machine, policy.candidates, policy.objective, reference)
@@ -64,7 +72,7 @@ def market(model: Model, policy: Any, settings: TrainingSettings) -> State:
         "work": marginal.work(machine, policy.candidates, reference),
         "groups": {role: list(marginal.groups(machine, role, block)) for role in marginal.ROLES},
         "prices": {
-            f"{role}.{layer}": {
+            ROLE_NAMES.get(role, "{role}.{layer}").format(role=role, layer=layer): {
                 part: [round(share * (1 << PRICE_FRAC)) for share in getattr(prices, part)]
                 for part in ("fixed", "by_row", "by_column")
             }

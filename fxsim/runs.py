@@ -5,6 +5,7 @@ workload.yaml       the workload as it was
 metrics.parquet     a row a step
 evaluations.parquet a row an epoch
 decisions.parquet   what the policy decided, a row a step: with the data, all of the bits
+constants.json      what it decided once for all steps, if anything
 checkpoints/        the newest checkpoints, see `fxsim.training.checkpoint`; absent for floats
 weights.npz         master weights, momenta, running statistics, as integers
 initial.npz         those that it began from, where they are an earlier run's
@@ -43,7 +44,7 @@ from fxsim.training import checkpoint, float32, loop
 from fxsim.training import data as datasets
 from fxsim.training.data import Dataset
 from fxsim.training.model import Model
-from fxsim.training.policy import PrecisionPolicy
+from fxsim.training.policy import Decisions, PrecisionPolicy
 from fxsim.training.settings import Watcher
 from fxsim.workload import Workload
 
@@ -72,8 +73,9 @@ class RunInputs:
     def sha256(self) -> str:
         """Hash of the code and of all inputs; equal hashes give equal runs."""
         parts = [
-            _code_sha256(), self.workload_path.read_text(encoding="utf-8"), self.dataset.digest(),
-            self.policy_kind, self.policy.model_dump_json(), str(self.epochs), str(self.seed),
+            _code_sha256(self.machine is not None),
+            self.workload_path.read_text(encoding="utf-8"), self.dataset.digest(), self.policy_kind,
+            self.policy.model_dump_json(), str(self.epochs), str(self.seed),
         ]  # fmt: skip
         if self.machine is not None:
             parts.append(self.machine.read_text(encoding="utf-8"))
@@ -82,10 +84,12 @@ class RunInputs:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _code_sha256() -> str:
+def _code_sha256(priced: bool) -> str:
+    """The hash of the code that decides a run's bits; priced : prices decide, too."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    for part in ("arithmetic", "engine", "training", "precision", "trace.py", "workload.py"):
+    parts = ["arithmetic", "engine", "training", "precision", "trace.py", "workload.py"]
+    for part in [*parts, *(["accelerator", "cost", "rehearsal.py"] if priced else [])]:
         files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
         for file in files:
             digest.update(file.read_bytes())
@@ -102,10 +106,14 @@ def prepare(
     data_name: str | None = None,
     epochs: int | None = None,
     initial: Path | None = None,
+    near: Path | None = None,
+    decided: bool = False,
 ) -> RunInputs:
     """Read and check all inputs of a run, before anything is written.
 
     initial : the directory of a run, or of a checkpoint, whose weights to begin from
+    near : a directory in which a policy's accelerator is looked for as well
+    decided : decisions are at hand, as in a replay: a policy's accelerator is not needed
     """
     workload, model = workloads.load(workload_path)
     data = dataset or datasets.load(
@@ -130,8 +138,8 @@ def prepare(
             f" samples of {data.name}, not {size}"
         )
     machine = None
-    if isinstance(policy, CostAware):
-        machine = shipped.find("accelerators", policy.accelerator)
+    if isinstance(policy, CostAware) and not decided:
+        machine = shipped.find("accelerators", policy.accelerator, near)
         schema.load(machine)
     weights = None if initial is None else _weights_of(initial)
     if weights is not None:
@@ -162,13 +170,20 @@ def _initial(path: Path, model: Model) -> checkpoint.Trained:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if not name.startswith("/")}
-    except (OSError, ValueError, zipfile.BadZipFile) as problem:
-        raise DataError(f"{path}: must be a run's weights: {problem}") from None
-    parameters, running = checkpoint.state_of(arrays)
+        parameters, running = checkpoint.state_of(arrays)
+    except (
+        OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile
+    ) as problem:  # fmt: skip
+        reason = str(problem) or "nothing is in it"
+        raise DataError(f"{path}: must be a run's weights: {reason}") from None
+    lacking = [name for name in model.initial_running() if name not in running]
+    if lacking:
+        raise ConfigError(f"{path}: must hold the running statistics of {lacking[0]!r}")
     for name, wanted in model.initial_parameters(0).items():
         known = parameters.get(name)
-        if known is None or known.master.shape != wanted.master.shape:
-            shape = "none" if known is None else list(known.master.shape)
+        whole = known is not None and known.master.codes.dtype.kind == "i"
+        if not whole or known is None or known.master.shape != wanted.master.shape:
+            shape = "none" if known is None else f"{known.master.codes.dtype} {known.master.shape}"
             raise ConfigError(
                 f"{path}: must hold {name!r} of shape {list(wanted.master.shape)} for this"
                 f" workload, not {shape}"
@@ -230,6 +245,8 @@ def _finish(
         np.savez_compressed(fresh / "weights.npz", **checkpoint.arrays_of(network))
         text = inputs.workload_path.read_text(encoding="utf-8")
         (fresh / "workload.yaml").write_text(text, encoding="utf-8")
+        if constants := _constants(inputs.policy, network):
+            (fresh / "constants.json").write_text(json.dumps(constants), encoding="utf-8")
         if inputs.initial is not None:
             shutil.copyfile(inputs.initial, fresh / "initial.npz")
         if unfinished is not None:
@@ -254,6 +271,11 @@ def _finish(
         (fresh / "run.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
+def _constants(policy: Policy, network: loop.TrainedNetwork) -> Decisions:
+    """The decisions that hold for the whole run."""
+    return {} if isinstance(policy, Float32) else policy.constants(network.policy_state)
+
+
 def _train(
     inputs: RunInputs,
     recorder: TraceWriter,
@@ -267,7 +289,9 @@ def _train(
     if progress is not None:
         recorder.resume(progress.step)
     else:
-        prices = rehearsal.market(inputs.model, policy, settings) if recorded is None else {}
+        prices = {}
+        if recorded is None:
+            prices = rehearsal.market(inputs.model, policy, settings, inputs.machine)
         initial = None if inputs.initial is None else _initial(inputs.initial, inputs.model)
         progress = loop.begin(inputs.model, policy, inputs.seed, initial, prices)
 
@@ -338,6 +362,22 @@ class Run:
             and epochs in (None, self.manifest["epochs"])
         )
 
+    def constants(self) -> Decisions:
+        """The decisions that hold for the whole run."""
+        path = self.directory / "constants.json"
+        try:
+            found: Decisions = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as problem:
+            raise DataError(f"{path}: must be a run's constant decisions: {problem}") from None
+        return found
+
+    def decided(self, step: int) -> Decisions:
+        """All decisions of a step."""
+        row = self.decisions.iloc[step]
+        return {**self.constants(), **{str(name): int(value) for name, value in row.items()}}
+
     @property
     def integer(self) -> bool:
         """Whether it was executed in integers, and so has a trace."""
@@ -393,6 +433,7 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
         data_directory=data_directory, data_name=run.manifest["dataset"],
         epochs=run.manifest["epochs"],
         initial=run.directory / "initial.npz" if run.manifest.get("initial") else None,
+        decided=True,
     )  # fmt: skip
     if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
         raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")
@@ -412,8 +453,10 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
 
 
 def _replay_integer(run: Run, inputs: RunInputs, watcher: Watcher | None) -> str:
+    constants = run.constants()
     decisions = [
-        {str(k): int(v) for k, v in row.items()} for row in run.decisions.to_dict("records")
+        {**constants, **{str(k): int(v) for k, v in row.items()}}
+        for row in run.decisions.to_dict("records")
     ]
     if len(decisions) != run.manifest["steps"]:
         raise ReplayError(

@@ -18,6 +18,7 @@ from fxsim.cost import literature
 from fxsim.cost.price import Priced, price
 from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
+from fxsim.precision.cost_aware import CostAware
 from fxsim.runs import Policy, Run, RunInputs
 from fxsim.training import data as datasets
 from fxsim.training.settings import Watcher
@@ -104,6 +105,9 @@ def load(path: Path) -> Study:
             )
         parameters = dict(entry.model_extra or {})
         built = document.build(POLICIES[entry.kind], parameters, ("policies", i))
+        if isinstance(built, CostAware):
+            where = ("policies", i, "accelerator")
+            schema.load(_named(document, where, "accelerators", built.accelerator, path))
         policies[entry.name] = (entry.kind, built)
     if spec.baseline not in policies:
         document.fail(
@@ -152,7 +156,7 @@ def run(
         for seed in study.spec.seeds:
             planned[name, seed] = runs.prepare(
                 study.workload_path, kind, policy, seed, dataset, data_directory,
-                study.spec.dataset, epochs or study.spec.epochs,
+                study.spec.dataset, epochs or study.spec.epochs, near=study.path.parent,
             )  # fmt: skip
             dataset = planned[name, seed].dataset
     found: dict[tuple[str, int], Run] = {}

@@ -8,7 +8,7 @@ A trace is a directory of Parquet tables:
   matrices) of (m, n, k), operand roles, and the exact joint histogram of word lengths
   [multiply-accumulates]
 - `operands`: a row a step, layer and role: stored bits, metadata, histogram of word lengths,
-  saturated and zero codes
+  saturated and zero codes, and the bits of the words (or masters) that were cast
 - `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
 - `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps
 """
@@ -64,6 +64,7 @@ _SCHEMAS = {
         "word_bits": pa.int64(), "metadata_bits": pa.int64(),
         "bits": pa.list_(pa.int64()), "elements_by_bits": pa.list_(pa.int64()),
         "saturated": pa.int64(), "zeros": pa.int64(), "analysed": pa.int32(),
+        "source_bits": pa.int32(),
     },
     "vectors": {
         "step": pa.int32(), "layer": pa.string(), "pass": pa.string(),
@@ -156,8 +157,9 @@ class TraceWriter:
         self._maps.clear()
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int
-    ) -> None:
+        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
+        source_bits: int,
+    ) -> None:  # fmt: skip
         """Record a cast to operand format."""
         blocks = tensor.blocks
         assert blocks is not None
@@ -172,7 +174,7 @@ class TraceWriter:
                 "bits": list(counts), "elements_by_bits": list(counts.values()),
                 "saturated": saturated,
                 "zeros": tensor.codes.size - int(np.count_nonzero(tensor.codes)),
-                "analysed": analysed,
+                "analysed": analysed, "source_bits": source_bits,
             }
         )  # fmt: skip
         if self._sampled:
@@ -287,6 +289,9 @@ class Trace:
                 raise DataError(
                     f"{path}: must be a trace's {name} table: {str(problem).splitlines()[0]}"
                 ) from None
+            if name == "operands" and "source_bits" not in tables[name].columns:
+                weights = tables[name]["role"] == Role.WEIGHT  # before version 2 of the table
+                tables[name]["source_bits"] = np.where(weights, 32, 16)
             missing = [column for column in schema if column not in tables[name].columns]
             if missing:
                 raise DataError(

@@ -338,7 +338,9 @@ def priced_blocks(
         for j, tile in enumerate(line)
     )
     scale = signal // (len(tops) * len(lefts)) * threshold
-    fixed, by_row, by_column = ([scale * price >> 48 for price in part] for part in prices)
+    fixed, by_row, by_column = (
+        [min(scale * price >> 48, 1 << 47) for price in part] for part in prices
+    )
     row_weights, column_weights = [256] * len(tops), [256] * len(lefts)
     chosen: list[list[tuple[int, int]]] = []
     for turn in range(rounds + 1):
@@ -383,7 +385,7 @@ def _balance(weights: Sequence[int], work: Sequence[int], group: int) -> list[in
         for weight, mine in zip(weights[first : first + group], part, strict=True):
             ratio = min(max((mine * len(part) << 8) // total, 64), 1024)
             moved.append(max(weight * ratio >> 8, 1))
-        found += [max((m * len(part) << 8) // max(sum(moved), 1), 1) for m in moved]
+        found += [min(max((m * len(part) << 8) // max(sum(moved), 1), 1), 1 << 14) for m in moved]
     return found
 
 

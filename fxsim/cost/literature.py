@@ -39,7 +39,8 @@ def figures(
     float_work = FLOAT_BITS * table["macs"]
     overhead = _overhead(table, decisions)
     work = table["density"] * (table["macs"] * table["bits"] + overhead)
-    training = 2 * float_work.sum() / (work.sum() + float_work.sum())
+    spent = work.sum() + _probes(trace)
+    training = 2 * float_work.sum() / (spent + float_work.sum())
     reached = next((i + 1 for i, found in enumerate(accuracies) if found >= target), None)
     share = reached / len(accuracies) if reached else float("nan")
     last = table[table["step"] == table["step"].max()]
@@ -85,6 +86,16 @@ def _forward(trace: Trace) -> pd.DataFrame:
         }
     )  # fmt: skip
     return rows.groupby(["step", "owner"], as_index=False, sort=False).sum()
+
+
+def _probes(trace: Trace) -> float:
+    """The work of a policy's forward passes more: MACs times the weights' word length."""
+    p = trace.products[trace.products["layer"].str.contains("@")]
+    total = 0.0
+    for row in p.itertuples():
+        joint = np.array(row.joint_macs).reshape(len(row.left_bits), len(row.right_bits))
+        total += float((joint.sum(axis=0) * np.array(row.right_bits)).sum())
+    return total
 
 
 def _overhead(table: pd.DataFrame, decisions: pd.DataFrame) -> np.ndarray:

@@ -19,11 +19,15 @@ from fxsim.cost.price import ENERGIES, price
 from fxsim.trace import Trace
 
 OBJECTIVES = ("cycles", "energy")
-ROLES = ("weight", "activation", "error")
+ROLES = ("weight", "activation", "error", "partner")
 # of each role, the passes in which its rows (columns) lie along a spatial dimension, and which
-BY_ROW = {"weight": ("forward", "n"), "activation": ("forward", "m"), "error": ("grad_input", "m")}
+BY_ROW = {
+    "weight": ("forward", "n"), "activation": ("forward", "m"), "error": ("grad_input", "m"),
+    "partner": ("forward", "n"),
+}  # fmt: skip
 BY_COLUMN = {
-    "weight": ("grad_input", "n"), "activation": ("grad_weight", "m"), "error": ("grad_weight", "n")
+    "weight": ("grad_input", "n"), "activation": ("grad_weight", "m"),
+    "error": ("grad_weight", "n"), "partner": ("grad_input", "n"),
 }  # fmt: skip
 
 
@@ -48,6 +52,7 @@ def prices(
     trace : of one step with one word length a role; reference : bits of the other roles
     """
     owners = trace.layers.set_index("layer")["weight_of"]
+    cast = set(zip(trace.operands["role"], trace.operands["layer"], strict=True))
     whole = _cost(price(_with_bits(trace, "", 0, reference), machine).table, objective).sum()
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for role in ROLES:
@@ -61,6 +66,7 @@ def prices(
     return {
         key: Prices(**{name: _rising(shares) for name, shares in parts.items()})
         for key, parts in found.items()
+        if key in cast
     }
 
 

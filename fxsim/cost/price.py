@@ -3,7 +3,7 @@
 Assumptions of ours, which the report repeats:
 
 - A product's results go from the array to the vector unit; only casts write tensors off-chip, and
-  a weight's cast fetches its 32-bit master.
+  a weight's cast fetches its master: 32 bits, or what the policy keeps.
 - A product takes the longest of its array time behind the fetch of its first tiles, and each
   memory's traffic over its bandwidth, where buffers are double; the sum of all where they are not.
 - Elementwise work, casts and updates follow the products; they do not overlap with them. A unit
@@ -14,6 +14,8 @@ Assumptions of ours, which the report repeats:
   own exact joint histogram.
 - A block-wise policy's analytics cost two adds an element (largest and summed magnitude) and one a
   tile and candidate (compare): on the analytics unit, beside the cast, or else on the vector unit.
+- Charged of policies: analytics of blocks, metadata of maps, AdaQAT's probes. Not charged: the
+  statistics of apt, muppet and adapt, which AdaPT's own model counts (see the papers' counts).
 - Where a tensor must be whole before its results (batch norm's statistics) and does not fit the
   output buffer, it goes off-chip and comes back; that copy then serves the backward pass.
 """
@@ -34,8 +36,6 @@ from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.trace import Trace
 
-MASTER_BITS = 32
-WORD_BITS = 16
 ANALYTICS_ADDS = 2
 ENERGIES = ("array_pj", "buffer_pj", "dram_pj", "vector_pj", "analytics_pj", "leakage_pj")
 
@@ -313,9 +313,9 @@ def _casts(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         adds=elements,
         multiplies=elements * 0,
         analytics=elements * ANALYTICS_ADDS * (o["analysed"] > 0) + o["blocks"] * o["analysed"],
-        read_bits=elements * np.where(o["role"] == "weight", MASTER_BITS, WORD_BITS),
+        read_bits=elements * o["source_bits"],
         write_bits=elements * 0,
-        fetched_bits=(elements * MASTER_BITS).where(o["role"] == "weight", 0),
+        fetched_bits=(elements * o["source_bits"]).where(o["role"] == "weight", 0),
         stored_bits=pd.Series([stored[key] for key in keys], o.index),
     )
     passes = o["role"].map(lambda role: "backward" if role == "error" else "forward")

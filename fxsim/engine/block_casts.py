@@ -27,6 +27,8 @@ from fxsim.engine.words import words
 from fxsim.errors import FormatError, ShapeError
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
+MOST_PRICE = 1 << 47  # beyond any tile's sensitivity
+MOST_WEIGHT = 64 << WEIGHT_BITS
 EVEN = 1 << WEIGHT_BITS
 TILE = 512  # codes of a run of whole rows
 LENGTHS = np.array([n.bit_length() for n in range((1 << 15) + 1)], np.int8)
@@ -120,7 +122,7 @@ def quantise_priced(
     signal = int(totals.sum())
     scale = signal // (grid[0] * grid[1]) * wanted.threshold
     fixed, by_row, by_column = (
-        np.array([scale * price >> (16 + PRICE_FRAC) for price in part], np.int64)
+        np.array([min(scale * price >> (16 + PRICE_FRAC), MOST_PRICE) for price in part], np.int64)
         for part in (wanted.fixed, wanted.by_row, wanted.by_column)
     )
     row_weight, column_weight = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
@@ -160,7 +162,9 @@ def _balanced(weights: NDArray[np.int64], work: NDArray[np.int64], group: int) -
     counts = np.repeat(sizes, sizes)
     ratio = np.clip((work * counts << WEIGHT_BITS) // shared(work), EVEN // 4, 4 * EVEN)
     moved = np.maximum(weights * ratio >> WEIGHT_BITS, 1)
-    found: NDArray[np.int64] = np.maximum((moved * counts << WEIGHT_BITS) // shared(moved), 1)
+    found: NDArray[np.int64] = np.clip(
+        (moved * counts << WEIGHT_BITS) // shared(moved), 1, MOST_WEIGHT
+    )
     return found
 
 

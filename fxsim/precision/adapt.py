@@ -69,7 +69,7 @@ class Adapt(IntegerPolicy):
     least_resolution: Annotated[int, Field(ge=2)] = 50
     most_resolution: Annotated[int, Field(ge=2)] = 150
     strategy: Literal["min", "mean", "max"] = "min"
-    l1: Annotated[float, Field(ge=0, le=1)] = 1e-8
+    l1: Annotated[float, Field(ge=0, le=1)] = 1e-8  # below the last bit of some gradients
     tolerance: Annotated[float, Field(ge=0)] = 0.01
     reference_quirks: bool = False
     word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fxsim.arithmetic.formats import MAX_LEVEL_BITS, TanhFormat
 from fxsim.engine import quantisers
@@ -53,6 +53,14 @@ class Adaqat(ScaledIntegers):
     oscillations: Annotated[int, Field(ge=0)] = 10
     floor: Annotated[float, Field(gt=1, le=MAX_LEVEL_BITS)] = 1.5
 
+    @model_validator(mode="after")
+    def _starts_above_the_floor(self) -> Adaqat:
+        if self.floor >= self.initial_bits:
+            raise ValueError(
+                f"floor must be below initial_bits = {self.initial_bits}, not {self.floor}"
+            )
+        return self
+
     @property
     def name(self) -> str:
         return "adaqat"
@@ -70,7 +78,10 @@ class Adaqat(ScaledIntegers):
     def exploring(self, state: State) -> list[str]:
         """The variables that move: all that are not frozen, or the first such layer."""
         moving = [name for name in state["order"] if not state["variables"][name]["frozen"]]
-        return moving if self.granularity == "network" else moving[:1]
+        if self.granularity == "network" or not moving:
+            return moving
+        role = moving[0].partition(".")[0]
+        return moving[:1] if state.get(f"ordered.{role}") else []
 
     def decide(
         self, state: State, moment: Moment, feedback: Feedback | None

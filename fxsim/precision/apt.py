@@ -45,7 +45,7 @@ class Apt(IntegerPolicy):
 
     mode: Literal["grow", "restart"] = "grow"
     threshold: Real = 0.03
-    most_bits: Literal[8, 16, 24] = 24
+    most_bits: Annotated[int, Field(ge=8, le=24, multiple_of=8)] = 24
     a: Annotated[float, Field(gt=0, le=1)] = 0.04
     b: Real = 0.1
     g: Real = 2.0

@@ -40,6 +40,7 @@ class IntegerPolicy(BaseModel):
     update_rule: ClassVar[UpdateRule] = UpdateRule.OPTIMIZER
     loss_gradient: ClassVar[LossGradient] = LossGradient.SOFTMAX
     normalises_gradients: ClassVar[bool] = False
+    folds: ClassVar[bool] = True  # whether batch norms can be folded into its weights
 
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 32
@@ -82,6 +83,10 @@ class IntegerPolicy(BaseModel):
     ) -> tuple[State, Decisions]:
         """No decisions."""
         return state, {}
+
+    def constants(self, state: State) -> Decisions:
+        """None."""
+        return {}
 
     def choose(
         self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor

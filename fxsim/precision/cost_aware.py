@@ -8,10 +8,9 @@ from pydantic import Field
 
 from fxsim.arithmetic.formats import BlockFormat, PricedBlockFormat
 from fxsim.precision.dynasty import Dynasty
-from fxsim.training.policy import OPERAND_ROLES, Decisions, Feedback, Moment, Role, State
+from fxsim.training.policy import OPERAND_ROLES, Decisions, Role, State
 
 PARTS = ("fixed", "by_row", "by_column")
-SCALE = 1 << 16
 
 
 class CostAware(Dynasty):
@@ -29,8 +28,8 @@ class CostAware(Dynasty):
       group's mean, in `rounds` rounds; what is not on the critical path gets its bits back.
     - mu_role moves like Dynasty's lambda, under the same budgets, loss guard and warm-up.
 
-    The prices are asked for before the first step and stand in the recorded decisions, so a
-    replay needs no accelerator.
+    The prices are asked for before the first step and recorded with the run, once, so a replay
+    needs no accelerator.
     """
 
     summary: ClassVar[str] = "bits per 4x4 tile by an accelerator's own prices, lockstep included"
@@ -47,14 +46,8 @@ class CostAware(Dynasty):
     def name(self) -> str:
         return "cost_aware"
 
-    def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
-        """Dynasty's thresholds, and the prices."""
-        new, decisions = super().decide(state, moment, feedback)
-        return new, {**decisions, **self._announced(state)}
-
-    def _announced(self, state: State) -> Decisions:
+    def constants(self, state: State) -> Decisions:
+        """The prices, groups and works."""
         found: Decisions = {}
         for name, parts in state.get("prices", {}).items():
             for part in PARTS:

@@ -49,6 +49,7 @@ class Niti(IntegerPolicy):
     summary: ClassVar[str] = "int8 only: mantissas, exponents, and updates of 5 to 3 bits"
     source: ClassVar[str] = "Wang et al., TPDS 2022, arXiv 2009.13108, and the authors' code"
     update_rule: ClassVar[UpdateRule] = UpdateRule.NITI
+    folds: ClassVar[bool] = False
     loss_gradient: ClassVar[LossGradient] = LossGradient.POWERS_OF_TWO
 
     gradient_bits: tuple[int, ...] = (5, 4, 3)

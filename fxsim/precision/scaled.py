@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -34,6 +34,8 @@ class ScaledIntegers(IntegerPolicy):
     A product's input that has negative values when it is first seen (or that has no weights:
     attention) takes a power-of-two scale instead of PACT.
     """
+
+    folds: ClassVar[bool] = False
 
     error: OperandBits = 8
     first_last_bits: OperandBits | None = 8

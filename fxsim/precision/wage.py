@@ -43,12 +43,13 @@ class Wage(IntegerPolicy):
     summary: ClassVar[str] = "2-bit weights, 8-bit activations, errors and updates"
     source: ClassVar[str] = "Wu et al., ICLR 2018, arXiv 1802.04680, and the authors' code"
     update_rule: ClassVar[UpdateRule] = UpdateRule.WAGE
+    folds: ClassVar[bool] = False
 
     weight: OperandBits = 2
     activation: OperandBits = 8
     error: OperandBits = 8
     gradient: Annotated[int, Field(ge=2, le=16)] = 8
-    learning_rate: Annotated[float, Field(gt=0, le=128)] = 8.0
+    learning_rate: Annotated[float, Field(ge=1 / 128, le=128)] = 8.0
     drops: Shares = (200 / 300, 250 / 300)  # shares of the run, each to an eighth
     word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32

@@ -113,6 +113,7 @@ def literature(counted: pd.DataFrame) -> pd.DataFrame:
         "memory_ratio": "memory ratio", "weight_kib": "weights [KiB]",
         "weight_compression": "weight compression", "gbitops": "GBitOPs a sample",
     }  # fmt: skip
-    means = counted.drop(columns="seed").groupby("policy", sort=False).mean()
+    grouped = counted.drop(columns="seed").groupby("policy", sort=False)
+    means = grouped.agg(lambda seeds: seeds.mean(skipna=False))  # "-" if a seed never got there
     text = means.map(lambda value: "-" if value != value else f"{value:.3g}")
     return text.rename(columns=labels).reset_index()

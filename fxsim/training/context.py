@@ -16,6 +16,7 @@ from fxsim.arithmetic.formats import (
     ClippedFormat,
     FixedPoint,
     OperandFormat,
+    PricedBlockFormat,
     TanhFormat,
     TensorFormat,
 )
@@ -25,7 +26,8 @@ from fxsim.engine.joint import elements_by_bits
 from fxsim.engine.losses import Losses
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.words import words
+from fxsim.engine.words import WORD_BITS, words
+from fxsim.errors import FormatError
 from fxsim.training.policy import Decisions, Moment, PrecisionPolicy, Role, State
 
 CLIP = ".clip"  # the part of a layer that clips its input, under PACT
@@ -74,9 +76,10 @@ class Recorder(Protocol):
     """Watches a step; the trace implements it."""
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int
-    ) -> None:
-        """A tensor was cast to operand format, tiles choosing among `analysed` candidates."""
+        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
+        source_bits: int,
+    ) -> None:  # fmt: skip
+        """A tensor of `source_bits` was cast to operand format, each tile comparing `analysed`."""
 
     def product(
         self,
@@ -94,23 +97,32 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """A recorder to which every layer has a suffix: another pass through the same network."""
+    """A recorder to which every layer has a suffix: another pass through the same network.
+
+    Operands that this pass did not cast are those of the first.
+    """
 
     recorder: Recorder
     suffix: str
+    recorded: set[tuple[str, Role]] = field(default_factory=set)
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int
-    ) -> None:
+        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
+        source_bits: int,
+    ) -> None:  # fmt: skip
         """See `Recorder`."""
-        self.recorder.operand(layer + self.suffix, role, tensor, saturated, analysed)
+        self.recorded.add((layer, role))
+        self.recorder.operand(layer + self.suffix, role, tensor, saturated, analysed, source_bits)
 
     def product(
         self, layer: str, pass_: str, contraction: Contraction, losses: Losses,
         operands: Sequence[tuple[str, Role]],
     ) -> None:  # fmt: skip
         """See `Recorder`."""
-        renamed = [(owner + self.suffix, role) for owner, role in operands]
+        renamed = [
+            (owner + self.suffix * ((owner, role) in self.recorded), role)
+            for owner, role in operands
+        ]
         self.recorder.product(layer + self.suffix, pass_, contraction, losses, renamed)
 
     def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
@@ -183,7 +195,8 @@ class StepContext:
         elif isinstance(wanted, BlockFormat):
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
             result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
-            analysed = len(wanted.candidates)
+            turns = wanted.rounds + 1 if isinstance(wanted, PricedBlockFormat) else 1
+            analysed = len(wanted.candidates) * turns
             # relative to the tensor, so that layers count alike whatever their scale
             self.sensitivity[like] = self.sensitivity.get(like, 0) + (
                 seen.sensitivity << 16
@@ -195,13 +208,23 @@ class StepContext:
             result = quantisers.clipped_levels(tensor, wanted, self.clipping_level(layer, wanted))
         self._count(like, result)
         if self.recorder is not None:
-            self.recorder.operand(layer, role, result, saturated, analysed)
+            source = self.stored_bits if role is Role.WEIGHT else WORD_BITS
+            self.recorder.operand(layer, role, result, saturated, analysed, source)
         return result
+
+    @property
+    def stored_bits(self) -> int:
+        """The word length in which weights are kept."""
+        return self.decisions.get("stored_bits", update.MASTER.bits)
 
     def clipping_level(self, layer: str, wanted: ClippedFormat) -> Fraction:
         """The learned clipping level of a layer's input, a parameter since it was first asked."""
         name = f"{layer}{CLIP}.alpha"
         if name not in self.parameters:
+            if not self.training:
+                raise FormatError(
+                    f"no clipping level {name!r}: these weights are of another policy"
+                )
             first = np.array([wanted.alpha << update.MASTER.frac], np.int32)
             self.parameters[name] = Parameter(
                 FixedTensor.trusted(first, update.MASTER),

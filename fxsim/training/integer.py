@@ -12,6 +12,7 @@ from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import casts, functions, normalisation, pooling, softmax, words
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.training.context import CLIPPING
 from fxsim.training.integer_products import WORD, IntegerProducts, Word
 from fxsim.training.tape import Value
 
@@ -106,7 +107,7 @@ class IntegerOperations(IntegerProducts):
 
     def learned_clip(self, name: str, x: Word) -> Word:
         context, parameter, tensor = self.context, f"{name}.alpha", x.tensor
-        alpha = int(context.working_copy(parameter, FixedPoint(32, 24))[0])
+        alpha = int(context.working_copy(parameter, CLIPPING)[0])
         code = max(self._code_of(alpha, tensor), 1)
         out = words.clip(tensor, code)
         self._work(name, "forward", out.codes.size, adds=1, stash=2)

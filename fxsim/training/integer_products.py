@@ -61,7 +61,7 @@ class IntegerProducts:
         context, policy = self.context, self.context.policy
         owner = weight.rpartition(".")[0]
         if isinstance(wanted := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
-            context.clipping_level(name, wanted)
+            context.clipping_level(name, wanted)  # a parameter from now on
             x = self.learned_clip(f"{name}{CLIP}", x)
         elif (most := policy.input_limit(context.decisions, name)) is not None:
             x = self.clip(f"{name}{CLIP}", x, most)

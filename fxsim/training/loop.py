@@ -130,6 +130,7 @@ def train(
             f" not {settings.batch}"
         )
     steps, order, known = settings.epochs * per_epoch, [], -1
+    constants = policy.constants(now.policy_state) if recorded is None else {}
     for step in range(now.step, steps):
         epoch, position = divmod(step, per_epoch)
         if epoch != known:
@@ -137,8 +138,8 @@ def train(
         moment = Moment(step, steps, per_epoch)
         decisions = _decide(now, policy, settings, moment, recorded)
         context = StepContext(
-            seed, step, True, policy, decisions, now.parameters, now.running, now.gains, recorder,
-            None if recorded is not None else dict(now.policy_state), moment,
+            seed, step, True, policy, {**constants, **decisions}, now.parameters, now.running,
+            now.gains, recorder, None if recorded is not None else dict(now.policy_state), moment,
         )  # fmt: skip
         if recorder is not None:
             recorder.begin_step(step, steps)
@@ -150,7 +151,7 @@ def train(
         now.feedback = Feedback(step, metrics["loss"], _perturbation(context), context.probed)
         _review(now, context, metrics["loss"])
         now.metrics.append(metrics)
-        now.decisions.append(decisions)
+        now.decisions.append({k: v for k, v in context.decisions.items() if k not in constants})
         now.step = step + 1
         ended = position == per_epoch - 1
         if ended:
@@ -187,13 +188,28 @@ def _probe(
     found = {}
     for name, changes in context.policy.probes(context.decisions).items():
         recorder = None if context.recorder is None else Renamed(context.recorder, f"@{name}")
+        decisions = {**context.decisions, **changes}
         probe = StepContext(
-            context.seed, context.step, True, context.policy, {**context.decisions, **changes},
-            context.parameters, dict(context.running), context.gains, recorder,
+            context.seed, context.step, True, context.policy, decisions, context.parameters,
+            dict(context.running), context.gains, recorder,
         )  # fmt: skip
+        probe.weights = {
+            weight: operand
+            for weight, operand in context.weights.items()
+            if _alike(context, decisions, weight.rpartition(".")[0])
+        }
         logits, _ = model.forward(probe, inputs)
         found[name] = integer_metrics(softmax.softmax(logits.tensor), labels)["loss"]
     return found
+
+
+def _alike(context: StepContext, decisions: Decisions, owner: str) -> bool:
+    """Whether other decisions leave a layer's weight operand as it is."""
+    now, then = (
+        context.policy.operand_format(decided, owner, Role.WEIGHT)
+        for decided in (context.decisions, decisions)
+    )
+    return now == then
 
 
 def _review(now: Progress, context: StepContext, loss: float) -> None:
@@ -244,26 +260,36 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
     context.taken = gradients
     sgd = settings.optimizer == "sgd"
     for name, gradient in gradients.items():
-        if context.policy.update_rule is not UpdateRule.OPTIMIZER and name.endswith(".weight"):
-            saturated = _in_few_bits(context, name, gradient)
-        else:
-            saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
         size = gradient.codes.size
+        if context.policy.update_rule is not UpdateRule.OPTIMIZER and name.endswith(".weight"):
+            _in_few_bits(context, name, gradient)
+            _work(context, name, size, 2, 1, (context.stored_bits + gradient.format.bits) * size)
+            continue
+        saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
         parameter = context.parameters[name]
         held = [parameter.master, parameter.momentum]
         held += [parameter.square] if parameter.square is not None else []
         state = sum(tensor.format.bits for tensor in held) * size
         moved = state + gradient.format.bits * size
-        context.vector(
-            name.rpartition(".")[0], "update",
-            VectorWork(
-                size, 4 if sgd else 6, 3 if sgd else 8, moved, moved, stash_write_bits=moved,
-                stash_read_bits=moved, saturated=saturated,
-            ),
-        )  # fmt: skip
+        adds, multiplies = (4, 3) if sgd else (6, 8)
+        _work(context, name, size, adds, multiplies, moved, saturated)
 
 
-def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> int:
+def _work(
+    context: StepContext, name: str, size: int, adds: int, multiplies: int, moved: int,
+    saturated: int = 0,
+) -> None:  # fmt: skip
+    """Tell of the update of a parameter, whose state and gradient have so many bits."""
+    context.vector(
+        name.rpartition(".")[0], "update",
+        VectorWork(
+            size, adds, multiplies, moved, moved, stash_write_bits=moved, stash_read_bits=moved,
+            saturated=saturated,
+        ),
+    )  # fmt: skip
+
+
+def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> None:
     """WAGE's or NITI's update, with the step's decisions as constants."""
     parameter, decided = context.parameters[name], context.decisions
     grid, bits = decided[f"grid.{name.rpartition('.')[0]}"], decided["stored_bits"]
@@ -275,7 +301,6 @@ def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> int:
     else:
         kept = decided["gradient_bits"]
         parameter.master = update_rules.niti(parameter.master, gradient, kept, grid, bits)
-    return 0
 
 
 def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:

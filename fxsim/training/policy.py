@@ -161,6 +161,9 @@ class PrecisionPolicy(Protocol):
     ) -> tuple[State, Decisions]:
         """The next step's decisions, from the last step's feedback (None before the first)."""
 
+    def constants(self, state: State) -> Decisions:
+        """Decisions that hold for the whole run, from the state before its first step or any."""
+
     def choose(
         self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:

@@ -98,7 +98,8 @@ def test_layer_by_layer_one_variable_moves_at_a_time():
     assert list(state["variables"]) == [
         "weight.conv2", "weight.conv3", "activation.conv2", "activation.conv3"
     ]  # fmt: skip
-    _, decisions = decide(policy, state)
+    assert policy.probes(decide(policy, state)[1]) == {}, "they are not in order yet"
+    _, decisions = decide(policy, {**state, "ordered.weight": True})
     assert policy.probes(decisions) == {"weight.conv2": {"bits.weight.conv2": 4}}
     assert policy.bits_of(decisions, "conv3", Role.ACTIVATION) == 5
 
@@ -120,8 +121,14 @@ def test_weights_adapt_by_falling_error_activations_by_rising():
     state |= policy.review(state, {}, seen)[0]
     assert state["order"][:2] == ["weight.conv3", "weight.conv2"]
     assert policy.review(state, {}, seen) == ({}, {})  # the weights are not done
+    assert policy.exploring(state) == ["weight.conv3"]
     for name in state["order"][:2]:
         state["variables"][name]["frozen"] = True
     state |= policy.review(state, {}, seen)[0]
     assert state["order"][2:] == ["activation.conv3", "activation.conv2"]
     assert policy.exploring(state) == ["activation.conv3"]
+
+
+def test_a_start_at_the_floor_is_refused():
+    with pytest.raises(ValueError, match=r"floor must be below initial_bits = 2\.0, not 2\.5"):
+        Adaqat(initial_bits=2, floor=2.5)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from support import jit_only
 
-from fxsim import estimates, runs, shipped, workload
+from fxsim import estimates, inference, runs, shipped, workload
 from fxsim.cost.price import price
+from fxsim.errors import FormatError
 from fxsim.precision import POLICIES
 from fxsim.runs import Run
 from fxsim.training import checkpoint, float32, loop
@@ -139,10 +140,28 @@ def test_apts_interval_grows():
     assert max(seen[44:]) == 43, "from the second epoch on, once an epoch"
 
 
-def test_muppet_raises_its_precision(trained):
-    bits = trained("muppet").decisions["bits"]
-    assert bits.is_monotonic_increasing
-    assert set(bits) <= {8, 12, 14, 16, 32}
+def test_muppet_raises_its_precision_and_replays():
+    """From a state whose largest diversity any window violates, to words priced as 32 bits."""
+    jit_only()
+    given = inputs("muppet", levels=(8, 12, 32), window=2, epochs=6)
+    settings = given.workload.training.settings(given.epochs)
+
+    def begun():
+        start = loop.begin(given.model, given.policy, 0)
+        start.policy_state["largest"] = 1e9
+        return start
+
+    def after(now, ended):
+        now.policy_state["largest"] = 1e9
+
+    ended = loop.train(given.model, given.dataset, given.policy, settings, 0, progress=begun(),
+                       after=after)  # fmt: skip
+    bits = [decided["bits"] for decided in ended.decisions]
+    assert [bits[0], bits[87], bits[88], bits[176], bits[-1]] == [8, 8, 12, 32, 32]
+    assert [row["error_bits"] for row in ended.metrics][176:] == [32] * 88
+    again = loop.train(given.model, given.dataset, given.policy, settings, 0,
+                       recorded=ended.decisions)  # fmt: skip
+    assert again.weights_sha256 == ended.weights_sha256
 
 
 def test_cost_aware_is_faster_than_dynasty_at_the_same_budgets(trained):
@@ -151,6 +170,49 @@ def test_cost_aware_is_faster_than_dynasty_at_the_same_budgets(trained):
         kind: price(trained(kind).trace(), machine).cycles for kind in ("dynasty", "cost_aware")
     }
     assert cycles["cost_aware"] < cycles["dynasty"]
+
+
+@pytest.mark.parametrize("kind", ["cost_aware", "muppet", "dorefa_pact", "adapt"])
+def test_inference_repeats_the_runs_own_evaluation(trained, kind):
+    run = trained(kind)
+    found = inference.evaluate(run.directory)
+    assert found["test_accuracy"] == run.manifest["test_accuracy"]
+    assert found["test_loss"] == run.evaluations["test_loss"].iloc[-1]
+
+
+def test_inference_with_anothers_checkpoint_is_refused(trained):
+    checkpoint_of = checkpoint.latest(trained("uniform").directory / "checkpoints")
+    with pytest.raises(FormatError, match="no clipping level"):
+        inference.evaluate(trained("dorefa_pact").directory, checkpoint_of)
+
+
+def test_weights_with_a_grid_of_their_own_are_not_folded(trained):
+    with pytest.raises(runs.ConfigError, match="batch norms cannot be folded into the weights"):
+        inference.evaluate(trained("wage").directory, fold=True)
+
+
+def test_prices_stand_once_in_a_run_and_a_replay_needs_no_accelerator(trained, monkeypatch):
+    run = trained("cost_aware")
+    assert not run.decisions.columns.str.startswith("by_row").any()
+    assert any(name.startswith("by_row.weight.") for name in run.constants())
+
+    def gone(*_):
+        raise AssertionError("the accelerator was looked for")
+
+    monkeypatch.setattr(runs.shipped, "find", gone)
+    assert runs.replay(run) == run.manifest["weights_sha256"]
+
+
+def test_updates_in_few_bits_move_few_bits(trained):
+    def moved(kind):
+        vectors = trained(kind).trace().vectors
+        update = vectors[(vectors["pass"] == "update") & (vectors["layer"] == "conv2")]
+        return int(update["read_bits"].iloc[0]) // int(update["elements"].iloc[0])
+
+    assert moved("uniform") == 32 + 32 + 16
+    assert moved("wage") == moved("niti") == 8 + 32
+    operands = trained("niti").trace().operands
+    assert set(operands[operands["role"] == "weight"]["source_bits"]) == {8}
 
 
 def test_a_run_may_begin_from_anothers_weights(trained, tmp_path):

@@ -69,7 +69,8 @@ def choose_priced_range(
     """Give every tile the candidate of least sensitivity plus price; the first of equals.
 
     A candidate's price is fixed + by_row * the block row's weight + by_column, which has an entry
-    a candidate and block column. row_work, column_work : the chosen candidates' work, summed
+    a candidate and block column. Preconditions, which `block_casts` ensures: prices of at most
+    2**47, weights of at most 2**14. row_work, column_work : the chosen candidates' work, summed
     (column_work has a line a block row of each range's first). Returns the summed sensitivity.
     """
     sensitivity, count, width = np.int64(0), losses.shape[0], losses.shape[2]
