@@ -156,12 +156,6 @@ def test_dynamic_scale_is_the_finest_that_fits(codes, bits):
     assert got.codes.tolist() == [reference.cast(c, shift, bits)[0] for c in codes]
 
 
-def test_operands_are_at_most_16_bits():
-    x = FixedTensor(np.array([[1]], np.int64), FixedPoint(8, 0))
-    with pytest.raises(FormatError, match="2 to 16, not 17"):
-        casts.quantise_tensor(x, TensorFormat(17), 0)
-
-
 def test_floats_are_not_codes():
     with pytest.raises(FormatError, match="must be signed integers, not float64; casts"):
         FixedTensor(np.zeros(2), FixedPoint(8, 0))
