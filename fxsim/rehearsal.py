@@ -25,9 +25,6 @@ from fxsim.training.model import Model
 from fxsim.training.policy import Moment, PrecisionPolicy, State
 from fxsim.training.settings import TrainingSettings
 
-# a partner's format is asked for as an activation's of a part of the layer
-ROLE_NAMES = {"partner": "activation.{layer}.partner"}
-
 
 def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) -> Trace:
     """The trace of one training step on a batch of random inputs: shapes, no statistics."""
@@ -72,10 +69,15 @@ def market(
         "work": marginal.work(machine, policy.candidates, reference),
         "groups": {role: list(marginal.groups(machine, role, block)) for role in marginal.ROLES},
         "prices": {
-            ROLE_NAMES.get(role, "{role}.{layer}").format(role=role, layer=layer): {
+            _operand_name(role, layer): {
                 part: [round(share * (1 << PRICE_FRAC)) for share in getattr(prices, part)]
                 for part in ("fixed", "by_row", "by_column")
             }
             for (role, layer), prices in found.items()
         },
     }
+
+
+def _operand_name(role: str, layer: str) -> str:
+    """Role and layer as formats are asked for: a partner's as an activation of a part."""
+    return f"activation.{layer}.partner" if role == "partner" else f"{role}.{layer}"

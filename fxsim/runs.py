@@ -20,7 +20,6 @@ import platform
 import shutil
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 import fxsim
-from fxsim import journal, rehearsal, shipped
+from fxsim import earlier, journal, rehearsal, shipped
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.engine import processor
@@ -141,54 +140,15 @@ def prepare(
     if isinstance(policy, CostAware) and not decided:
         machine = shipped.find("accelerators", policy.accelerator, near)
         schema.load(machine)
-    weights = None if initial is None else _weights_of(initial)
+    weights = None if initial is None else earlier.find(initial)
     if weights is not None:
         if isinstance(policy, Float32):
             raise ConfigError(f"{initial}: float32 begins from its own weights, not from a run's")
-        _initial(weights, model)
+        earlier.load(weights, model)
     return RunInputs(
         workload_path, workload, model, data, policy_kind, policy,
         epochs or workload.training.epochs, seed, weights, machine,
     )  # fmt: skip
-
-
-def _weights_of(directory: Path) -> Path:
-    """The `.npz` of a run's weights, of those that it began from, or of a checkpoint's."""
-    for name in ("weights.npz", "state.npz"):
-        if (directory / name).is_file():
-            return directory / name
-    if directory.suffix == ".npz" and directory.is_file():
-        return directory
-    raise ConfigError(
-        f"{directory}: must be the directory of a run or of a checkpoint; it holds no weights.npz"
-        " and no state.npz"
-    )
-
-
-def _initial(path: Path, model: Model) -> checkpoint.Trained:
-    """The weights and running statistics in a file, which must be those of the network."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if not name.startswith("/")}
-        parameters, running = checkpoint.state_of(arrays)
-    except (
-        OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile
-    ) as problem:  # fmt: skip
-        reason = str(problem) or "nothing is in it"
-        raise DataError(f"{path}: must be a run's weights: {reason}") from None
-    lacking = [name for name in model.initial_running() if name not in running]
-    if lacking:
-        raise ConfigError(f"{path}: must hold the running statistics of {lacking[0]!r}")
-    for name, wanted in model.initial_parameters(0).items():
-        known = parameters.get(name)
-        whole = known is not None and known.master.codes.dtype.kind == "i"
-        if not whole or known is None or known.master.shape != wanted.master.shape:
-            shape = "none" if known is None else f"{known.master.codes.dtype} {known.master.shape}"
-            raise ConfigError(
-                f"{path}: must hold {name!r} of shape {list(wanted.master.shape)} for this"
-                f" workload, not {shape}"
-            )
-    return parameters, running
 
 
 def execute(
@@ -292,7 +252,7 @@ def _train(
         prices = {}
         if recorded is None:
             prices = rehearsal.market(inputs.model, policy, settings, inputs.machine)
-        initial = None if inputs.initial is None else _initial(inputs.initial, inputs.model)
+        initial = None if inputs.initial is None else earlier.load(inputs.initial, inputs.model)
         progress = loop.begin(inputs.model, policy, inputs.seed, initial, prices)
 
     def after(now: loop.Progress, ended: bool) -> None:

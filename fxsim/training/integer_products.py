@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import ceil
@@ -48,7 +49,7 @@ def _bias_in(bias: FixedTensor, frac: int, share: Fraction) -> FixedTensor:
     return casts.rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), wanted)[0]
 
 
-class IntegerProducts:
+class IntegerProducts(ABC):
     """The products of `fxsim.training.operations.Operations`, in one step's context."""
 
     def __init__(self, context: StepContext) -> None:
@@ -156,13 +157,13 @@ class IntegerProducts:
         exact, lost = run(a, w, accumulator, Output(wide, bias=start))
         return words.words(_worth(exact, a, w)), lost
 
+    @abstractmethod
     def clip(self, name: str, x: Word, most: int) -> Word:
         """See `fxsim.training.operations.Operations`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learned_clip(self, name: str, x: Word) -> Word:
         """See `fxsim.training.operations.Operations`."""
-        raise NotImplementedError
 
     # --- what all share ----------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support import jit_only
 
-from fxsim import estimates, inference, runs, shipped, workload
+from fxsim import earlier, estimates, inference, runs, shipped, workload
 from fxsim.cost.price import price
 from fxsim.errors import FormatError
 from fxsim.precision import POLICIES
@@ -230,11 +230,11 @@ def test_a_run_may_begin_from_anothers_weights(trained, tmp_path):
 
 def test_weights_of_another_network_are_refused(trained):
     with pytest.raises(runs.ConfigError, match=r"must hold 'conv1.weight' of shape \[6, 25\]"):
-        runs._initial(trained("uniform").directory / "weights.npz", lenet())
+        earlier.load(trained("uniform").directory / "weights.npz", lenet())
     with pytest.raises(
         runs.ConfigError, match=r"must be the directory of a run or of a checkpoint"
     ):
-        runs._weights_of(trained("uniform").directory / "trace")
+        earlier.find(trained("uniform").directory / "trace")
 
 
 def lenet():
