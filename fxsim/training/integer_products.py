@@ -73,10 +73,7 @@ class IntegerProducts(ABC):
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
             e = context.operand(name, Role.ERROR, errors[0])
-            gradient, lost = contraction.grad_weight(a, e, policy.accumulator, None)
-            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
-            context.product(name, "grad_weight", contraction, lost, *places)
-            gradient = _worth(gradient, a, e)
+            gradient = self._grad_right(name, contraction, a, e)
             context.gradient(weight, gradient)
             context.observe(owner, Role.WEIGHT, gradient)
             if bias is not None:
@@ -91,20 +88,27 @@ class IntegerProducts(ABC):
         return self._record(out, [x], backward, trained=True)
 
     def pairwise(self, name: str, x: Word, y: Word) -> Word:
-        context, policy, contraction = self.context, self.context.policy, Pairwise()
+        context, contraction = self.context, Pairwise()
         a = context.operand(name, Role.ACTIVATION, x.tensor)
         b = context.operand(name, Role.PARTNER, y.tensor)
         out = self._forward(name, contraction, a, b, None, (name, Role.PARTNER))
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor | None]:
             e = context.operand(name, Role.ERROR, errors[0])
-            other, lost = contraction.grad_weight(a, e, policy.accumulator, None)
-            places = ((name, Role.ACTIVATION), (name, Role.ERROR))
-            context.product(name, "grad_weight", contraction, lost, *places)
+            other = self._grad_right(name, contraction, a, e)
             back = self._back(name, contraction, e, b, (name, Role.PARTNER))
-            return [back, words.words(_worth(other, a, e))]
+            return [back, words.words(other)]
 
         return self._record(out, [x, y], backward)
+
+    def _grad_right(
+        self, name: str, contraction: Contraction, a: FixedTensor, e: FixedTensor
+    ) -> FixedTensor:
+        """The right operand's gradient, in exact sums."""
+        sums, lost = contraction.grad_weight(a, e, self.context.policy.accumulator, None)
+        operands = ((name, Role.ACTIVATION), (name, Role.ERROR))
+        self.context.product(name, "grad_weight", contraction, lost, *operands)
+        return _worth(sums, a, e)
 
     def _forward(
         self, name: str, contraction: Contraction, a: FixedTensor, w: FixedTensor,
