@@ -413,5 +413,7 @@ def main() -> None:
         typer.echo(f"{problem.filename or 'fxsim'}: {problem.strerror or problem}", err=True)
         sys.exit(2)
     if code == _INTERRUPTED:
-        typer.echo("fxsim: interrupted; --resume goes on with an unfinished run", err=True)
+        typer.echo(
+            "fxsim: interrupted; the same run again, or simulate --resume, goes on", err=True
+        )
     sys.exit(code)

@@ -98,7 +98,7 @@ def test_an_interrupt_says_how_to_go_on(whole, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == (
-        "fxsim: interrupted; --resume goes on with an unfinished run"
+        "fxsim: interrupted; the same run again, or simulate --resume, goes on"
     )
     again = fxsim(*ARGUMENTS, "--out", "run", at=tmp_path, code=2)
     assert "--resume goes on from there, --force begins again" in again.stderr
