@@ -10,7 +10,8 @@ A trace is a directory of Parquet tables:
 - `operands`: a row a step, layer and role: stored bits, metadata, histogram of word lengths,
   saturated and zero codes, and the bits of the words (or masters) that were cast
 - `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
-- `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps
+- `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps,
+  and what its words were like (`fxsim.arithmetic.essential_bits`)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.arithmetic.essential_bits import WordStatistics
 from fxsim.engine.contractions import Contraction, Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import elements_by_bits, gemm_shape, geometry_of, joint_histogram
@@ -77,8 +79,18 @@ _SCHEMAS = {
         "rows": pa.int64(), "columns": pa.int64(), "block_rows": pa.int64(),
         "block_columns": pa.int64(), "metadata_bits": pa.int64(),
         "bits": pa.binary(), "shifts": pa.binary(),
+        "signed": pa.bool_(), "top_bits": pa.list_(pa.int64()), "ones": pa.list_(pa.int64()),
+        "booth": pa.list_(pa.int64()), "positions": pa.list_(pa.int64()),
+        "booth_positions": pa.list_(pa.int64()),
     },
 }  # fmt: skip
+
+
+_WORD_COLUMNS = ("top_bits", "ones", "booth", "positions", "booth_positions")
+
+
+def _word_columns(words: WordStatistics) -> dict[str, Any]:
+    return {"signed": words.signed, **{name: getattr(words, name) for name in _WORD_COLUMNS}}
 
 
 class _Table:
@@ -186,6 +198,7 @@ class TraceWriter:
                     "metadata_bits": blocks.metadata_bits,
                     "bits": zlib.compress(blocks.bits.tobytes()),
                     "shifts": zlib.compress(blocks.shifts.tobytes()),
+                    **_word_columns(WordStatistics.of(tensor.codes)),
                 }
             )  # fmt: skip
 
@@ -267,7 +280,7 @@ def sampled_steps(steps: int, samples: int) -> set[int]:
     return {i * (steps - 1) // (samples - 1) for i in range(samples)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Trace:
     """A recorded run, as tables; see the module's docstring."""
 
@@ -292,6 +305,8 @@ class Trace:
             if name == "operands" and "source_bits" not in tables[name].columns:
                 weights = tables[name]["role"] == Role.WEIGHT  # before version 2 of the table
                 tables[name]["source_bits"] = np.where(weights, 32, 16)
+            if name == "maps" and "signed" not in tables[name].columns:  # before version 3
+                tables[name] = tables[name].assign(signed=None, **dict.fromkeys(_WORD_COLUMNS))
             missing = [column for column in schema if column not in tables[name].columns]
             if missing:
                 raise DataError(
@@ -351,6 +366,20 @@ class Trace:
         """{(layer, role): full map} of a sampled step."""
         rows = self.maps[self.maps["step"] == step]
         return {(str(r.layer), str(r.role)): _block_map(r) for r in rows.itertuples()}
+
+    def word_statistics(self, step: int) -> dict[tuple[str, str], WordStatistics]:
+        """{(layer, role): what the operand's words were like} of a sampled step.
+
+        Empty for traces of earlier versions, which did not record it.
+        """
+        rows = self.maps[self.maps["step"] == step]
+        found = {}
+        for r in rows.itertuples():
+            if r.signed is not None:
+                counts = (np.asarray(getattr(r, name), np.int64) for name in _WORD_COLUMNS)
+                words = int(r.rows * r.columns)
+                found[str(r.layer), str(r.role)] = WordStatistics(words, bool(r.signed), *counts)
+        return found
 
 
 def _block_map(row: Any) -> BlockMap:

@@ -22,8 +22,9 @@ def machine(
     dram_bandwidth: float = 64,
     buffer_bits: int = 1 << 20,
     double_buffered: bool = True,
+    **sections: Any,
 ) -> Accelerator:
-    """A machine whose energies are distinct powers of ten [pJ]."""
+    """A machine whose energies are distinct powers of ten [pJ]; `sections` replace its parts."""
 
     def level(name: str, holds: list[str], capacity: object, bandwidth: float, energy: float):
         return {
@@ -57,5 +58,6 @@ def machine(
             "vector_unit": {
                 "lanes": 4, "add_energy_pj": 1.0, "multiply_energy_pj": 2.0, "source": "test"
             },
+            **sections,
         }
     )  # fmt: skip

@@ -11,8 +11,8 @@ from support import ROOT
 # From the lowest to the highest: a module imports only what stands before its own place.
 ORDER = (
     "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "yaml_reader",
-    "workload", "accelerator", "cost", "shipped", "rehearsal", "earlier", "journal", "runs",
-    "inference", "study", "estimates", "report", "catalogue", "console", "progress", "cli",
+    "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier", "journal",
+    "runs", "inference", "study", "estimates", "report", "catalogue", "console", "progress", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 

@@ -93,7 +93,8 @@ CASES = [
         "kind: composable",
         "kind: composeable",
         "kind: composeable",
-        r"pe.kind must be one of bit_parallel, composable, not 'composeable'; did you mean 'comp",
+        "pe.kind must be one of bit_parallel, composable, serial, serial_serial, term_serial,"
+        " floating_point, not 'composeable'; did you mean 'comp",
     ),
     (
         "accelerators",
@@ -121,7 +122,7 @@ CASES = [
         "holds: [left]",
         "holds: [right]",
         "memory:",
-        "memory: exactly one on-chip buffer must hold 'left', not 0",
+        "memory: at least one on-chip buffer of the array must hold 'left'; none does",
     ),
     (
         "accelerators",

@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim import yaml_reader
-from fxsim.accelerator.dataflow import DATAFLOWS, Dataflow
+from fxsim.accelerator.dataflow import Dataflow, Operand
+from fxsim.accelerator.memory import OPERANDS, MemoryLevel, NotNegative, Packing, Positive, Section
 from fxsim.accelerator.pe import PE, Text
 
-Operand = Literal["left", "right", "output"]
-OPERANDS: tuple[Operand, ...] = ("left", "right", "output")
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+__all__ = ["OPERANDS", "Accelerator", "MemoryLevel", "Operand", "Packing", "load"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    source: Text
-
-
-class Technology(_Section):
-    """Process node [nm] and clock [Hz]."""
+class Technology(Section):
+    """Process node [nm], clock [Hz], and supply [V], which scaling to another node needs."""
 
     node_nm: Annotated[float, Field(gt=0)]
     clock_hz: Annotated[float, Field(gt=0)]
+    supply_v: Annotated[float, Field(gt=0, le=5)] | None = None
 
 
-class Array(_Section):
-    """How many units stand in rows and columns."""
+class Array(Section):
+    """How many units stand in rows and columns.
+
+    stagger_columns : where a nest has one window only, the columns take its steps in turn, one
+        cycle apart (fully connected layers on Stripes and its successors)
+    """
 
     rows: Positive
     columns: Positive
+    stagger_columns: bool = False
 
 
-class DataflowSection(_Section):
-    """The dataflow, by name."""
-
-    kind: Literal["weight_stationary", "output_stationary", "input_stationary"]
-
-
-class Sync(_Section):
+class Sync(Section):
     """How many rows and columns of units march together, finishing with the slowest block.
 
     Groups run apart within a fold; the fold ends with the slowest group.
@@ -52,62 +45,35 @@ class Sync(_Section):
     columns: Positive
 
 
-def _unlimited(value: object) -> object:
-    return None if value == "unlimited" else value
-
-
-class MemoryLevel(_Section):
-    """A memory that holds operands of the product.
-
-    capacity_bits : None ("unlimited") for the level outside the chip
-    double_buffered : half of it holds the tile in use, half is being filled
-    """
-
-    name: Text
-    holds: Annotated[tuple[Operand, ...], Field(min_length=1)]
-    capacity_bits: Annotated[Positive | None, BeforeValidator(_unlimited)]
-    bandwidth_bits_per_cycle: Annotated[float, Field(gt=0)]
-    read_energy_pj_per_bit: NotNegative
-    write_energy_pj_per_bit: NotNegative
-    double_buffered: bool = True
-
-    @property
-    def usable_bits(self) -> int:
-        """What a tile may occupy."""
-        if self.capacity_bits is None:
-            raise ValueError(f"{self.name} is unlimited")
-        return self.capacity_bits // 2 if self.double_buffered else self.capacity_bits
-
-
-class Packing(_Section):
-    """How words are stored: `container_bits` 0 packs them densely, else each takes whole ones."""
-
-    container_bits: Annotated[int, Field(ge=0, le=64)]
-
-    def stored_bits(self, bits: int) -> int:
-        """What one word takes."""
-        if self.container_bits == 0:
-            return bits
-        return max(1, -(-bits // self.container_bits)) * self.container_bits
-
-
-class VectorUnit(_Section):
+class VectorUnit(Section):
     """Elementwise work: one add or multiply a lane and cycle, not overlapped with the array."""
 
     lanes: Positive
     add_energy_pj: NotNegative
     multiply_energy_pj: NotNegative
+    area_mm2: NotNegative = 0.0
 
 
-class AnalyticsUnit(_Section):
+class AnalyticsUnit(Section):
     """Adders that compute a block-wise policy's sensitivities while tensors are cast."""
 
     adders: Positive
     add_energy_pj: NotNegative
 
 
+class Results(Section):
+    """Whether products leave their results on chip, for the vector unit, or store them off-chip.
+
+    stored_bits : of a result that is stored; None ("consumed") where the vector unit takes it
+    first_read : sums (or biases) are fetched at the first visit, too
+    """
+
+    stored_bits: Annotated[int, Field(ge=1, le=64)] | None = None
+    first_read: bool = False
+
+
 class Accelerator(BaseModel):
-    """A machine. Memory levels stand from the outside in: one off-chip, then on-chip buffers."""
+    """A machine. Memory levels stand from the outside in: one off-chip, then on-chip ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -116,12 +82,13 @@ class Accelerator(BaseModel):
     technology: Technology
     pe_array: Array
     pe: PE
-    dataflow: DataflowSection
+    dataflow: Dataflow
     sync: Sync
     memory: Annotated[tuple[MemoryLevel, ...], Field(min_length=2)]
     packing: Packing
     vector_unit: VectorUnit
     analytics_unit: AnalyticsUnit | None = None
+    results: Results = Results(source="default: the vector unit takes results from their buffer")
 
     @property
     def units(self) -> int:
@@ -130,8 +97,8 @@ class Accelerator(BaseModel):
 
     @property
     def flow(self) -> Dataflow:
-        """The dataflow's dimensions."""
-        return DATAFLOWS[self.dataflow.kind]
+        """The dataflow."""
+        return self.dataflow
 
     @property
     def dram(self) -> MemoryLevel:
@@ -139,18 +106,43 @@ class Accelerator(BaseModel):
         return self.memory[0]
 
     def buffer(self, operand: Operand) -> MemoryLevel:
-        """The on-chip buffer of an operand."""
+        """The outermost on-chip level of an operand, which the vector unit works on."""
         return next(level for level in self.memory[1:] if operand in level.holds)
 
     @property
-    def array_leakage_w(self) -> float:
-        """Leakage power of all units [W]."""
-        return self.units * self.pe.leakage_uw_per_unit * 1e-6
+    def leakage_w(self) -> float:
+        """Leakage power of units and memories [W]."""
+        units = self.units * self.pe.leakage_uw_per_unit * 1e-6
+        return units + sum(level.leakage_mw for level in self.memory) * 1e-3
 
     @property
     def array_area_mm2(self) -> float:
-        """Area of all units [mm2]; buffers and vector unit are not counted."""
+        """Area of all units [mm2]."""
         return self.units * self.pe.area_um2_per_unit * 1e-6
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of units, memories and vector unit, as far as their areas are given [mm2]."""
+        memories = sum(
+            level.area_mm2 * (self.units if level.per_pe else 1) for level in self.memory[1:]
+        )
+        return self.array_area_mm2 + memories + self.vector_unit.area_mm2
+
+    def peak_macs(self, bits_a: int, bits_b: int) -> float:
+        """Multiply-accumulates a cycle at these word lengths, every unit at work."""
+        work = self.pe.work(bits_a, bits_b)
+        return self.units * self.pe.capacity / work if work else float("inf")
+
+    def peak_power_w(self) -> float:
+        """All units and ports at work at once, and leakage [W]."""
+        pj = self.units * self.pe.energy_pj_per_unit_cycle
+        for level in self.memory:
+            read = level.bandwidth_bits_per_cycle * level.read_energy_pj_per_bit
+            rate = level.write_bandwidth_bits_per_cycle
+            write = (rate or level.bandwidth_bits_per_cycle) * level.write_energy_pj_per_bit
+            pj += max(read, write) if rate is None else read + write
+        pj += self.vector_unit.lanes * self.vector_unit.multiply_energy_pj
+        return pj * 1e-12 * self.technology.clock_hz + self.leakage_w
 
 
 def load(path: Path) -> Accelerator:
@@ -164,33 +156,58 @@ def load(path: Path) -> Accelerator:
                 ("sync", axis),
                 f"sync.{axis} must divide pe_array.{axis} = {size}, not be {together}",
             )
+        _check_axis(document, machine, axis)
     if machine.dram.capacity_bits is not None:
         document.fail(
             ("memory", 0, "capacity_bits"),
             "memory.0.capacity_bits must be 'unlimited' (the first level is off-chip),"
             f" not {machine.dram.capacity_bits}",
         )
-    for i, level in enumerate(machine.memory[1:], 1):
-        if level.capacity_bits is None:
+    _check_levels(document, machine)
+    return machine
+
+
+def _check_axis(document: yaml_reader.Document, machine: Accelerator, axis: str) -> None:
+    product = 1
+    for _, fixed in getattr(machine.dataflow, axis):
+        product *= fixed or 1
+    if product > getattr(machine.pe_array, axis):
+        document.fail(
+            ("dataflow", axis),
+            f"dataflow.{axis} unrolls {product} turns; pe_array.{axis} ="
+            f" {getattr(machine.pe_array, axis)} is all there is",
+        )
+
+
+def _check_levels(document: yaml_reader.Document, machine: Accelerator) -> None:
+    names = [level.name for level in machine.memory]
+    seen_per_pe = False
+    for i, level in enumerate(machine.memory):
+        if level.name in names[:i]:
+            document.fail(("memory", i, "name"), f"memory.{i}.name: {level.name!r} is given twice")
+        if i and level.capacity_bits is None:
             document.fail(
                 ("memory", i, "capacity_bits"),
                 f"memory.{i}.capacity_bits must be a number for an on-chip buffer, not 'unlimited'",
             )
-    _check_homes(document, machine)
-    return machine
-
-
-def _check_homes(document: yaml_reader.Document, machine: Accelerator) -> None:
+        if seen_per_pe and not level.per_pe:
+            document.fail(
+                ("memory", i, "name"),
+                f"memory.{i}: {level.name!r} is shared by the array, so it must stand before the"
+                " units' own (per_pe) levels",
+            )
+        seen_per_pe = level.per_pe
+    if machine.dram.per_pe:
+        document.fail(("memory", 0, "per_pe"), "memory.0.per_pe must be false for off-chip memory")
     for operand in OPERANDS:
         if operand not in machine.dram.holds:
             document.fail(
                 ("memory", 0, "holds"),
                 f"memory.0.holds must name left, right and output; {operand!r} is missing",
             )
-        homes = [level.name for level in machine.memory[1:] if operand in level.holds]
-        if len(homes) != 1:
+        if not any(operand in level.holds and not level.per_pe for level in machine.memory[1:]):
             document.fail(
                 ("memory",),
-                f"memory: exactly one on-chip buffer must hold {operand!r},"
-                f" not {len(homes)}{' (' + ', '.join(homes) + ')' if homes else ''}",
+                f"memory: at least one on-chip buffer of the array must hold {operand!r};"
+                " none does, so it has no home",
             )

@@ -1,4 +1,4 @@
-"""Cycles of one product on the array: folds, blocks and lockstep."""
+"""Cycles of one product's steps on the array: blocks, and units that march together."""
 
 from __future__ import annotations
 
@@ -8,149 +8,242 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.accelerator.mapper import spans
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.cost.kernels import tiles
 from fxsim.engine import geometry
 from fxsim.engine.contractions import Contraction
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import canonical, geometry_of
+from fxsim.engine.threads import split
+from fxsim.mapping.nest import CLASSES, DIMENSIONS
 
 Bits = NDArray[np.uint8]
+Levels = NDArray[np.uint8]
+Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
-    """How a product of (m, n, k) is cut to the array's size."""
+class Grid:
+    """How an array cuts a matrix product m x k by k x n.
 
-    count: int
-    steps: int
-    overhead: int
+    tile : (m, n, k) that a unit works on in a step
+    rows, columns : the dimensions along the array's axes ("m", "n" or "k"); the third is time
+    """
+
+    tile: tuple[int, int, int]
+    rows: str
+    columns: str
 
     @classmethod
-    def of(cls, machine: Accelerator, m: int, n: int, k: int) -> Folds:
-        """Folds, steps of a fold along time (in tiles), and a fold's overhead [cycles]."""
-        sizes, span, flow = {"m": m, "n": n, "k": k}, spans(machine), machine.flow
-        across = (-(-sizes[d] // span[d]) for d in (flow.rows, flow.columns))
-        rows, columns = machine.pe_array.rows, machine.pe_array.columns
+    def of(cls, machine: Accelerator) -> Grid:
+        """The grid of a machine's dataflow and units."""
+        pe, flow = machine.pe, machine.dataflow
+        sizes = []
+        for members in (CLASSES["m"], CLASSES["n"], CLASSES["k"]):
+            names = [DIMENSIONS[d] for d in members]
+            size = pe.tile
+            for name in names:
+                size *= pe.lanes.get(name, 1)  # type: ignore[call-overload]
+            sizes.append(size)
         return cls(
-            int(np.prod(list(across))),
-            -(-sizes[flow.time] // machine.pe.tile),
-            flow.overhead(rows, columns),
+            (sizes[0], sizes[1], sizes[2]), flow.letter(flow.rows), flow.letter(flow.columns)
         )
 
-    def cycles(self, compute: int, time_trips: int = 1) -> int:
-        """All folds' cycles, `compute` of which are steps; the first fold starts at cycle 0.
-
-        time_trips : into how many tiles the mapping cuts each fold along time
-        """
-        return max(self.count * time_trips * self.overhead + compute - 1, 0)
-
-
-def beat(machine: Accelerator, bits_a: int, bits_b: int) -> int:
-    """Cycles in which a unit multiplies one tile by another."""
-    work = machine.pe.tile**3 * machine.pe.work(bits_a, bits_b)
-    return -(-work // machine.pe.capacity)
+    def steps(self, machine: Accelerator, m: int, n: int, k: int) -> int:
+        """Steps of all folds of a product."""
+        array = {self.rows: machine.pe_array.rows, self.columns: machine.pe_array.columns}
+        count = 1
+        for name, size, tile in zip("mnk", (m, n, k), self.tile, strict=True):
+            count *= -(-size // (tile * array.get(name, 1)))
+        return count
 
 
-def uniform_beat(machine: Accelerator, left: list[int], right: list[int]) -> int | None:
+def beat(machine: Accelerator, bits_a: int, bits_b: int) -> float:
+    """Cycles in which a unit works off a step; a fraction where it packs narrow products."""
+    if getattr(machine.pe, "packs", None):
+        return machine.pe.work(bits_a, bits_b) / machine.pe.capacity
+    return float(machine.pe.beat(bits_a, bits_b))
+
+
+def uniform_beat(machine: Accelerator, left: list[int], right: list[int]) -> float | None:
     """The beat, if it is the same for every pair of word lengths, else None."""
     beats = {beat(machine, a, b) for a in left for b in right}
     return beats.pop() if len(beats) == 1 else None
 
 
-def element_bits(
-    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
-) -> Iterator[tuple[Bits, Bits]]:
-    """The bits of every element of each (m, k) left and (k, n) right operand of a pass.
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiled:
+    """Word lengths of the tiles of one matrix product, as numbers in `known`, from 1; 0: no tile.
 
-    One pair a repeat: a group, or a matrix of a batch. The maps are those of the stored tensors,
-    see `fxsim.engine.joint.joint_histogram`; padded positions have 0 bits.
+    left : (m tiles, k tiles); right : (k tiles, n tiles)
+    """
+
+    known: NDArray[np.int64]
+    left: Levels
+    right: Levels
+
+
+def tiled(
+    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, grid: Grid,
+    batch: int = 1,
+) -> Iterator[Tiled]:  # fmt: skip
+    """The tiles of each product of a pass: one a group, or a matrix of a batch.
+
+    The maps are those of the stored tensors, see `fxsim.engine.joint.joint_histogram`; a tile has
+    the longest word in it, padding has 0 bits.
     """
     pass_ = canonical(pass_, contraction)
-    a, b = left.expand(), right.expand()
+    known = np.union1d(np.union1d(left.bits, right.bits), 0).astype(np.int64)
+    a, b = (_numbered(m, known) for m in (left, right))
+    tm, tn, tk = grid.tile
     g = geometry_of(contraction)
     if g is None:
-        for one, other in zip(np.split(a, batch), _matrices(b, batch), strict=True):
-            if pass_ == "forward":
-                yield one, other.T
+        rows = [m.rows // batch for m in (left, right)]
+        for i in range(batch):
+            one = i * rows[0], rows[0], 0, left.columns
+            other = i * rows[1], rows[1], 0, right.columns
+            if pass_ == "grad_weight":
+                yield Tiled(known, _cut(left, a, one, tk, tm).T, _cut(right, b, other, tk, tn))
+            elif pass_ == "forward":
+                yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tn, tk).T)
             else:
-                yield (one, other) if pass_ == "grad_input" else (one.T, other)
+                yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tk, tn))
         return
+    channels, filters = g.channels // g.groups, g.filters // g.groups
+    image = np.repeat(a, left.block_rows, axis=0)[: left.rows]
     for group in range(g.groups):
-        filters = slice(group * g.filters // g.groups, (group + 1) * g.filters // g.groups)
-        if pass_ == "grad_input":
-            image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
-            rows = geometry.backward_rows(g, image.shape[0], group)
-            gathered = geometry.written_out(geometry.spread(image, g), rows)
-            turned = geometry.turned_weight(b.astype(np.int16), g, group).T
-            yield gathered.astype(np.uint8), turned.astype(np.uint8)
-            continue
-        image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
-        wide = geometry.written_out(image, geometry.forward_rows(g, image.shape[0], group))
-        fields = wide.astype(np.uint8)
-        yield (fields, b[filters].T) if pass_ == "forward" else (fields.T, b[:, filters])
+        if pass_ == "forward":
+            fields = _fields(image, left, g, pass_, group * channels, channels, tm, tk, False)
+            part = group * filters, filters, 0, right.columns
+            yield Tiled(known, fields, _cut(right, b, part, tn, tk).T)
+        elif pass_ == "grad_input":
+            fields = _fields(image, left, g, pass_, group * filters, filters, tm, tk, False)
+            whole = np.repeat(np.repeat(b, right.block_rows, 0), right.block_columns, 1)
+            codes = whole[: right.rows, : right.columns].astype(np.int16)
+            turned = geometry.turned_weight(codes, g, group).astype(np.uint8)
+            yield Tiled(known, fields, _group_max(_group_max(turned, tn, 0), tk, 1).T)
+        else:
+            fields = _fields(image, left, g, pass_, group * channels, channels, tk, tm, True)
+            part = 0, right.rows, group * filters, filters
+            yield Tiled(known, fields, _cut(right, b, part, tk, tn))
 
 
-def _matrices(b: Bits, batch: int) -> list[Bits]:
-    return np.split(b, batch) if batch > 1 else [b]
+def _numbered(m: BlockMap, known: NDArray[np.int64]) -> Levels:
+    found: Levels = (np.searchsorted(known, m.bits) + 1).astype(np.uint8)
+    return found
 
 
-def lockstep_compute(machine: Accelerator, left: Bits, right: Bits) -> int:
+def _cut(
+    m: BlockMap, levels: Levels, part: tuple[int, int, int, int], tall: int, wide: int
+) -> Levels:
+    """Tiles of part (first row, rows, first column, columns) of a block map."""
+    first_row, rows, first_column, columns = part
+    out = np.zeros((-(-rows // tall), -(-columns // wide)), np.uint8)
+    split(
+        tiles.matrix_tiles, out.shape[0], out.shape[1] * 4, levels, m.block_rows, m.block_columns,
+        rows, columns, first_row, first_column, tall, wide, out,
+    )  # fmt: skip
+    return out
+
+
+def _fields(
+    image: Levels, m: BlockMap, g: Convolution, pass_: str, first: int, depth: int, tall: int,
+    wide: int, turned: bool,
+) -> Levels:  # fmt: skip
+    """Tiles of the matrix that im2col makes of an image; of its transpose if `turned`."""
+    places = (g.out_height, g.out_width, g.height, g.width)
+    shape = (*places, g.kernel, g.stride, g.dilation, g.padding, 1, first, depth)
+    if pass_ == "grad_input":
+        back = g.reach - 1 - g.padding
+        shape = (g.height, g.width, g.out_height, g.out_width, g.kernel, 1, g.dilation, back,
+                 g.stride, first, depth)  # fmt: skip
+    pixels = len(image) // (shape[2] * shape[3]) * shape[0] * shape[1]
+    down, across = -(-pixels // tall), -(-g.kernel * g.kernel * depth // wide)
+    out = np.zeros((across, down) if turned else (down, across), np.uint8)
+    split(
+        tiles.tile_levels, down, across * tall, image, m.block_columns, m.columns,
+        np.array(shape, np.int64), tall, wide, turned, out,
+    )  # fmt: skip
+    return out
+
+
+def _group_max(x: Levels, size: int, axis: int) -> Levels:
+    """Maxima of runs of `size` along an axis, the last run ragged."""
+    if size == 1:
+        return x
+    found: Levels = np.maximum.reduceat(x, np.arange(0, x.shape[axis], size), axis=axis)
+    return found
+
+
+def beats(machine: Accelerator, known: NDArray[np.int64]) -> Table:
+    """(levels + 1, levels + 1) beats of pairs of word lengths; 0 where there is no tile."""
+    table = np.zeros((len(known) + 1,) * 2)
+    for i, bits_a in enumerate(known):
+        for j, bits_b in enumerate(known):
+            table[i + 1, j + 1] = beat(machine, int(bits_a), int(bits_b))
+    return table
+
+
+def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
     """Cycles of all folds' steps when units wait for each other as `sync` says.
 
     Within a fold, each group of sync.rows x sync.columns units takes, at every step, the longest
     beat of its units; a fold takes as long as its slowest group.
     """
-    flow, tile = machine.flow, machine.pe.tile
-    known = np.union1d(np.unique(left), np.unique(right))
-    # index 0: no tile at all (beyond the edge); then word lengths, ascending like their work
-    table = np.zeros((len(known) + 1,) * 2, np.int64)
-    for i, bits_a in enumerate(known):
-        for j, bits_b in enumerate(known):
-            table[i + 1, j + 1] = beat(machine, int(bits_a), int(bits_b))
-    a = _group_max(_group_max(np.searchsorted(known, left) + 1, tile, 0), tile, 1)
-    b = _group_max(_group_max(np.searchsorted(known, right) + 1, tile, 0), tile, 1)
-    rows, columns = machine.sync.rows, machine.sync.columns
-    if flow.time == "k":
-        beats = _output_stationary(table, a, b, rows, columns)
-    elif flow.columns == "n":
-        beats = _operand_stationary(table, a, b, rows, columns)
-    else:
-        beats = _operand_stationary(table.T, b.T, a.T, rows, columns)
-    slowest = _group_max(beats, machine.pe_array.rows // rows, 0)
-    return int(_group_max(slowest, machine.pe_array.columns // columns, 1).sum())
+    table = beats(machine, product.known)
+    a, b, (down, across) = product.left, product.right, (grid.rows, grid.columns)
+    array, together = machine.pe_array, machine.sync
+    axes = {down: (array.rows, together.rows), across: (array.columns, together.columns)}
+    if "k" not in axes:  # sums stay: rows and columns are m and n
+        total = _sums_stay(table, _group_max(a, axes["m"][1], 0), _group_max(b, axes["n"][1], 1))
+        first, second = axes["m"], axes["n"]
+    elif "n" in axes:  # time is m
+        total = _operand_stays(table, a, _group_max(b, axes["n"][1], 1), axes["k"][1])
+        first, second = axes["k"], axes["n"]
+    else:  # time is n
+        total = _operand_stays(table.T, b.T, _group_max(a.T, axes["m"][1], 1), axes["k"][1])
+        first, second = axes["k"], axes["m"]
+    for axis, (units, group) in enumerate((first, second)):
+        size = units // group
+        total = np.maximum.reduceat(total, np.arange(0, total.shape[axis], size), axis=axis)
+    return float(total.sum())
 
 
-def _group_max(x: NDArray[np.int64], size: int, axis: int) -> NDArray[np.int64]:
-    """Maxima of runs of `size` along an axis, the last run ragged."""
-    found: NDArray[np.int64] = np.maximum.reduceat(x, np.arange(0, x.shape[axis], size), axis=axis)
-    return found
+def _sums_stay(table: Table, a: Levels, b: Levels) -> Table:
+    """(m groups, n groups) cycles, summed over k: exact in BLAS, counts stay far below 2**53.
+
+    One product for every level of a: its tiles by the beats that each tile of b has with it.
+    """
+    total = np.zeros((a.shape[0], b.shape[1]), np.float32)
+    wide = table.shape[0] * max(table.max(), 1.0) * a.shape[1] >= 1 << 24
+    kind = np.float64 if wide or (table % 1).any() else np.float32
+    total = total.astype(kind)
+    for level in range(1, len(table)):
+        here = a == level
+        if here.any():
+            total += here.astype(kind) @ table[level].astype(kind)[b]
+    return total.astype(np.float64)
 
 
-def _output_stationary(
-    table: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64], rows: int, columns: int
-) -> NDArray[np.int64]:
-    """(row groups, column groups) cycles; rows lie along m, columns along n, time along k."""
-    a, b = _group_max(a, rows, 0), _group_max(b, columns, 1)
-    total = np.zeros((a.shape[0], b.shape[1]))
-    for i in range(1, len(table)):  # float64 BLAS: exact, counts stay far below 2**53
-        for j in range(1, len(table)):
-            if table[i, j]:
-                total += table[i, j] * ((a == i).astype(float) @ (b == j).astype(float))
-    return total.astype(np.int64)
+def _operand_stays(table: Table, moving: Levels, still: Levels, together: int) -> Table:
+    """(k groups, column groups) cycles; `moving` is (time, k), `still` is (k, columns)."""
+    groups = -(-moving.shape[1] // together)
+    out = np.zeros((groups, still.shape[1]))
+    work = moving.shape[0] * still.shape[1] * together
+    split(
+        tiles.moving, groups, work, np.ascontiguousarray(table), np.ascontiguousarray(moving),
+        np.ascontiguousarray(still), together, out,
+    )  # fmt: skip
+    return out
 
 
-def _operand_stationary(
-    table: NDArray[np.int64],
-    moving: NDArray[np.int64],
-    still: NDArray[np.int64],
-    rows: int,
-    columns: int,
-) -> NDArray[np.int64]:
-    """(row groups, column groups) cycles; `moving` is (time, k), `still` is (k, columns)."""
-    still = _group_max(still, columns, 1)
-    total = [
-        _group_max(table[moving, still[:, group]], rows, 1).sum(axis=0)
-        for group in range(still.shape[1])
-    ]
-    return np.stack(total, axis=1)
+def lockstep_compute(machine: Accelerator, left: Bits, right: Bits) -> float:
+    """`lockstep` of the word lengths of every element of an (m, k) and a (k, n) matrix."""
+    grid = Grid.of(machine)
+    known = np.union1d(np.unique(left), np.unique(right)).astype(np.int64)
+    tm, tn, tk = grid.tile
+    a, b = ((np.searchsorted(known, x) + 1).astype(np.uint8) for x in (left, right))
+    a = _group_max(_group_max(a, tm, 0), tk, 1)
+    b = _group_max(_group_max(b, tk, 0), tn, 1)
+    return lockstep(machine, grid, Tiled(known, a, b))

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from fxsim.accelerator.mapper import spans
 from fxsim.accelerator.schema import Accelerator
+from fxsim.cost.array import Grid
 from fxsim.cost.price import ENERGIES, price
 from fxsim.trace import Trace
 
@@ -122,7 +122,9 @@ def _with_bits(trace: Trace, role: str, bits: int, reference: int) -> Trace:
 
 def groups(machine: Accelerator, role: str, block: tuple[int, int]) -> tuple[int, int]:
     """(block rows, block columns) that march together; 1 where time separates them."""
-    span, time = spans(machine), machine.flow.time
+    grid, time = Grid.of(machine), machine.dataflow.time
+    array = {grid.rows: machine.pe_array.rows, grid.columns: machine.pe_array.columns}
+    span = {d: array.get(d, 1) * t for d, t in zip("mnk", grid.tile, strict=True)}
     found = []
     for where, size in ((BY_ROW[role], block[0]), (BY_COLUMN[role], block[1])):
         dimension = where[1]

@@ -4,12 +4,22 @@ Assumptions of ours, which the report repeats:
 
 - A product's results go from the array to the vector unit; only casts write tensors off-chip, and
   a weight's cast fetches its master: 32 bits, or what the policy keeps.
-- A product takes the longest of its array time behind the fetch of its first tiles, and each
-  memory's traffic over its bandwidth, where buffers are double; the sum of all where they are not.
+- A product takes the longest of its array time and each memory's traffic over its bandwidth, where
+  buffers are double (the sum where they are not), after the fetch of its first tiles and before the
+  store of its last.
 - Elementwise work, casts and updates follow the products; they do not overlap with them. A unit
   lane does one add or multiply a cycle.
-- Halos of convolution tiles are not fetched twice; a tensor is fetched once per load. A residual
-  addition's waiting operand stays on chip. One mapping serves all steps of a layer and pass.
+- Halos of convolution tiles are fetched with each tile, but for nests that a dataflow flattens to
+  matrices (im2col), whose words leave off-chip memory once per load. A residual addition's waiting
+  operand stays on chip. One mapping serves all steps of a layer and pass; tiles fit at the most
+  bits that any step has.
+- Words of a block-wise operand are spread evenly: a tile has the tensor's average bits. Padding is
+  read from buffers like other words.
+- Units whose time follows the data (essential bits, longest word of a group) take what is expected
+  of words drawn independently from the operand's recorded counts. Zero words that are skipped
+  leave no gaps.
+- A floating-point machine runs the same products with every operand in its format, adds in 32 bits,
+  and casts nothing.
 - Between sampled steps, lockstep loss is that of the nearest sampled step, applied to the step's
   own exact joint histogram.
 - A block-wise policy's analytics cost two adds an element (largest and summed magnitude) and one a
@@ -22,38 +32,53 @@ Assumptions of ours, which the report repeats:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from fxsim.accelerator.mapper import Mapping, ProductShape, best_mapping
+from fxsim.accelerator.memory import OPERANDS
 from fxsim.accelerator.schema import Accelerator
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.cost.array import Folds, element_bits, lockstep_compute, uniform_beat
-from fxsim.engine.contractions import Contraction, Pairwise
-from fxsim.errors import DataError
+from fxsim.cost import elementwise
+from fxsim.cost.products import ProductCost, ProductPricer
+from fxsim.cost.records import Records
+from fxsim.mapping.mapping import Mapping
+from fxsim.mapping.search import Found, Objective
 from fxsim.trace import Trace
 
-ANALYTICS_ADDS = 2
 ENERGIES = ("array_pj", "buffer_pj", "dram_pj", "vector_pj", "analytics_pj", "leakage_pj")
+CYCLES = (
+    "elastic_cycles", "ragged_cycles", "lockstep_cycles", "fill_cycles", "vector_cycles",
+    "stall_cycles",
+)  # fmt: skip
+KEYS = ("step", "layer", "pass", "operation")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Priced:
     """A trace's cost on one machine.
 
-    table : a row a step, layer, pass and operation ("product", "vector", "cast"): array_cycles,
-        elastic_cycles (a perfectly elastic array without folds), memory_cycles, vector_cycles,
-        cycles; energies by component [pJ]; macs; dram_bits and buffer_bits moved; and `maps`,
-        whether a product's lockstep is "exact" (from the step's own map, or independent of
-        maps), "nearest" (from the nearest sampled step's), or "elastic" (none was sampled: a
-        policy's probe that ran between samples; no lockstep is counted)
+    table : a row a step, layer, pass and operation ("product", "vector", "cast"), with
+
+        - cycles, and the parts whose sum they are: elastic (a perfectly elastic array), ragged
+          (units without work at edges), lockstep (waiting for the slowest block), fill (filling
+          and draining the array), vector (the vector unit), stall (waiting for memory)
+        - array_cycles (elastic, ragged, lockstep and fill), memory_cycles
+        - energies by component [pJ], whose sum is the total; macs; dram_bits and buffer_bits moved
+        - bound_by, what the row's time is that of: "array", "vector unit", or a memory level
+        - maps, whether a product's lockstep is "exact" (from the step's own map, or independent of
+          maps), "nearest" (from the nearest sampled step's), "sampled" (that of some of a batch's
+          images), or "elastic" (none was recorded: a policy's probe that ran between samples)
+
+    products : what stands behind the products' rows, see `traffic` and `mappings`
     """
 
     machine: Accelerator
     table: pd.DataFrame
+    products: tuple[ProductCost, ...]
 
     @property
     def cycles(self) -> float:
@@ -65,304 +90,180 @@ class Priced:
         """All energy [pJ]."""
         return float(self.table[list(ENERGIES)].to_numpy().sum())
 
+    @property
+    def seconds(self) -> float:
+        """All time [s]."""
+        return self.cycles / self.machine.technology.clock_hz
 
-def price(trace: Trace, machine: Accelerator) -> Priced:
-    """Price every recorded step of a trace on a machine."""
-    tables = [_products(trace, machine), _vectors(trace, machine), _casts(trace, machine)]
-    table = pd.concat(tables, ignore_index=True)
-    period_s = 1 / machine.technology.clock_hz
-    table["leakage_pj"] = table["cycles"] * machine.array_leakage_w * period_s * 1e12
-    order = ["step", "layer", "pass", "operation"]
-    return Priced(machine, table.sort_values(order, kind="stable", ignore_index=True))
+    @property
+    def edp_js(self) -> float:
+        """Energy times delay [J s]."""
+        return self.energy_pj * 1e-12 * self.seconds
 
+    @property
+    def average_power_w(self) -> float:
+        """Energy over time [W]."""
+        return self.energy_pj * 1e-12 / self.seconds
 
-def _stored(trace: Trace, machine: Accelerator) -> dict[tuple[int, str, str], int]:
-    """{(step, layer, role): bits of the tensor in memory, metadata included}."""
-    o = trace.operands
-    found = {}
-    for step, layer, role, bits, counts, metadata in zip(
-        o["step"],
-        o["layer"],
-        o["role"],
-        o["bits"],
-        o["elements_by_bits"],
-        o["metadata_bits"],
-        strict=True,
-    ):
-        words = sum(
-            machine.packing.stored_bits(int(b)) * int(n) for b, n in zip(bits, counts, strict=True)
+    @property
+    def mappings(self) -> dict[tuple[str, str], Mapping]:
+        """{(layer, pass): mapping}, of the first pair of word lengths where there are several."""
+        found: dict[tuple[str, str], Mapping] = {}
+        for cost in self.products:
+            found.setdefault((cost.product.layer, cost.product.pass_), cost.mapping)
+        return found
+
+    @property
+    def searches(self) -> list[tuple[str, Found]]:
+        """(layer and pass, the mapper's answer) of every mapping that was searched."""
+        return [(cost.product.what, cost.found) for cost in self.products if cost.found]
+
+    @cached_property
+    def traffic(self) -> pd.DataFrame:
+        """Bits that each memory level reads and writes of each operand, and their energy [pJ].
+
+        A row a step, layer, pass, operation, level and operand ("left", "right", "output"; of
+        elementwise work "vector"). Energies sum to `buffer_pj` and `dram_pj` of the table.
+        """
+        levels = self.machine.memory
+        parts = []
+        for cost in self.products:
+            moved = cost.moved_bits
+            for i, level in enumerate(levels):
+                for j, operand in enumerate(OPERANDS):
+                    read, written = moved[:, i, j, 0], moved[:, i, j, 1]
+                    if not (read.any() or written.any()):
+                        continue
+                    parts.append(
+                        pd.DataFrame(
+                            {
+                                "step": cost.product.steps, "layer": cost.product.layer,
+                                "pass": cost.product.pass_, "operation": "product",
+                                "level": level.name, "operand": operand,
+                                "read_bits": read, "written_bits": written,
+                            }
+                        )
+                    )  # fmt: skip
+        beside = self.table[self.table["operation"] != "product"]
+        for level, reads, writes in (
+            (self.machine.dram, "fetched_bits", "stored_bits"),
+            (self.machine.buffer("output"), "read_bits", "write_bits"),
+        ):
+            bits = beside[[*KEYS, reads, writes]]
+            bits = bits.rename(columns={reads: "read_bits", writes: "written_bits"})
+            parts.append(bits.assign(level=level.name, operand="vector"))
+        table = pd.concat(parts, ignore_index=True)
+        costs = {level.name: level for level in levels}
+        read = table["level"].map({n: c.read_energy_pj_per_bit for n, c in costs.items()})
+        write = table["level"].map({n: c.write_energy_pj_per_bit for n, c in costs.items()})
+        table["read_pj"] = table["read_bits"] * read
+        table["write_pj"] = table["written_bits"] * write
+        return table
+
+    def energy(self, by: Sequence[str]) -> pd.DataFrame:
+        """Energy [pJ] by any of step, layer, pass, operation, component, level, operand.
+
+        Components: array, buffers, dram, vector, analytics, leakage. Level and operand are "-"
+        where there is none. The column `energy_pj` always sums to the total.
+        """
+        moved = self.traffic
+        memories = moved.assign(
+            component=np.where(moved["level"] == self.machine.dram.name, "dram", "buffer"),
+            energy_pj=moved["read_pj"] + moved["write_pj"],
         )
-        found[int(step), str(layer), str(role)] = words + int(metadata)
-    return found
+        parts = [memories]
+        for name in ENERGIES:
+            component = name.removesuffix("_pj")
+            if component not in ("buffer", "dram"):
+                rows = self.table[[*KEYS]].assign(
+                    component=component, level="-", operand="-", energy_pj=self.table[name]
+                )
+                parts.append(rows)
+        joined = pd.concat(parts, ignore_index=True)
+        return joined.groupby(list(by), sort=False)["energy_pj"].sum().reset_index()
 
+    def cycles_by(self, by: Sequence[str]) -> pd.DataFrame:
+        """Cycles by any of step, layer, pass, operation, component; they sum to the total.
 
-@dataclass(slots=True)
-class _Product:
-    """One row of a trace's products, with what the machine makes of it."""
-
-    step: int
-    shape: ProductShape
-    repeats: int
-    bits: tuple[list[int], list[int]]
-    work: float
-    energy_pj: float
-    read_bits: tuple[float, float]
-
-
-def _product(
-    row: Any, stored: dict[tuple[int, str, str], int], machine: Accelerator, owner: str
-) -> _Product:
-    pe = machine.pe
-    left, right = [int(b) for b in row.left_bits], [int(b) for b in row.right_bits]
-    joint = np.array(row.joint_macs, np.int64).reshape(len(left), len(right))
-    work = np.array([[pe.work(a, b) for b in right] for a in left])
-    used_left = [b for b, macs in zip(left, joint.sum(axis=1), strict=True) if macs]
-    used_right = [b for b, macs in zip(right, joint.sum(axis=0), strict=True) if macs]
-    macs = row.m * row.n * row.k * row.repeats
-    if joint.sum() != macs:
-        raise DataError(
-            f"trace: step {row.step}, layer {row.layer}: the joint histogram must count"
-            f" {macs} MACs, not {joint.sum()}"
-        )
-    total = float((joint * work).sum())
-    stored_as = np.vectorize(machine.packing.stored_bits)
-    mean_left = float((joint.sum(axis=1) * stored_as(left)).sum() / macs)
-    mean_right = float((joint.sum(axis=0) * stored_as(right)).sum() / macs)
-    shape = ProductShape(
-        int(row.m), int(row.n), int(row.k),
-        stored[row.step, row.layer, row.left] / (row.m * row.k * row.repeats),
-        stored[row.step, owner, row.right] / (row.k * row.n * row.repeats),
-        int(row.accumulator_bits),
-    )  # fmt: skip
-    return _Product(
-        int(row.step), shape, int(row.repeats), (used_left, used_right), total / pe.capacity,
-        total / pe.capacity * pe.energy_pj_per_unit_cycle, (mean_left, mean_right),
-    )  # fmt: skip
-
-
-def _products(trace: Trace, machine: Accelerator) -> pd.DataFrame:
-    stored = _stored(trace, machine)
-    sampled = trace.sampled()
-    maps = {step: trace.block_maps(step) for step in sampled}
-    rows: list[dict[str, Any]] = []
-    renamed = trace.products.rename(columns={"pass": "pass_"})
-    for (layer, pass_), group in renamed.groupby(["layer", "pass_"], sort=False):
-        left, right = group["left"].iloc[0], group["right"].iloc[0]
-        owner = trace.owner(str(layer), right)
-        products = [_product(row, stored, machine, owner) for row in group.itertuples()]
-        left_bits = [p.shape.left_bits for p in products]
-        right_bits = [p.shape.right_bits for p in products]
-        shape = products[0].shape
-        mean = replace(
-            shape, left_bits=float(np.mean(left_bits)), right_bits=float(np.mean(right_bits))
-        )
-        largest = replace(shape, left_bits=max(left_bits), right_bits=max(right_bits))
-        mapping = best_mapping(machine, mean, f"{layer}, {pass_}", largest)
-        pairs = {
-            step: (found[layer, left], found[owner, right])
-            for step, found in maps.items()
-            if (layer, left) in found  # a policy's probes do not run in every step
-        }
-        contraction = trace.contraction(str(layer))
-        array = _ArrayTime(machine, pass_, contraction, pairs, products, mapping.time_trips)
-        rows += [
-            {"layer": layer, "pass": pass_, **_product_cost(machine, product, mapping, array)}
-            for product in products
+        Components: elastic, ragged, lockstep, fill, vector, stall.
+        """
+        parts = [
+            self.table[list(KEYS)].assign(
+                component=name.removesuffix("_cycles"), cycles=self.table[name]
+            )
+            for name in CYCLES
         ]
-    return pd.DataFrame(rows)
+        long = pd.concat(parts, ignore_index=True)
+        return long.groupby(list(by), sort=False)["cycles"].sum().reset_index()
+
+    @cached_property
+    def roofline(self) -> pd.DataFrame:
+        """A row a layer and pass, over all steps: where it stands under the machine's roofline.
+
+        intensity : multiply-accumulates a bit of off-chip traffic; achieved : multiply-accumulates
+        a cycle; attainable : the least of the elastic array's peak at its word lengths and of
+        intensity x bandwidth; utilisation : achieved by the elastic peak; bandwidth_use : off-chip
+        bits by what the port could move; bound_by : what most of its time is that of
+        """
+        table = self.table[self.table["operation"] == "product"]
+        grouped = table.groupby(["layer", "pass"], sort=False)
+        sums = grouped[["macs", "cycles", "elastic_cycles", "dram_bits"]].sum().reset_index()
+        longest = table.groupby(["layer", "pass", "bound_by"], sort=False)["cycles"].sum()
+        bound = longest.reset_index().sort_values("cycles", kind="stable").groupby(
+            ["layer", "pass"], sort=False
+        )["bound_by"].last()  # fmt: skip
+        rate = self.machine.dram.bandwidth_bits_per_cycle
+        sums["intensity"] = sums["macs"] / sums["dram_bits"]
+        sums["achieved"] = sums["macs"] / sums["cycles"]
+        peak = sums["macs"] / sums["elastic_cycles"]
+        sums["attainable"] = np.minimum(peak, sums["intensity"] * rate)
+        sums["utilisation"] = sums["achieved"] / peak
+        sums["bandwidth_use"] = sums["dram_bits"] / (rate * sums["cycles"])
+        keys = pd.MultiIndex.from_frame(sums[["layer", "pass"]])
+        sums["bound_by"] = bound.reindex(keys).to_numpy()
+        return sums
 
 
-class _ArrayTime:
-    """Array cycles of one layer and pass, step by step, from the block maps at hand."""
+def price(
+    trace: Trace, machine: Accelerator, objective: Objective = "cycles",
+    mappings: dict[tuple[str, str], Mapping] | None = None,
+) -> Priced:  # fmt: skip
+    """Price every recorded step of a trace on a machine.
 
-    def __init__(
-        self,
-        machine: Accelerator,
-        pass_: str,
-        contraction: Contraction,
-        maps: dict[int, tuple[BlockMap, BlockMap]],
-        products: list[_Product],
-        time_trips: int,
-    ) -> None:
-        self._time_trips = time_trips
-        self._machine, self._pass, self._contraction, self._maps = machine, pass_, contraction, maps
-        self._work = {p.step: p.work for p in products if p.step in maps}
-        self._steps = np.array(sorted(maps))
-        self._known: dict[tuple[bytes, bytes], int] = {}
-
-    def cycles(self, product: _Product) -> tuple[int, str]:
-        """(cycles, "exact", "nearest" or "elastic")."""
-        s = product.shape
-        one = Folds.of(self._machine, s.m, s.n, s.k)
-        folds = replace(one, count=one.count * product.repeats)
-        constant = uniform_beat(self._machine, *product.bits)
-        if constant is not None:
-            return folds.cycles(folds.count * folds.steps * constant, self._time_trips), "exact"
-        if not len(self._steps):
-            elastic = -(-product.work // self._machine.units)
-            return folds.cycles(int(elastic), self._time_trips), "elastic"
-        nearest = int(self._steps[np.abs(self._steps - product.step).argmin()])
-        compute = self._lockstep(nearest, product.repeats)
-        if nearest == product.step:
-            return folds.cycles(compute, self._time_trips), "exact"
-        loss = compute / self._work[nearest] if self._work[nearest] else 0.0
-        return folds.cycles(round(loss * product.work), self._time_trips), "nearest"
-
-    def _lockstep(self, step: int, repeats: int) -> int:
-        left, right = self._maps[step]
-        key = (left.bits.tobytes(), right.bits.tobytes())
-        if key not in self._known:
-            batch = repeats if isinstance(self._contraction, Pairwise) else 1
-            pairs = element_bits(self._pass, left, right, self._contraction, batch)
-            self._known[key] = sum(lockstep_compute(self._machine, *bits) for bits in pairs)
-        return self._known[key]
-
-
-def _product_cost(
-    machine: Accelerator, product: _Product, mapping: Mapping, array: _ArrayTime
-) -> dict[str, Any]:
-    s, times_over = product.shape, product.repeats
-    array_cycles, origin = array.cycles(product)
-    dram_bits = mapping.dram_bits(s) * times_over
-    reads, writes = _buffer_accesses(machine, product, mapping.time_trips)
-    spilled = (mapping.output_visits - 1) * s.m * s.n * s.output_bits * times_over
-    fetched = {
-        "left": mapping.left_loads * s.m * s.k * s.left_bits * times_over,
-        "right": mapping.right_loads * s.k * s.n * s.right_bits * times_over,
-        "output": spilled,
-    }
-    buffer_pj, buffer_bits, times = 0.0, 0.0, [dram_bits / machine.dram.bandwidth_bits_per_cycle]
-    for level in machine.memory[1:]:
-        read = sum(reads[o] for o in level.holds) + (spilled if "output" in level.holds else 0)
-        written = sum(writes[o] + fetched[o] for o in level.holds)
-        buffer_pj += read * level.read_energy_pj_per_bit + written * level.write_energy_pj_per_bit
-        buffer_bits += read + written
-        times.append((read + written) / level.bandwidth_bits_per_cycle)
-    first = (
-        mapping.tile_m * mapping.tile_k * s.left_bits
-        + mapping.tile_k * mapping.tile_n * s.right_bits
-    ) / machine.dram.bandwidth_bits_per_cycle
-    overlapped = all(level.double_buffered for level in machine.memory[1:])
-    memory_cycles = max(times) if overlapped else sum(times)
-    busy = max(array_cycles + first, memory_cycles) if overlapped else array_cycles + memory_cycles
-    dram = machine.dram
-    return {
-        "step": product.step, "operation": "product", "macs": s.m * s.n * s.k * times_over,
-        "array_cycles": array_cycles, "elastic_cycles": product.work / machine.units,
-        "memory_cycles": memory_cycles, "vector_cycles": 0.0,
-        "cycles": float(np.ceil(busy)), "array_pj": product.energy_pj,
-        "buffer_pj": buffer_pj,
-        "dram_pj": (dram_bits - spilled) * dram.read_energy_pj_per_bit
-        + spilled * dram.write_energy_pj_per_bit,
-        "vector_pj": 0.0, "analytics_pj": 0.0,
-        "dram_bits": dram_bits, "buffer_bits": buffer_bits, "maps": origin,
-    }  # fmt: skip
-
-
-def _buffer_accesses(
-    machine: Accelerator, product: _Product, time_trips: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Bits that the array reads from and writes to the buffer of each operand.
-
-    An operand that moves is read again for every fold across it; one that stays is read once for
-    every tile along time; partial sums pass the output buffer once for every fold or tile in k.
+    objective : what the mapper minimises: "cycles", "energy" or "edp"
+    mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
     """
-    s, flow, pe = product.shape, machine.flow, machine.pe
-    spread: dict[str, int] = {
-        flow.rows: machine.pe_array.rows * pe.tile,
-        flow.columns: machine.pe_array.columns * pe.tile,
+    records = Records.of(trace)
+    costs = tuple(ProductPricer(records, machine, objective, mappings).costs())
+    table = pd.concat(
+        [_rows(costs), elementwise.vectors(trace, machine), elementwise.casts(records, machine)],
+        ignore_index=True,
+    )
+    table[["fetched_bits", "stored_bits", "read_bits", "write_bits"]] = table[
+        ["fetched_bits", "stored_bits", "read_bits", "write_bits"]
+    ].fillna(0.0)
+    period_s = 1 / machine.technology.clock_hz
+    table["leakage_pj"] = table["cycles"] * machine.leakage_w * period_s * 1e12
+    return Priced(machine, table.sort_values(list(KEYS), kind="stable", ignore_index=True), costs)
+
+
+def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
+    """The products' rows of the table."""
+    counts = [len(cost.product.steps) for cost in costs]
+
+    def column(values: list[NDArray[np.generic] | float]) -> NDArray[np.generic]:
+        return np.concatenate(
+            [np.broadcast_to(v, count) for v, count in zip(values, counts, strict=True)]
+        )
+
+    names = {
+        "step": column([cost.product.steps for cost in costs]),
+        "layer": np.repeat(np.array([cost.product.layer for cost in costs], object), counts),
+        "pass": np.repeat(np.array([cost.product.pass_ for cost in costs], object), counts),
+        "operation": "product",
     }
-
-    def folds(dimension: str) -> int:
-        return -(-{"m": s.m, "n": s.n, "k": s.k}[dimension] // spread.get(dimension, 1))
-
-    left = s.m * s.k * product.read_bits[0] * product.repeats
-    right = s.k * s.n * product.read_bits[1] * product.repeats
-    turns = time_trips if flow.time == "k" else folds("k")
-    sums = float(s.m * s.n * s.output_bits * turns * product.repeats)
-    reads = {
-        "left": left * (time_trips if flow.left_stationary else folds("n")),
-        "right": right * (time_trips if flow.right_stationary else folds("m")),
-        "output": sums,  # partial sums read back, then the results by the vector unit
-    }
-    return reads, {"left": 0.0, "right": 0.0, "output": sums}
+    numbers = {name: column([cost.columns[name] for cost in costs]) for name in costs[0].columns}
+    return pd.DataFrame({**names, **numbers})
 
 
-def _vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
-    v = trace.vectors
-    spill = v["resident_bits"].where(v["resident_bits"] > machine.buffer("output").usable_bits, 0)
-    work = _Elementwise(
-        adds=v["elements"] * v["adds"],
-        multiplies=v["elements"] * v["multiplies"],
-        analytics=v["elements"] * 0,
-        read_bits=v["read_bits"],
-        write_bits=v["write_bits"],
-        fetched_bits=v["stash_read_bits"] + spill,
-        stored_bits=np.maximum(v["stash_write_bits"], spill),
-    )
-    names = v[["step", "layer", "pass"]].assign(operation="vector")
-    return pd.concat([names, _elementwise(machine, work)], axis=1)
-
-
-def _casts(trace: Trace, machine: Accelerator) -> pd.DataFrame:
-    o = trace.operands
-    elements = o["rows"] * o["columns"]
-    stored = _stored(trace, machine)
-    keys = zip(o["step"], o["layer"], o["role"], strict=True)
-    work = _Elementwise(
-        adds=elements,
-        multiplies=elements * 0,
-        analytics=elements * ANALYTICS_ADDS * (o["analysed"] > 0) + o["blocks"] * o["analysed"],
-        read_bits=elements * o["source_bits"],
-        write_bits=elements * 0,
-        fetched_bits=(elements * o["source_bits"]).where(o["role"] == "weight", 0),
-        stored_bits=pd.Series([stored[key] for key in keys], o.index),
-    )
-    passes = o["role"].map(lambda role: "backward" if role == "error" else "forward")
-    names = o[["step", "layer"]].assign(**{"pass": passes, "operation": "cast"})
-    return pd.concat([names, _elementwise(machine, work)], axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Elementwise:
-    """Operations, bits moved on chip (read, write) and off-chip (fetched, stored), by row."""
-
-    adds: pd.Series
-    multiplies: pd.Series
-    analytics: pd.Series
-    read_bits: pd.Series
-    write_bits: pd.Series
-    fetched_bits: pd.Series
-    stored_bits: pd.Series
-
-
-def _elementwise(machine: Accelerator, w: _Elementwise) -> pd.DataFrame:
-    unit, level, dram = machine.vector_unit, machine.buffer("output"), machine.dram
-    vector_cycles = (w.adds + w.multiplies) / unit.lanes
-    analytics_pj = w.analytics * unit.add_energy_pj
-    if machine.analytics_unit is None:
-        vector_cycles += w.analytics / unit.lanes
-    else:
-        beside = w.analytics / machine.analytics_unit.adders
-        vector_cycles = np.maximum(vector_cycles, beside)
-        analytics_pj = w.analytics * machine.analytics_unit.add_energy_pj
-    dram_bits, buffer_bits = w.fetched_bits + w.stored_bits, w.read_bits + w.write_bits
-    memory_cycles = np.maximum(
-        dram_bits / dram.bandwidth_bits_per_cycle, buffer_bits / level.bandwidth_bits_per_cycle
-    )
-    return pd.DataFrame(
-        {
-            "macs": 0, "array_cycles": 0.0, "elastic_cycles": 0.0,
-            "memory_cycles": memory_cycles, "vector_cycles": vector_cycles,
-            "cycles": np.ceil(np.maximum(vector_cycles, memory_cycles)),
-            "array_pj": 0.0,
-            "buffer_pj": w.read_bits * level.read_energy_pj_per_bit
-            + w.write_bits * level.write_energy_pj_per_bit,
-            "dram_pj": w.fetched_bits * dram.read_energy_pj_per_bit
-            + w.stored_bits * dram.write_energy_pj_per_bit,
-            "vector_pj": w.adds * unit.add_energy_pj
-            + w.multiplies * unit.multiply_energy_pj,
-            "analytics_pj": analytics_pj,
-            "dram_bits": dram_bits, "buffer_bits": buffer_bits, "maps": "",
-        }
-    )  # fmt: skip
+__all__ = ["CYCLES", "ENERGIES", "KEYS", "Priced", "price"]

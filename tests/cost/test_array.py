@@ -1,38 +1,26 @@
-"""Array cycles: SCALE-Sim's on fixed arrays, brute force on mixed blocks."""
+"""Array cycles of mixed blocks, by brute force."""
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
+from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import machine
-from support import shared
 
-from fxsim.accelerator.dataflow import DATAFLOWS
-from fxsim.cost.array import Folds, beat, lockstep_compute, uniform_beat
+from fxsim.arithmetic.blocks import BlockMap
+from fxsim.cost.array import Grid, beat, lockstep_compute, tiled, uniform_beat
+from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
+from fxsim.engine.geometry import Convolution
 
-FLOWS = {"ws": "weight_stationary", "os": "output_stationary", "is": "input_stationary"}
-
-
-def test_scalesim_cycles_are_equal_on_every_row():
-    path = shared("golden", "cost", "scalesim_public_resnet18_alexnet.csv")
-    rows = list(csv.DictReader(path.read_text().splitlines()))
-    for row in rows:
-        on = machine("bit_parallel", int(row["R"]), int(row["C"]), FLOWS[row["dataflow"]])
-        m, n, k = (int(row[name]) for name in ("M_or_E", "N", "K"))
-        folds = Folds.of(on, m, n, k)
-        constant = uniform_beat(on, [8], [8])
-        assert constant == 1
-        assert folds.cycles(folds.count * folds.steps * constant) == int(row["total_cycles"]), row
-    assert len(rows) > 100
+FLOWS = ("weight_stationary", "output_stationary", "input_stationary")
 
 
 def brute_force(on, a, b):
     """Walk folds, groups and steps; max over a group's units at each step."""
-    flow, tile = on.flow, on.pe.tile
+    flow, tile = Grid.of(on), on.pe.tile
+    time = on.dataflow.time
     m, k, n = -(-a.shape[0] // tile), -(-a.shape[1] // tile), -(-b.shape[1] // tile)
     sizes = {"m": m, "n": n, "k": k}
 
@@ -40,7 +28,7 @@ def brute_force(on, a, b):
         return int(x[i * tile : (i + 1) * tile, j * tile : (j + 1) * tile].max())
 
     def unit(row, column, step):
-        at = {flow.rows: row, flow.columns: column, flow.time: step}
+        at = {flow.rows: row, flow.columns: column, time: step}
         if any(at[d] >= sizes[d] for d in at):
             return 0
         return beat(on, tile_bits(a, at["m"], at["k"]), tile_bits(b, at["k"], at["n"]))
@@ -57,7 +45,7 @@ def brute_force(on, a, b):
                         for r in range(top, top + gr)
                         for c in range(left, left + gc)
                     )
-                    for step in range(sizes[flow.time])
+                    for step in range(sizes[time])
                 )
                 for top in range(0, rows, gr)
                 for left in range(0, columns, gc)
@@ -66,7 +54,7 @@ def brute_force(on, a, b):
     return total
 
 
-@pytest.mark.parametrize("dataflow", list(DATAFLOWS))
+@pytest.mark.parametrize("dataflow", FLOWS)
 @given(
     m=st.integers(1, 10), n=st.integers(1, 10), k=st.integers(1, 10), tile=st.integers(1, 3),
     sync=st.sampled_from([(1, 1), (2, 1), (2, 2), (1, 4), (2, 4)]),
@@ -82,10 +70,9 @@ def test_lockstep_equals_brute_force(dataflow, m, n, k, tile, sync, pe, seed):
 @given(m=st.integers(1, 30), n=st.integers(1, 30), k=st.integers(1, 30), tile=st.integers(1, 4))
 def test_an_all_8_bit_map_costs_what_uniform_8_bits_cost(m, n, k, tile):
     on = machine("composable", tile=tile)
-    folds = Folds.of(on, m, n, k)
     constant = uniform_beat(on, [8], [8])
     eights = (np.full(s, 8, np.uint8) for s in ((m, k), (k, n)))
-    assert lockstep_compute(on, *eights) == folds.count * folds.steps * constant
+    assert lockstep_compute(on, *eights) == Grid.of(on).steps(on, m, n, k) * constant
 
 
 @given(seed=st.integers(0, 99))
@@ -112,3 +99,61 @@ def test_bit_fusion_products_in_a_unit_and_cycle():
 def test_a_fixed_multiplier_takes_passes_and_wastes():
     pe = machine("bit_parallel").pe
     assert [pe.work(a, b) for a, b in ((2, 2), (8, 8), (9, 8), (16, 16), (0, 8))] == [1, 1, 2, 4, 1]
+
+
+def random_map(rng, rows, columns):
+    grid = (-(-rows // 4), -(-columns // 4))
+    bits = rng.choice([0, 2, 4, 8], grid).astype(np.uint8)
+    return BlockMap(bits, np.zeros_like(bits), rows, columns, 4, 4, 2)
+
+
+def tile_maxima(bits, tall, wide):
+    """The longest word of each tile, element by element."""
+    out = np.zeros((-(-bits.shape[0] // tall), -(-bits.shape[1] // wide)), np.int64)
+    for i in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            out[i // tall, j // wide] = max(out[i // tall, j // wide], bits[i, j])
+    return out
+
+
+@pytest.mark.parametrize("pass_", ["forward", "grad_input", "grad_weight"])
+@given(
+    seed=st.integers(0, 999), tile=st.tuples(*[st.integers(1, 5)] * 3),
+    kind=st.sampled_from([Matrix, Convolved, Transposed, Pairwise]),
+    kernel=st.sampled_from([1, 2, 3]), stride=st.integers(1, 2), padding=st.integers(0, 1),
+    groups=st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_tiles_are_the_maxima_of_their_elements(
+    pass_, seed, tile, kind, kernel, stride, padding, groups
+):
+    rng = np.random.default_rng(seed)
+    batch = 1
+    if kind in (Matrix, Pairwise):
+        contraction = kind()
+        batch = 2 if kind is Pairwise else 1
+        m, n, k = (int(rng.integers(1, 9)) for _ in range(3))
+        shapes = {
+            "forward": ((batch * m, k), (batch * n, k)),
+            "grad_input": ((batch * m, k), (batch * k, n)),
+            "grad_weight": ((batch * k, m), (batch * k, n)),
+        }[pass_]  # fmt: skip
+    else:
+        g = Convolution(5, 4, 2 * groups, 4 * groups, kernel, stride, padding, 1, groups)
+        contraction = kind(g)
+        image, error = (2 * 20, g.channels), (2 * g.out_height * g.out_width, g.filters)
+        weight = (g.filters, kernel * kernel * g.channels // groups)
+        into = "grad_input" if kind is Convolved else "forward"
+        shapes = (
+            (image, error) if pass_ == "grad_weight"
+            else (error, weight) if pass_ == into else (image, weight)
+        )  # fmt: skip
+    left, right = (random_map(rng, *shape) for shape in shapes)
+    elements = list(element_bits(pass_, left, right, contraction, batch))
+    tm, tn, tk = tile
+    found = list(tiled(pass_, left, right, contraction, Grid(tile, "m", "n"), batch))
+    assert len(found) == len(elements)
+    for product, (a, b) in zip(found, elements, strict=True):
+        words = np.concatenate([[0], product.known])  # 0: no tile, of which there is none here
+        assert product.left.min() > 0
+        assert (words[product.left] == tile_maxima(a, tm, tk)).all()
+        assert (words[product.right] == tile_maxima(b, tk, tn)).all()

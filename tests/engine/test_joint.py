@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fxsim.arithmetic.blocks import BlockMap
-from fxsim.cost.array import element_bits
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import elements_by_bits, gemm_shape, joint_histogram

@@ -1,7 +1,7 @@
 """The one decorator of our kernels: `njit` with a cache that no edit can make stale.
 
 Numba's cache looks at the edited file only, so it would serve old code after an edit to a callee
-in another file. Here the cache directory is named by a hash of all kernel sources.
+in another file. Here the cache directory is named by a hash of all kernel sources beside it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 from numba import config
 
 
-def _cache_directory() -> str:
+@functools.cache
+def _cache_directory(folder: Path) -> str:
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in [Path(__file__), *sorted(folder.glob("*.py"))]:
         digest.update(source.read_bytes())
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     for root in (home, tempfile.gettempdir()):
@@ -34,12 +35,20 @@ def _cache_directory() -> str:
     return ""
 
 
-_CACHE = _cache_directory()
 JIT = not config.DISABLE_JIT
 
 
 def kernel(function):
     """Compile in nopython mode on first call, without the GIL, cached on disk."""
+    return _compiled(function)
+
+
+def inlined(function):
+    """A kernel whose callers take it in: small functions, called in inner loops."""
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function, **options):
     if not JIT:
 
         @functools.wraps(function)
@@ -48,8 +57,9 @@ def kernel(function):
                 return function(*args)
 
         return interpreted
-    saved, config.CACHE_DIR = config.CACHE_DIR, _CACHE
+    cache = _cache_directory(Path(function.__code__.co_filename).parent)
+    saved, config.CACHE_DIR = config.CACHE_DIR, cache
     try:
-        return numba.njit(function, cache=bool(_CACHE), nogil=True, error_model="numpy")
+        return numba.njit(function, cache=bool(cache), nogil=True, error_model="numpy", **options)
     finally:
         config.CACHE_DIR = saved

@@ -1,0 +1,80 @@
+"""Word lengths of the tiles that an array works on, and how long tiles that march together take."""
+
+from fxsim.engine.kernels._jit import kernel
+
+
+@kernel
+def tile_levels(
+    start, stop, image, block_columns, columns, shape, tile_rows, tile_columns, transposed, out
+):  # fmt: skip
+    """out[i, j] = highest level in tile (i, j) of the matrix that im2col makes of an image.
+
+    image : (pixels, column blocks) level of each pixel's blocks; levels start at 1, 0 is none
+    shape : (out height, out width, height, width, kernel, stride, dilation, padding, upsampling,
+        first column, columns of the group)
+    transposed : the matrix's transpose is cut to tiles; ranges are ranges of pixels' tiles
+    """
+    out_height, out_width, height, width, taps, stride, dilation, padding, up = shape[:9]
+    first, depth = shape[9], shape[10]
+    outputs = out_height * out_width
+    images = image.shape[0] // (height * width)
+    pixels = images * outputs
+    for tile in range(start, stop):
+        for pixel in range(tile * tile_rows, min((tile + 1) * tile_rows, pixels)):
+            picture, place = pixel // outputs, pixel % outputs
+            y0 = place // out_width * stride - padding
+            x0 = place % out_width * stride - padding
+            for a in range(taps):
+                y = y0 + a * dilation
+                for b in range(taps):
+                    x = x0 + b * dilation
+                    inside = 0 <= y < height * up and 0 <= x < width * up
+                    inside = inside and y % up == 0 and x % up == 0
+                    base = (a * taps + b) * depth
+                    row = (picture * height + y // up) * width + x // up
+                    column = 0
+                    while column < depth:  # piece by piece of one block in one tile
+                        block = (first + column) // block_columns
+                        other = (base + column) // tile_columns
+                        ends = min((block + 1) * block_columns - first, depth)
+                        ends = min(ends, (other + 1) * tile_columns - base)
+                        level = image[row, block] if inside else 1
+                        if transposed:
+                            if level > out[other, tile]:
+                                out[other, tile] = level
+                        elif level > out[tile, other]:
+                            out[tile, other] = level
+                        column = ends
+
+
+@kernel
+def matrix_tiles(start, stop, levels, block_rows, block_columns, rows, columns, first_row,
+                 first_column, tile_rows, tile_columns, out):  # fmt: skip
+    """out[i, j] = highest level in tile (i, j) of the part of a map that begins at `first`."""
+    for i in range(start, stop):
+        top = first_row + i * tile_rows
+        bottom = min(top + tile_rows, first_row + rows)
+        for j in range(out.shape[1]):
+            left = first_column + j * tile_columns
+            right = min(left + tile_columns, first_column + columns)
+            highest = 0
+            for r in range(top // block_rows, (bottom - 1) // block_rows + 1):
+                for c in range(left // block_columns, (right - 1) // block_columns + 1):
+                    highest = max(highest, levels[r, c])
+            out[i, j] = highest
+
+
+@kernel
+def moving(start, stop, table, a, still, together, out):
+    """out[g, c] = sum over time of the longest beat in a group of rows.
+
+    a : (time, k) levels; still : (k, columns) levels; ranges are ranges of groups of `together` k
+    """
+    for g in range(start, stop):
+        low, high = g * together, min((g + 1) * together, a.shape[1])
+        for t in range(a.shape[0]):
+            for c in range(still.shape[1]):
+                longest = 0.0
+                for k in range(low, high):
+                    longest = max(longest, table[a[t, k], still[k, c]])
+                out[g, c] += longest

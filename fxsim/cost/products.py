@@ -1,0 +1,259 @@
+"""Products on the array: their mapping, cycles and energy, for all steps at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.accelerator.memory import OPERANDS
+from fxsim.accelerator.schema import Accelerator
+from fxsim.cost.marching import Computing, Marching
+from fxsim.cost.records import Product, Records
+from fxsim.errors import ConfigError, DataError
+from fxsim.mapping.mapping import Mapping
+from fxsim.mapping.problem import Movement, Problem, WordBits
+from fxsim.mapping.search import Found, Objective, best_mapping
+
+Floats = NDArray[np.float64]
+FLOAT_SUM_BITS = 32  # what floating-point units add up in
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductCost:
+    """One layer and pass on a machine, a row a step.
+
+    columns : the numbers of `fxsim.cost.price.Priced.table`
+    moved_bits : (steps, levels, operands, read and written), levels from off-chip inwards
+    found : the mapper's answer, None where the mapping was given
+    """
+
+    product: Product
+    mapping: Mapping
+    found: Found | None
+    columns: dict[str, Any]
+    moved_bits: Floats
+
+
+class ProductPricer:
+    """Prices the products of one trace on one machine.
+
+    mappings : {(layer, pass): mapping} that are to be used as they are
+    """
+
+    def __init__(
+        self, records: Records, machine: Accelerator, objective: Objective = "cycles",
+        mappings: dict[tuple[str, str], Mapping] | None = None,
+    ) -> None:  # fmt: skip
+        self.records, self.machine, self.objective = records, machine, objective
+        self._given = dict(mappings or {})
+        self._marching = Marching(records, machine)
+        self._searched: dict[tuple[object, ...], Found] = {}
+        known = {(p.layer, p.pass_) for p in records.products}
+        for layer, pass_ in self._given:
+            if (layer, pass_) not in known:
+                raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
+
+    def costs(self) -> list[ProductCost]:
+        """Every layer and pass."""
+        return [cost for product in self.records.products for cost in self._priced(product)]
+
+    def _priced(self, product: Product) -> list[ProductCost]:
+        """One product; where units pack narrow words, apart for each pair of word lengths."""
+        pairs = self._pairs(product)
+        if pairs is None:
+            return [self._one(product, None)]
+        return [
+            self._one(replace(product, steps=product.steps[rows], joint=product.joint[rows]), pair)
+            for pair, rows in pairs
+        ]
+
+    def _pairs(self, product: Product) -> list[tuple[tuple[int, int], NDArray[np.bool_]]] | None:
+        """((left, right) lengths, steps) if each step has one length a side; None if blocks mix."""
+        pe = self.machine.pe
+        if pe.word_bits is not None or not pe.packed(8, 8):
+            return None
+        lengths = []
+        for side in (product.left, product.right):
+            operand = self.records.operands[side]
+            words = operand.words[operand.at(product.steps)] > 0
+            if (words.sum(axis=1) > 1).any():
+                return None
+            lengths.append(operand.levels[words.argmax(axis=1)])
+        pairs = sorted({(int(a), int(b)) for a, b in zip(*lengths, strict=True)})
+        return [(p, (lengths[0] == p[0]) & (lengths[1] == p[1])) for p in pairs]
+
+    def _one(self, product: Product, pair: tuple[int, int] | None) -> ProductCost:
+        machine = self.machine
+        self._check_widths(product)
+        left, right, sums = self._word_bits(product)
+        work = self._work(product)
+        largest = WordBits(float(left.max()), float(right.max()), sums, pair)
+        average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, pair)
+        problem = Problem(machine, product.nest, average, product.what, largest)
+        computing = self._marching.computing(product, problem, work)
+        found, movement, mapping = self._mapped(product, problem, computing)
+        if movement.steps != problem.steps:  # tiles at the edges are worked off whole
+            whole = computing.cycles * (movement.steps / problem.steps)
+            computing = Computing(whole, computing.origin)
+        bits = np.stack([left, right, np.full(len(left), sums)])
+        columns, moved = cycles_and_energy(
+            problem,
+            movement,
+            bits,
+            computing,
+            work,
+            self._active(product, problem, computing, work),
+        )
+        return ProductCost(product, mapping, found, columns, moved)
+
+    def _check_widths(self, product: Product) -> None:
+        most = self.machine.pe.max_bits
+        widest = max(int(product.left_levels.max()), int(product.right_levels.max()))
+        if widest > most and self.machine.pe.word_bits is None:
+            raise DataError(
+                f"{product.what}: {self.machine.name}'s units take operands of at most {most} bits,"
+                f" not {widest} (pe.max_bits)"
+            )
+
+    def _word_bits(self, product: Product) -> tuple[Floats, Floats, float]:
+        """Average stored bits of a word of both operands by step, and of a sum."""
+        if (bits := self.machine.pe.word_bits) is not None:
+            whole = np.full(len(product.steps), float(bits))
+            return whole, whole, float(FLOAT_SUM_BITS)
+        found = []
+        for side in (product.left, product.right):
+            operand = self.records.operands[side]
+            stored = operand.stored_bits(self.machine.packing)[operand.at(product.steps)]
+            found.append(stored / operand.size)
+        return found[0], found[1], float(product.accumulator_bits)
+
+    def _work(self, product: Product) -> Floats:
+        """Pieces of work by step; words that are skipped for being zero are left out."""
+        pe = self.machine.pe
+        table = np.array(
+            [[pe.work(int(a), int(b)) for b in product.right_levels] for a in product.left_levels]
+        )
+        work: Floats = (product.joint * table).sum(axis=(1, 2)).astype(np.float64)
+        for side, key in (("left", product.left), ("right", product.right)):
+            if side in pe.skip_zero_words:
+                operand = self.records.operands[key]
+                work *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
+        return work
+
+    def _active(
+        self, product: Product, problem: Problem, computing: Computing, work: Floats
+    ) -> Floats:
+        """Unit-cycles at work: from the work, or of data-dependent units from their time."""
+        pe = self.machine.pe
+        if not (pe.statistic("left") or pe.statistic("right")):
+            return work / pe.capacity
+        used = problem.nest.macs / (problem.steps * float(np.prod(problem.spatial)))
+        return computing.cycles * self.machine.units * used
+
+    def _mapped(
+        self, product: Product, problem: Problem, computing: Computing
+    ) -> tuple[Found | None, Movement, Mapping]:
+        beat = float(f"{computing.cycles.mean() / problem.steps:.3g}")
+        problem.record["beat"] = beat
+        given = self._given.get((product.layer, product.pass_))
+        if given is not None:
+            movement, mapping, *_ = problem.movement(given)
+            return None, movement, mapping
+        key = (problem.nest, problem.record.tobytes(), self.objective)
+        if key not in self._searched:
+            self._searched[key] = best_mapping(problem, self.objective)
+        found = self._searched[key]
+        return found, found.movement, found.mapping
+
+
+def _rounded(bits: float) -> float:
+    """Average word lengths to an eighth of a bit, upwards: like products share a mapping."""
+    return float(np.ceil(bits * 8 - 1e-9) / 8)
+
+
+def cycles_and_energy(
+    problem: Problem, movement: Movement, bits: Floats, computing: Computing, work: Floats,
+    active: Floats,
+) -> tuple[dict[str, Any], Floats]:  # fmt: skip
+    """(columns of the table, (steps, levels, operands, 2) bits moved, off-chip first).
+
+    bits : (operands, steps) average bits of a word; active : unit-cycles at work. The formulas
+    are those of the mapper's kernel, for many steps at once.
+    """
+    machine, pe = problem.machine, problem.machine.pe
+    moved = movement.moved[None] * bits.T[:, None, :, None]
+    top = len(movement.levels) - 1
+    load = (movement.loaded * bits.T).sum(axis=1)
+    store = (movement.stored * bits.T).sum(axis=1)
+    if movement.results:
+        results_bits = float(machine.results.stored_bits or 0)
+        moved[:, top, 2, 1] += movement.results * results_bits
+        store = np.full(len(store), float(movement.stored.sum()) * results_bits)
+    overhead = movement.folds * float(problem.record["overhead"])
+    fill = max(overhead - 1, 0.0) if overhead else 0.0
+    compute = computing.cycles
+    array = compute + fill
+    times = np.zeros((len(compute), top + 1))
+    overlapped = np.zeros(top + 1, bool)
+    dram = machine.dram
+    _whole_bursts(problem, movement, bits, moved)
+    for i in range(top + 1):
+        read, written = (moved[:, i, :, side].sum(axis=1) for side in (0, 1))
+        if i == top:
+            read, written = np.maximum(read - load, 0), np.maximum(written - store, 0)
+        r = problem.record
+        if r["shared_port"][i]:
+            times[:, i] = (read + written) / r["read_rate"][i]
+        else:
+            times[:, i] = np.maximum(read / r["read_rate"][i], written / r["write_rate"][i])
+        overlapped[i] = bool(r["overlapped"][i])
+    beside = times[:, overlapped].max(axis=1, initial=0.0)
+    after = times[:, ~overlapped].sum(axis=1)
+    write_rate = dram.write_bandwidth_bits_per_cycle or dram.bandwidth_bits_per_cycle
+    ends = np.ceil(load / dram.bandwidth_bits_per_cycle) + np.ceil(store / write_rate)
+    cycles = np.ceil(np.maximum(array, beside) + after) + ends
+    busiest = np.array([*movement.levels], object)[np.where(overlapped, times, -1).argmax(axis=1)]
+    elastic = active / machine.units
+    steps_done = float(movement.steps)
+    average = active / max(problem.nest.macs, 1) * float(np.prod(problem.unit)) * steps_done
+    idle = np.maximum(machine.units * compute - active, 0) * pe.idle_energy
+    energy = np.stack(
+        [
+            moved[:, i, :, 0].sum(axis=1) * problem.record["read_pj"][i]
+            + moved[:, i, :, 1].sum(axis=1) * problem.record["write_pj"][i]
+            for i in range(top + 1)
+        ],
+        axis=1,
+    )
+    columns = {
+        "macs": problem.nest.macs, "cycles": cycles, "array_cycles": array,
+        "elastic_cycles": elastic, "ragged_cycles": average - elastic,
+        "lockstep_cycles": compute - average, "fill_cycles": np.full(len(compute), fill),
+        "stall_cycles": cycles - array, "memory_cycles": beside + after + ends,
+        "vector_cycles": 0.0,
+        "array_pj": (active + idle) * pe.energy_pj_per_unit_cycle,
+        "buffer_pj": energy[:, :top].sum(axis=1), "dram_pj": energy[:, top],
+        "vector_pj": 0.0, "analytics_pj": 0.0,
+        "dram_bits": moved[:, top].sum(axis=(1, 2)),
+        "buffer_bits": moved[:, :top].sum(axis=(1, 2, 3)),
+        "maps": computing.origin,
+        "bound_by": np.where(beside > array, busiest, "array"),
+    }  # fmt: skip
+    return columns, moved[:, ::-1]
+
+
+def _whole_bursts(problem: Problem, movement: Movement, bits: Floats, moved: Floats) -> None:
+    """Off-chip traffic in whole bursts: every run of neighbouring words takes so many."""
+    burst = problem.machine.dram.burst_bits
+    if burst == 1:
+        return
+    for o in range(len(OPERANDS)):
+        run = movement.runs[o] * bits[o]
+        whole = np.ceil(np.maximum(run, 1e-9) / burst) * burst
+        moved[:, -1, o] *= np.where(run > 0, whole / np.maximum(run, 1e-9), 1.0)[:, None]
+
+
+__all__ = ["ProductCost", "ProductPricer", "cycles_and_energy"]

@@ -1,0 +1,433 @@
+"""What one mapping moves, and how long that takes.
+
+Operands are 0 left, 1 right, 2 output; loops are numbered as in `fxsim.mapping.nest.DIMENSIONS`;
+memory levels run from the innermost to the outermost, which is off-chip. A problem and the scratch
+of its evaluation are records (see `PROBLEM` and `STATE`), which jitted functions take by address:
+arrays would have their references counted at every call.
+"""
+
+import numpy as np
+
+from fxsim.engine.kernels._jit import inlined, kernel
+
+MOST_LEVELS, MOST_LOOPS = 8, 48
+B, K, C, OY, OX, FY, FX, G = range(8)
+# columns of the table of extents, a row for each number of loops inside: the tile of the array, of
+# one unit, and how many such tiles there are along each loop
+EACH, OUTSIDE = 8, 16
+CYCLES, ENERGY, STEPS, FOLDS, RESULTS = range(5)
+
+PROBLEM = np.dtype(
+    [
+        ("sizes", "i8", 8),  # turns of each loop
+        ("spatial", "i8", 8),  # of which the array and its units take so many at once
+        ("units", "i8", 8),  # units along each loop
+        ("unit", "i8", 8),  # turns that one unit takes
+        ("stride", "i8"), ("dilation", "i8"), ("upsampling", "i8"),
+        ("height", "i8"), ("width", "i8"),  # of the image, in pixels that are there
+        ("dense", "i8"),  # the image is a matrix
+        ("whole", "i8"),  # tiles are moved and worked off whole
+        ("first_read", "i8"),  # sums are fetched at the first visit, too
+        ("stationary", "i8"),  # the operand in the units' registers, or -1
+        ("bits", "f8", 3), ("result_bits", "f8"),  # of a word; 0: results stay on chip
+        ("fit_bits", "f8", 3),  # what tiles must fit with
+        ("beat", "f8"), ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
+        ("unique", "f8"),  # share of the flattened image's words that are not copies
+        ("constant_pj", "f8"),  # energy that no mapping changes
+        ("levels", "i8"),
+        ("capacity", "f8", MOST_LEVELS),
+        ("read_pj", "f8", MOST_LEVELS), ("write_pj", "f8", MOST_LEVELS),
+        ("read_rate", "f8", MOST_LEVELS), ("write_rate", "f8", MOST_LEVELS),
+        ("shared_port", "i8", MOST_LEVELS), ("overlapped", "i8", MOST_LEVELS),
+        ("per_pe", "i8", MOST_LEVELS), ("multicast", "i8", MOST_LEVELS),
+        ("holds", "i8", (MOST_LEVELS, 3)),
+        ("fixed", "i8", (MOST_LEVELS, 3)),  # loops inside a level's tile, -1: as many as fit
+        # what no mapping changes where tiles are exact, see `prepare`
+        ("steps", "i8"), ("once", "i8", 3),
+        ("taken", "i8", (MOST_LEVELS, 3)), ("copies", "i8", (MOST_LEVELS, 3)),
+    ]
+)  # fmt: skip
+STATE = np.dtype(
+    [
+        ("loops", "i8"), ("first", "i8"),  # how many; those inside the tile that is loaded first
+        ("dims", "i8", MOST_LOOPS), ("ends", "i8", MOST_LOOPS),  # inner first: loop, its extent
+        ("extents", "i8", (MOST_LOOPS + 1, 24)),
+        ("inside", "i8", (MOST_LEVELS, 3)),  # loops inside each level's tile
+        ("tiles", "f8", (MOST_LEVELS, 3)),  # words of each tile
+        ("moved", "f8", (MOST_LEVELS, 3, 2)),  # words read and written
+        ("loaded", "f8", 3), ("stored", "f8", 3),  # words before the first step, after the last
+        ("now", "i8", 3),  # loops inside the levels so far
+        ("done", "i8", 8), ("result", "f8", 5),
+    ]
+)  # fmt: skip
+
+
+@inlined
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+@inlined
+def span(outputs, taps, stride, dilation, upsampling):
+    """Pixels along one axis that so many outputs and taps need, each counted once."""
+    reach = (outputs - 1) * stride + (taps - 1) * dilation + 1
+    if upsampling > 1:
+        return ceil_div(reach, upsampling)
+    return min(outputs * taps, reach)
+
+
+@inlined
+def covered(outputs, taps, tile, tap_tile, p, pixels):
+    """Pixels that all tiles along one axis fetch together; halos once for every tile."""
+    needed = span(outputs, taps, p.stride, p.dilation, p.upsampling)
+    there = min(needed, pixels)
+    if tile == outputs and tap_tile == taps:
+        return there
+    full = outputs // tile
+    rest = outputs - full * tile
+    total, done = 0, 0
+    while done < taps:
+        height = min(tap_tile, taps - done)
+        total += full * span(tile, height, p.stride, p.dilation, p.upsampling)
+        if rest:
+            total += span(rest, height, p.stride, p.dilation, p.upsampling)
+        done += height
+    return max(total - (needed - there), there)  # padding is not fetched
+
+
+@inlined
+def relevant(operand, dimension):
+    if operand == 0:
+        return dimension != K
+    if operand == 1:
+        return dimension in (K, C) or dimension >= FY
+    return dimension != C and dimension != FY and dimension != FX
+
+
+@inlined
+def footprint(operand, p, s, at, first):
+    """Words of an operand in a tile with `at` loops inside; `first` is 0, or EACH for a unit's."""
+    e = s.extents
+    if operand == 1:
+        words = e[at, first + K] * e[at, first + C] * e[at, first + FY] * e[at, first + FX]
+        return words * e[at, first + G]
+    if operand == 2:
+        words = e[at, first + B] * e[at, first + K] * e[at, first + OY] * e[at, first + OX]
+        return words * e[at, first + G]
+    words = e[at, first + B] * e[at, first + C] * e[at, first + G]
+    outputs_y, outputs_x = e[at, first + OY], e[at, first + OX]
+    taps_y, taps_x = e[at, first + FY], e[at, first + FX]
+    if p.dense:
+        return words * outputs_y * outputs_x * taps_y * taps_x
+    tall = span(outputs_y, taps_y, p.stride, p.dilation, p.upsampling)
+    wide = span(outputs_x, taps_x, p.stride, p.dilation, p.upsampling)
+    if p.whole == 0:
+        tall, wide = min(tall, p.height), min(wide, p.width)
+    return words * tall * wide
+
+
+@inlined
+def whole_tile(operand, p, s):
+    """Words of a tile that is moved whole, padded to the array as it is."""
+    e, at = s.extents, s.first
+    if operand == 1:
+        depth = ceil_div(e[at, C] * e[at, FY] * e[at, FX], p.spatial[C]) * p.spatial[C]
+        return depth * e[at, K] * e[at, G]
+    if operand == 2:
+        wide = ceil_div(e[at, K], p.spatial[K]) * p.spatial[K]
+        return e[at, B] * e[at, OY] * e[at, OX] * e[at, G] * wide
+    return footprint(0, p, s, at, 0)
+
+
+@inlined
+def unique(operand, level, p):
+    """The share of an operand's words that a level holds: im2col copies them on their way out."""
+    return p.unique if operand == 0 and p.per_pe[level] == 0 else 1.0
+
+
+@inlined
+def held(operand, level, at, p, s):
+    """Words of an operand that a level holds with `at` loops inside it."""
+    if p.per_pe[level]:
+        return float(footprint(operand, p, s, at, EACH))
+    if p.whole:
+        words = whole_tile(operand, p, s)
+        for d in range(8):
+            if relevant(operand, d):
+                words *= ceil_div(s.extents[at, d], s.extents[s.first, d])
+    else:
+        words = footprint(operand, p, s, at, 0)
+    return words * unique(operand, level, p)
+
+
+@kernel
+def write_extents(p, s):
+    """Fill the table of extents: row i has i loops inside."""
+    e = s.extents
+    for d in range(8):
+        e[0, d] = min(p.spatial[d], p.sizes[d])
+        e[0, EACH + d] = ceil_div(e[0, d], p.units[d])
+        e[0, OUTSIDE + d] = ceil_div(p.sizes[d], e[0, d])
+    for i in range(s.loops):
+        for column in range(24):
+            e[i + 1, column] = e[i, column]
+        d = s.dims[i]
+        e[i + 1, d] = s.ends[i]
+        e[i + 1, EACH + d] = ceil_div(s.ends[i], p.units[d])
+        e[i + 1, OUTSIDE + d] = ceil_div(p.sizes[d], s.ends[i])
+
+
+@kernel
+def fits_outside(level, chosen, p, s):
+    """Whether the levels outside can hold what lies inside them now, with one loop more."""
+    for outer in range(level + 1, p.levels - 1):
+        if p.holds[outer, chosen]:
+            used = 0.0
+            for o in range(3):
+                if p.holds[outer, o]:
+                    at = s.now[o] + 1 if o == chosen else s.now[o]
+                    used += p.fit_bits[o] * held(o, outer, at, p, s)
+            if used > p.capacity[outer]:
+                return False
+    return True
+
+
+@kernel
+def allocate(p, s):
+    """How many loops lie inside each level's tile of each operand: as many as fit, inner first.
+
+    Where operands share a level, those with fewer loops inside grow first; an inner level grows no
+    further than the levels outside it allow. False if not even the innermost tile fits.
+    """
+    for o in range(3):
+        s.now[o] = 0
+    for level in range(p.levels - 1):
+        used, growing = 0.0, 0
+        for o in range(3):
+            if not p.holds[level, o]:
+                continue
+            if p.whole and p.per_pe[level] == 0:
+                s.now[o] = max(s.now[o], s.first)
+            s.now[o] = max(s.now[o], p.fixed[level, o])
+            s.tiles[level, o] = held(o, level, s.now[o], p, s)
+            used += p.fit_bits[o] * s.tiles[level, o]
+            growing |= 1 << o
+        if used > p.capacity[level]:
+            return False
+        while growing:
+            chosen = -1
+            for o in range(3):
+                if growing >> o & 1 and (chosen < 0 or s.now[o] < s.now[chosen]):
+                    chosen = o
+            at = s.now[chosen]
+            if at == s.loops:
+                growing ^= 1 << chosen
+            elif not relevant(chosen, s.dims[at]):
+                s.now[chosen] = at + 1
+            elif p.fixed[level, chosen] >= 0:
+                growing ^= 1 << chosen
+            else:
+                words = held(chosen, level, at + 1, p, s)
+                more = p.fit_bits[chosen] * (words - s.tiles[level, chosen])
+                if used + more <= p.capacity[level] and fits_outside(level, chosen, p, s):
+                    used += more
+                    s.tiles[level, chosen] = words
+                    s.now[chosen] = at + 1
+                else:
+                    growing ^= 1 << chosen
+        for o in range(3):
+            if p.holds[level, o]:
+                s.inside[level, o] = s.now[o]
+    for o in range(3):
+        s.inside[p.levels - 1, o] = s.loops
+    return True
+
+
+@inlined
+def tiles_outside(operand, s, at):
+    """How often an operand's loops are run through: turns of the loops that it does not have."""
+    e = s.extents
+    if operand == 0:
+        return e[at, OUTSIDE + K]
+    if operand == 1:
+        return e[at, OUTSIDE + B] * e[at, OUTSIDE + OY] * e[at, OUTSIDE + OX]
+    return e[at, OUTSIDE + C] * e[at, OUTSIDE + FY] * e[at, OUTSIDE + FX]
+
+
+@inlined
+def fetched(operand, at, p, s):
+    """Words that pass into a level whose tile has `at` loops inside, over the whole nest."""
+    e = s.extents
+    if p.whole:
+        words = whole_tile(operand, p, s)
+        for d in range(8):
+            if relevant(operand, d):
+                words *= ceil_div(p.sizes[d], e[s.first, d])
+    elif operand != 0 or p.dense:
+        words = p.once[operand]
+    else:
+        words = p.sizes[B] * p.sizes[C] * p.sizes[G]
+        words *= covered(p.sizes[OY], p.sizes[FY], e[at, OY], e[at, FY], p, p.height)
+        words *= covered(p.sizes[OX], p.sizes[FX], e[at, OX], e[at, FX], p, p.width)
+    return words * tiles_outside(operand, s, at)
+
+
+@inlined
+def first_tile(operand, level, p, s):
+    """Words that are there before the first step; whole tiles wait for all that is kept."""
+    if p.whole:
+        return s.tiles[level, operand]
+    return min(held(operand, level, s.first, p, s), s.tiles[level, operand])
+
+
+@kernel
+def prepare(p):
+    """Fill in what no mapping changes where tiles are exact.
+
+    steps : of the array. once : words of each operand's matrix. taken : words that units take from
+    (or give to) a level if it is the nearest. copies : how many units get the same word
+    """
+    p.steps = 1
+    for d in range(8):
+        p.steps *= ceil_div(p.sizes[d], p.spatial[d])
+    for o in range(3):
+        p.once[o] = 1
+        for d in range(8):
+            if relevant(o, d):
+                p.once[o] *= p.sizes[d]
+        for level in range(p.levels):
+            p.copies[level, o] = 1
+            p.taken[level, o] = p.once[o]
+            for d in range(8):
+                if relevant(o, d):
+                    continue
+                if p.per_pe[level]:
+                    p.copies[level, o] *= min(p.units[d], ceil_div(p.sizes[d], p.unit[d]))
+                each = p.per_pe[level] or not p.multicast[level]
+                p.taken[level, o] *= ceil_div(p.sizes[d], p.unit[d] if each else p.spatial[d])
+
+
+@kernel
+def prepare_whole(p, s):
+    """`prepare` for whole tiles: edges are worked off in full.
+
+    Units take their own words (nothing is multicast); sums enter the array once a tile, and leave
+    it once.
+    """
+    p.steps = 1
+    for d in range(8):
+        tile = s.extents[s.first, d]
+        tiles = ceil_div(p.sizes[d], tile)
+        s.done[d] = tiles * tile
+        p.steps *= tiles * ceil_div(tile, p.spatial[d])
+    for level in range(p.levels):
+        for o in range(2):
+            p.taken[level, o] = 1
+            for d in range(8):
+                each = relevant(o, d)
+                p.taken[level, o] *= s.done[d] if each else ceil_div(s.done[d], p.unit[d])
+        p.taken[level, 2] = 1
+        for d in range(8):
+            tiles = s.done[d] // s.extents[s.first, d]
+            p.taken[level, 2] *= s.done[d] if relevant(2, d) else tiles
+
+
+@kernel
+def count(p, s):
+    """Fill `moved`, `loaded`, `stored`, and the steps and folds of `result`; False if it won't fit.
+
+    Of the output, sums are counted: results that are stored off-chip with a length of their own
+    are not among them.
+    """
+    write_extents(p, s)
+    if not allocate(p, s):
+        return False
+    top = p.levels - 1
+    for o in range(3):
+        s.loaded[o], s.stored[o] = 0.0, 0.0
+        for level in range(p.levels):
+            s.moved[level, o, 0], s.moved[level, o, 1] = 0.0, 0.0
+    if p.whole:
+        prepare_whole(p, s)
+    folds, results = 1, p.once[2]
+    stored = p.result_bits > 0
+    for o in range(3):
+        innermost = True
+        for level in range(top):
+            if not p.holds[level, o]:
+                continue
+            parent = level + 1
+            while not p.holds[parent, o]:
+                parent += 1
+            at = s.inside[level, o]
+            words = fetched(o, at, p, s)
+            if innermost:
+                if o == p.stationary:
+                    for d in range(8):
+                        folds *= s.extents[at, OUTSIDE + d]
+                s.moved[level, o, 0] += p.taken[level, o]
+                if o == 2:
+                    if not (p.first_read or p.whole):
+                        s.moved[level, o, 0] -= words if p.per_pe[level] else results
+                    s.moved[level, o, 1] += p.taken[level, o]
+                innermost = False
+            if o < 2:
+                through = words * unique(o, level, p)
+                s.moved[level, o, 1] += through * p.copies[level, o]
+                s.moved[parent, o, 0] += through
+                if parent == top:
+                    s.loaded[o] = first_tile(o, level, p, s) * p.copies[level, o]
+                continue
+            restored = words if p.first_read else words - results
+            given = words if p.first_read or parent < top else words - results
+            s.moved[level, o, 0] += words if stored else given
+            s.moved[level, o, 1] += restored * p.copies[level, o]
+            s.moved[parent, o, 0] += restored
+            s.moved[parent, o, 1] += given
+            if parent == top:
+                tile = first_tile(o, level, p, s)
+                s.loaded[o] = tile * p.copies[level, o] if p.first_read else 0.0
+                s.stored[o] = tile if stored else 0.0
+    s.result[STEPS] = p.steps
+    s.result[FOLDS] = folds
+    s.result[RESULTS] = results
+    return True
+
+
+@kernel
+def evaluate(p, s):
+    """`count`, and cycles and energy [pJ] of memories in `result`."""
+    if not count(p, s):
+        return False
+    top = p.levels - 1
+    own_length = p.result_bits > 0 and p.first_read == 0
+    load, store = 0.0, 0.0
+    for o in range(3):
+        load += s.loaded[o] * p.bits[o]
+        store += s.stored[o] * (p.result_bits if own_length else p.bits[o])
+    energy, together = 0.0, 0.0
+    longest = s.result[STEPS] * p.beat
+    if p.overhead > 0:
+        longest += s.result[FOLDS] * p.overhead - 1  # the first fold starts at cycle 0
+    for level in range(p.levels):
+        read, written = 0.0, 0.0
+        for o in range(3):
+            read += s.moved[level, o, 0] * p.bits[o]
+            written += s.moved[level, o, 1] * p.bits[o]
+        if level == top and own_length:
+            written += s.result[RESULTS] * p.result_bits
+        energy += read * p.read_pj[level] + written * p.write_pj[level]
+        if level == top:
+            read, written = max(read - load, 0.0), max(written - store, 0.0)
+        if p.shared_port[level]:
+            time = (read + written) / p.read_rate[level]
+        else:
+            time = max(read / p.read_rate[level], written / p.write_rate[level])
+        if p.overlapped[level]:
+            longest = max(longest, time)
+        else:
+            together += time
+    ends = np.ceil(load / p.read_rate[top]) + np.ceil(store / p.write_rate[top])
+    s.result[CYCLES] = np.ceil(longest + together) + ends
+    s.result[ENERGY] = energy
+    return True

@@ -1,0 +1,134 @@
+"""Loop nests: every pass of every layer, seen as one convolution of eight loops.
+
+`result[b, k, oy, ox] += image[b, c, oy * stride + fy * dilation, ...] * filter[k, c, fy, fx]`, G
+times over. The left operand is the image, the right one the filter. The three passes are of this
+form (letters are those of the nest, capitals in brackets those of the forward pass):
+
+- forward: image = activation, filter = weight
+- grad_input: image = error spread by the stride, filter = weight turned (K and C change places)
+- grad_weight: image = activation with batch and channels exchanged, filter = error spread by the
+  stride; so b = [C], c = [B], k = [K], oy, ox = [FY, FX], fy, fx = [OY, OX]
+
+A matrix product m x k by k x n has b = m, k = n, c = k. Names as in ZigZag and Timeloop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from fxsim.engine.contractions import Contraction
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.joint import canonical, geometry_of
+from fxsim.mapping.kernels.evaluation import span
+
+DIMENSIONS = ("B", "K", "C", "OY", "OX", "FY", "FX", "G")
+B, K, C, OY, OX, FY, FX, G = range(8)
+# which of the matrix product's three dimensions a loop belongs to
+CLASSES = {"m": (B, OY, OX), "n": (K,), "k": (C, FY, FX)}
+CLASS_OF = {DIMENSIONS[d]: name for name, members in CLASSES.items() for d in members}
+RELEVANT = {
+    "left": (B, C, OY, OX, FY, FX, G),
+    "right": (K, C, FY, FX, G),
+    "output": (B, K, OY, OX, G),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """The loops of one product, and how its image lies in memory.
+
+    sizes : of the eight loops, in the order of `DIMENSIONS`
+    stride, dilation : of the outputs and of the filter's taps in the image, whose pixels are
+        `upsampling` apart (1: all are there)
+    padding : pixels before the first one, in the image as it is spread
+    image : (height, width) of the image without padding, in pixels that are there
+    flattened : classes ("m", "k") whose loops are merged to one, as im2col does
+    unique : the share of the flattened matrix's words that are not copies or padding
+    """
+
+    sizes: tuple[int, int, int, int, int, int, int, int]
+    stride: int = 1
+    dilation: int = 1
+    upsampling: int = 1
+    padding: int = 0
+    image: tuple[int, int] = (1, 1)
+    flattened: frozenset[str] = frozenset({"m", "k"})
+    unique: float = 1.0
+
+    @classmethod
+    def matrix(cls, m: int, n: int, k: int, repeats: int = 1) -> Nest:
+        """`repeats` products of an m x k by a k x n matrix."""
+        return cls((m, n, k, 1, 1, 1, 1, repeats))
+
+    @classmethod
+    def convolution(cls, pass_: str, g: Convolution, images: int) -> Nest:
+        """A pass of a convolution of so many images."""
+        channels, filters = g.channels // g.groups, g.filters // g.groups
+        outputs, taps = (g.out_height, g.out_width), (g.kernel, g.kernel)
+        if pass_ == "forward":
+            sizes = (images, filters, channels, *outputs, *taps, g.groups)
+            image = (g.height, g.width)
+            return cls(sizes, g.stride, g.dilation, 1, g.padding, image, frozenset())
+        if pass_ == "grad_input":
+            sizes = (images, channels, filters, g.height, g.width, *taps, g.groups)
+            return cls(
+                sizes, 1, g.dilation, g.stride, g.reach - 1 - g.padding, outputs, frozenset()
+            )
+        sizes = (channels, filters, images, *taps, *outputs, g.groups)
+        image = (g.height, g.width)
+        return cls(sizes, g.dilation, g.stride, 1, g.padding, image, frozenset())
+
+    @classmethod
+    def of(cls, pass_: str, contraction: Contraction, m: int, n: int, k: int, repeats: int) -> Nest:
+        """The nest of a recorded product."""
+        g = geometry_of(contraction)
+        if g is None:
+            return cls.matrix(m, n, k, repeats)
+        pass_ = canonical(pass_, contraction)
+        pixels = {"forward": g.out_height * g.out_width, "grad_input": g.height * g.width}
+        images = k // (g.out_height * g.out_width) if pass_ == "grad_weight" else m // pixels[pass_]
+        return cls.convolution(pass_, g, images)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, padding included."""
+        return prod(self.sizes)
+
+    @property
+    def left_words(self) -> int:
+        """Words of the left operand that are needed, each counted once."""
+        if self.flattened:
+            return round(self.unique * self.matrix_words("left"))
+        needed = prod(self.sizes[d] for d in (B, C, G))
+        for outputs, taps, pixels in ((OY, FY, self.image[0]), (OX, FX, self.image[1])):
+            whole = span(
+                self.sizes[outputs], self.sizes[taps], self.stride, self.dilation, self.upsampling
+            )
+            needed *= min(int(whole), pixels)
+        return needed
+
+    def matrix_words(self, operand: str) -> int:
+        """Words of an operand's matrix: of the left one, with every copy that im2col makes."""
+        return prod(self.sizes[d] for d in RELEVANT[operand])
+
+    def gemm(self) -> tuple[int, int, int]:
+        """(m, n, k) of one of the G products."""
+        m, n, k = (prod(self.sizes[d] for d in members) for members in CLASSES.values())
+        return m, n, k
+
+    def flatten(self, classes: frozenset[str]) -> Nest:
+        """The nest with the loops of these classes ("m", "k") merged to B and C."""
+        if not classes - self.flattened:
+            return self
+        sizes = list(self.sizes)
+        for name in classes:
+            first, *others = CLASSES[name]
+            for d in others:
+                sizes[first] *= sizes[d]
+                sizes[d] = 1
+        b, k, c, oy, ox, fy, fx, g = sizes
+        return replace(
+            self, sizes=(b, k, c, oy, ox, fy, fx, g), flattened=classes | self.flattened,
+            unique=self.left_words / self.matrix_words("left"),
+        )  # fmt: skip

@@ -1,0 +1,226 @@
+"""The mapper: tile sizes and loop orders with the least cycles, energy or their product.
+
+The loops between two memory stages form a block. Which of the three classes of loops (m, n, k)
+turns innermost decides which operand stays, so a block has six orders, of which the repetitions
+are left out; G stands outside of all, since every operand depends on it. Each operand is then kept
+at each level as long as it fits (uneven mappings). Tiles are multiples of what the array covers:
+powers of two of it, halves, thirds and quarters of the loop, squares and strips of images.
+
+One stage of buffers: all tiles with all orders, then all permutations of the outer loops of the
+best: exhaustive over its candidates. More stages: one boundary after another, both ways, the
+others fixed. What may be missed is bounded by `Found.bound`, which no mapping at all can beat.
+The same input always gives the same mapping: there is no clock and no random number in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal
+
+import numpy as np
+
+from fxsim.mapping.kernels import evaluation, search
+from fxsim.mapping.mapping import REGISTERS, Mapping
+from fxsim.mapping.nest import DIMENSIONS, RELEVANT
+from fxsim.mapping.problem import Movement, Problem
+
+Objective = Literal["cycles", "energy", "edp"]
+OBJECTIVES: tuple[Objective, ...] = ("cycles", "energy", "edp")
+BUDGET = 200_000  # mappings of one boundary
+_AXES = np.array([[0, -1], [1, -1], [2, -1], [3, 4], [5, 6], [7, -1]], np.int64)
+_CLASSES = np.array([[4, 3, 0], [1, -1, -1], [6, 5, 2]], np.int64)  # m, n, k: inner loop first
+_ORDERS = np.array(list(permutations(range(3))), np.int64)
+MOST_PERMUTED = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The mapper's answer.
+
+    cycles, energy_pj : of the product at the problem's average word lengths; energy of memories
+        and of the units' work
+    bound_cycles, bound_energy_pj : below which no mapping can be
+    evaluated : how many mappings were tried; complete : whether that was all of the candidates
+    """
+
+    mapping: Mapping
+    movement: Movement
+    cycles: float
+    energy_pj: float
+    bound_cycles: float
+    bound_energy_pj: float
+    evaluated: int
+    complete: bool
+
+    def bound(self, objective: Objective) -> float:
+        """At most how many times the best cost the found one is (1: it is the best there is)."""
+        parts = {
+            "cycles": self.cycles / self.bound_cycles,
+            "energy": self.energy_pj / self.bound_energy_pj,
+        }
+        return parts[objective] if objective != "edp" else parts["cycles"] * parts["energy"]
+
+
+def stages(problem: Problem) -> list[tuple[int, int, int]]:
+    """On-chip memory stages, inner first: the level that each operand has there, -1 if none."""
+    found: list[list[int]] = []
+    for level in range(len(problem.names) - 1):
+        if problem.names[level] == REGISTERS:
+            continue
+        held = [o for o in range(3) if problem.holds[level, o]]
+        if not found or any(found[-1][o] >= 0 for o in held):
+            found.append([-1, -1, -1])
+        for o in held:
+            found[-1][o] = level
+    return [(left, right, output) for left, right, output in found]
+
+
+def _tiles(size: int, base: int) -> list[int]:
+    """Candidates along one loop: multiples of `base` up to `size`."""
+    base = min(base, size)
+    turns = -(-size // base)
+    found = {base, size}
+    tile = base
+    while tile < size:
+        found.add(tile)
+        tile *= 2
+    found |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
+    return sorted(found)
+
+
+def _paired(sizes: tuple[int, int], bases: tuple[int, int]) -> list[tuple[int, int]]:
+    """Candidates of two loops at once: both alike, or strips whole in the second."""
+    first, second = _tiles(sizes[0], bases[0]), _tiles(sizes[1], bases[1])
+    found = {(tile, sizes[1]) for tile in first} | {(bases[0], tile) for tile in second}
+    for tile in first:
+        found.add((tile, max(t for t in second if t <= max(tile, second[0]))))
+    return sorted(found)
+
+
+def candidates(problem: Problem, budget: int) -> tuple[list[list[tuple[int, int]]], bool]:
+    """Tiles by axis, thinned evenly until few enough for the budget; whether all are there."""
+    sizes = [int(n) for n in problem.sizes]
+    bases = [int(n) for n in np.minimum(problem.spatial, problem.sizes)]
+    axes: list[list[tuple[int, int]]] = []
+    for one, other in _AXES:
+        if other < 0:
+            axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one])])
+        else:
+            pair = (sizes[one], sizes[other]), (bases[one], bases[other])
+            axes.append([(min(a, pair[0][0]), min(b, pair[0][1])) for a, b in _paired(*pair)])
+    complete = True
+    while np.prod([len(axis) for axis in axes]) * 12 > budget:  # 36 orders, a third repetitions
+        longest = max(range(len(axes)), key=lambda i: len(axes[i]))
+        if len(axes[longest]) <= 3:
+            break
+        axes[longest] = axes[longest][:-1:2] + axes[longest][-1:]
+        complete = False
+    return axes, complete
+
+
+class _Search:
+    def __init__(self, problem: Problem, objective: Objective, budget: int) -> None:
+        self.problem, self.stages = problem, stages(problem)
+        self.blocks = len(self.stages) + 1
+        axes, self.complete = candidates(problem, budget)
+        self.complete &= self.blocks == 2
+        self.evaluated = 0
+        self.state = np.zeros(1, evaluation.STATE)[0]
+        plan = self.plan = np.zeros(1, search.PLAN)[0]
+        plan["objective"], plan["blocks"] = OBJECTIVES.index(objective), self.blocks
+        plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
+        for i, axis in enumerate(axes):
+            plan["counts"][i] = len(axis)
+            plan["candidates"][i, : len(axis)] = axis
+
+    def _try(self, at: int) -> None:
+        """Search one boundary from the plan's present bounds, and go on from the best."""
+        plan = self.plan
+        plan["stage"] = self.stages[at - 1]
+        self.evaluated += search.search_boundary(at, _ORDERS, plan, self.problem.record, self.state)
+        if np.isfinite(plan["best"][0]):
+            plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
+
+    def run(self) -> None:
+        inner_first = list(range(1, self.blocks))
+        starts = [inner_first] if self.blocks == 2 else [inner_first, inner_first[::-1]]
+        plan = self.plan
+        for sequence in starts:
+            plan["bounds"] = np.minimum(self.problem.spatial, self.problem.sizes)
+            plan["bounds"][self.blocks] = self.problem.sizes
+            plan["orders"] = (2, 0, 1)
+            for at in sequence:
+                self._try(at)
+        for _ in range(2 if self.blocks > 2 else 0):
+            before = tuple(plan["best"])
+            for at in inner_first:
+                self._try(at)
+            if tuple(plan["best"]) == before:
+                break
+
+    def mapping(self) -> Mapping:
+        """The best, with the outermost loops permuted."""
+        plan, state = self.plan, self.state
+        plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
+        start = search.write_loops(plan, self.blocks - 1, state)
+        loops = search.write_loops(plan, self.blocks, state)
+        state["first"] = start
+        dims, ends = state["dims"][:loops].copy(), state["ends"][:loops].copy()
+        if 1 < loops - start <= MOST_PERMUTED:
+            orders = np.array(list(permutations(range(loops - start))), np.int64)
+            best = search.search_orders(dims, ends, start, orders, plan, self.problem.record, state)
+            self.evaluated += len(orders)
+            if best >= 0:
+                dims[start:], ends[start:] = dims[start + orders[best]], ends[start + orders[best]]
+        pairs = zip(dims, ends, strict=True)
+        return Mapping(tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs), start)
+
+
+def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int = BUDGET) -> Found:
+    """The best mapping of a problem; raises ConfigError if not even its smallest tile fits."""
+    problem.check_fits()
+    searching = _Search(problem, objective, budget)
+    searching.run()
+    movement, mapping, cycles, memory_pj = problem.movement(searching.mapping())
+    least_cycles, least_pj = lower_bound(problem)
+    return Found(
+        mapping, movement, cycles, memory_pj + problem.constant_pj, least_cycles,
+        least_pj + problem.constant_pj, searching.evaluated, searching.complete,
+    )  # fmt: skip
+
+
+def lower_bound(problem: Problem) -> tuple[float, float]:
+    """(cycles, memories' pJ) that no mapping can beat: the roofline with compulsory traffic.
+
+    Every level holds everything, so each word passes each level once; the array is at work in
+    every step, and filled as often as its stationary operand demands.
+    """
+    r, state = problem.record.copy(), np.zeros(1, evaluation.STATE)[0]
+    r["capacity"], r["whole"] = np.inf, 0
+    open_loops = np.flatnonzero(problem.sizes > problem.spatial)
+    state["loops"] = len(open_loops)
+    state["dims"][: len(open_loops)] = open_loops
+    state["ends"][: len(open_loops)] = problem.sizes[open_loops]
+    evaluation.prepare(r)
+    evaluation.count(r, state)
+    longest = float(r["steps"] * r["beat"])
+    if (stationary := problem.machine.dataflow.stationary) is not None and r["overhead"]:
+        relevant = list(RELEVANT[stationary])
+        folds = np.prod(-(-problem.sizes[relevant] // problem.spatial[relevant]))
+        longest += float(folds * r["overhead"] - 1)
+    energy, top = 0.0, len(problem.names) - 1
+    for level in range(top + 1):
+        read, written = (float(state["moved"][level, :, side] @ r["bits"]) for side in (0, 1))
+        if level == top and r["result_bits"] and not r["first_read"]:
+            written += float(state["result"][evaluation.RESULTS] * r["result_bits"])
+        energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
+        if r["shared_port"][level]:
+            time = (read + written) / r["read_rate"][level]
+        else:
+            time = max(read / r["read_rate"][level], written / r["write_rate"][level])
+        longest = max(longest, float(time))
+    return max(longest, 1.0), energy
+
+
+__all__ = ["OBJECTIVES", "Found", "Objective", "best_mapping", "lower_bound", "stages"]

@@ -1,0 +1,170 @@
+"""The mapper: against exhaustive search, its bound, and what must hold on any machine."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from machines import machine
+from mapping.test_movement import nests, three_levels
+
+from fxsim.errors import ConfigError
+from fxsim.mapping import mapping as stored
+from fxsim.mapping.mapping import Mapping
+from fxsim.mapping.nest import DIMENSIONS, Nest
+from fxsim.mapping.problem import Problem, WordBits
+from fxsim.mapping.search import OBJECTIVES, best_mapping, lower_bound
+
+FLOWS = ["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
+BITS = WordBits(8, 4, 32)
+
+
+def every_mapping(problem):
+    """All tiles (multiples of what the array covers) with all orders inside and outside them."""
+    choices = []
+    for d, size, spatial in zip(DIMENSIONS, problem.sizes, problem.spatial, strict=True):
+        base = min(int(spatial), int(size))
+        tiles = sorted({min(base * i, int(size)) for i in range(1, -(-int(size) // base) + 1)})
+        choices.append([(d, base, tile, int(size)) for tile in tiles])
+    for chosen in product(*choices):
+        inner = [(d, tile) for d, base, tile, _ in chosen if tile > base]
+        outer = [(d, size) for d, _, tile, size in chosen if size > tile]
+        for inside in permutations(inner):
+            for outside in permutations(outer):
+                yield Mapping((*inside, *outside))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.tuples(*[st.integers(1, 9)] * 3), flow=st.sampled_from(FLOWS[:3]),
+    buffer_bits=st.sampled_from([256, 512, 2000, 1 << 20]), bandwidth=st.sampled_from([4, 64]),
+    objective=st.sampled_from(OBJECTIVES),
+)  # fmt: skip
+def test_no_mapping_at_all_beats_the_bound_and_few_the_found(
+    sizes, flow, buffer_bits, bandwidth, objective
+):
+    on = machine(
+        rows=2, columns=2, dataflow=flow, buffer_bits=buffer_bits, dram_bandwidth=bandwidth
+    )
+    problem = Problem(on, Nest.matrix(*sizes), BITS)
+    try:
+        found = best_mapping(problem, objective)
+    except ConfigError:
+        assume(False)
+
+    def cost(cycles, energy):
+        return {"cycles": cycles, "energy": energy, "edp": cycles * energy}[objective]
+
+    best = np.inf
+    for mapping in every_mapping(problem):
+        _, _, cycles, energy = problem.movement(mapping)
+        best = min(best, cost(cycles, energy + problem.constant_pj))
+        assert cycles >= found.bound_cycles * (1 - 1e-12)
+        assert energy + problem.constant_pj >= found.bound_energy_pj * (1 - 1e-12)
+    ours = cost(found.cycles, found.energy_pj)
+    assert ours <= best * found.bound(objective) * (1 + 1e-12)
+    # the candidates leave out some multiples: what that costs on small loops is little
+    assert ours <= best * 1.1
+
+
+@settings(max_examples=30, deadline=None)
+@given(nest=nests(), objective=st.sampled_from(OBJECTIVES))
+def test_several_stages_stay_near_exhaustive_search_of_their_permutations(nest, objective):
+    on = machine(rows=2, columns=2, dataflow="output_stationary",
+                 memory=three_levels(4000, 600))  # fmt: skip
+    problem = Problem(on, nest, BITS)
+    try:
+        found = best_mapping(problem, objective)
+    except ConfigError:
+        assume(False)
+    assert found.bound(objective) >= 1 - 1e-12
+    loops = [(d, int(n)) for d, n, s in zip(DIMENSIONS, problem.sizes, problem.spatial,
+                                            strict=True) if n > s]  # fmt: skip
+    assume(len(loops) <= 5)
+    for order in permutations(loops):  # uncut loops in any order are among the candidates
+        _, _, cycles, energy = problem.movement(Mapping(tuple(order)))
+        energy += problem.constant_pj
+        theirs = {"cycles": cycles, "energy": energy, "edp": cycles * energy}[objective]
+        ours = {"cycles": found.cycles, "energy": found.energy_pj,
+                "edp": found.cycles * found.energy_pj}[objective]  # fmt: skip
+        assert ours <= theirs * 1.1
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_unlimited_buffers_reach_the_compulsory_traffic(flow):
+    on = machine(rows=2, columns=2, dataflow=flow, buffer_bits=1 << 40)
+    found = best_mapping(Problem(on, Nest.matrix(100, 50, 70), BITS), "energy")
+    assert found.movement.moved[-1].tolist() == [[100 * 70, 0], [70 * 50, 0], [0, 0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(nest=nests(), flow=st.sampled_from(FLOWS))
+def test_capacity_and_bandwidth_never_cost_cycles_nor_fewer_bits_more(nest, flow):
+    def cycles(bits=BITS, **parts):
+        on = machine(rows=2, columns=2, dataflow=flow, **{"dram_bandwidth": 16, **parts})
+        return best_mapping(Problem(on, nest, bits), "cycles").cycles
+
+    try:
+        small = cycles(buffer_bits=600)
+    except ConfigError:
+        small = np.inf
+    assert cycles(buffer_bits=1 << 24) <= small
+    assert cycles(dram_bandwidth=64) <= cycles()
+    assert cycles(WordBits(4, 4, 32)) <= cycles()
+
+
+@settings(max_examples=40, deadline=None)
+@given(nest=nests(), flow=st.sampled_from(FLOWS))
+def test_nothing_is_faster_than_the_roofline(nest, flow):
+    on = machine(rows=2, columns=2, dataflow=flow, dram_bandwidth=8)
+    problem = Problem(on, nest, BITS)
+    found = best_mapping(problem)
+    assert found.cycles >= nest.macs / on.units - 1  # a systolic array starts at cycle 0
+    # every operand is fetched at least once
+    left = nest.flatten(frozenset({"m", "k"})).left_words
+    words = left * BITS.left + nest.matrix_words("right") * BITS.right
+    assert found.cycles >= words / 8 - 1e-9
+    assert found.movement.moved[-1, 0, 0] >= left - 1e-9
+    assert lower_bound(problem)[0] <= found.cycles
+
+
+def test_the_same_input_gives_the_same_mapping():
+    on = machine(rows=2, columns=4, buffer_bits=5000)
+    found = [best_mapping(Problem(on, Nest.matrix(33, 65, 47), BITS), "edp") for _ in range(3)]
+    assert len({str(f.mapping) for f in found}) == 1
+    assert found[0].cycles == found[1].cycles == found[2].cycles
+
+
+def test_a_mapping_is_printed_stored_and_read_back(tmp_path):
+    on = machine(rows=2, columns=4, buffer_bits=5000)
+    problem = Problem(on, Nest.matrix(33, 65, 47), BITS, "fc, forward")
+    found = best_mapping(problem).mapping
+    text = str(found)
+    assert text.count("for ") == len(found.loops)
+    assert "left_buffer keeps left" in text
+    stored.save(tmp_path / "m.yaml", "test", {("fc", "forward"): found})
+    again = stored.load(tmp_path / "m.yaml")["fc", "forward"]
+    assert again == found
+    assert problem.movement(again)[2] == best_mapping(problem).cycles
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("B: 33", "Z: 33", r"m.yaml:\d+:\d+: mappings.0.loops"),
+        ("pass: forward", "pass: forwards", r"m.yaml:\d+:\d+: mappings.0.pass"),
+        ("B: 33", "B: 0", r"m.yaml:\d+:\d+: mappings.0.loops"),
+    ],
+)
+def test_a_stored_mapping_is_checked_line_by_line(tmp_path, old, new, complaint):
+    on = machine(rows=2, columns=4, buffer_bits=5000)
+    found = best_mapping(Problem(on, Nest.matrix(33, 65, 47), BITS)).mapping
+    stored.save(tmp_path / "m.yaml", "test", {("fc", "forward"): found})
+    text = (tmp_path / "m.yaml").read_text()
+    assert old in text
+    (tmp_path / "m.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=complaint):
+        stored.load(tmp_path / "m.yaml")
