@@ -3,7 +3,8 @@
 A dataflow is YAML: `rows` and `columns` list the loops that are unrolled along each axis (letters
 of `fxsim.mapping.nest`, of each pass seen as a convolution). A loop takes as many rows as it has
 turns, the next one in the list shares what is left; `{C: 8}` gives a loop a fixed number. `kind`
-is short for one of the usual dataflows, whose entries may be overridden one by one.
+is short for one of the usual dataflows, whose entries may be overridden one by one; "custom" says
+nothing of rows and columns.
 
 Sources: the taxonomy is Chen et al., "Eyeriss", ISCA 2016; cycles of a systolic array are those of
 SCALE-Sim v3 (Samajdar et al., arXiv 1811.02883), see `tests/cost/test_scalesim.py`.
@@ -51,6 +52,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "rows": ["FY", "C"], "columns": ["OY", "K"], "stationary": None, "flatten": [],
         "fill_and_drain": "none",
     },
+    "custom": {"stationary": None, "flatten": [], "fill_and_drain": "none"},
 }  # fmt: skip
 
 
@@ -70,7 +72,9 @@ class Dataflow(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
+    kind: Literal[
+        "weight_stationary", "output_stationary", "input_stationary", "row_stationary", "custom"
+    ]
     rows: Axis
     columns: Axis
     stationary: Operand | None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from fxsim.accelerator.dataflow import Operand
+from fxsim.accelerator.dataflow import Loop, Operand
 
 Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -33,6 +33,7 @@ class MemoryLevel(Section):
         `write_bandwidth_bits_per_cycle`, a port of their own
     double_buffered : half of it holds the tile in use, half is being filled meanwhile
     per_pe : each unit has one; else the array shares it
+    shared_along : of per_pe: loops along which neighbouring units share one
     multicast : a word that several units need is read once for all of them
     burst_bits : what one access moves at least; every run of neighbouring words takes whole ones
     """
@@ -46,6 +47,7 @@ class MemoryLevel(Section):
     write_energy_pj_per_bit: NotNegative
     double_buffered: bool = True
     per_pe: bool = False
+    shared_along: tuple[Loop, ...] = ()
     multicast: bool = True
     burst_bits: Positive = 1
     leakage_mw: NotNegative = 0.0

@@ -96,13 +96,18 @@ class BitParallel(Unit):
     """A multiplier of one width: wider words take several passes, narrower ones waste it.
 
     width_bits : of both operands, or of the left one where `right_width_bits` is given
+    passes : "product", a pass for each pair of parts (multipliers); "widest", for the parts of the
+        wider operand rounded up to a power of two (vector instructions, whose lanes halve)
     """
 
     kind: Literal["bit_parallel"]
     width_bits: Width
     right_width_bits: Width | None = None
+    passes: Literal["product", "widest"] = "product"
 
     def piece(self, bits_a: int, bits_b: int) -> int:
+        if self.passes == "widest":
+            return 1 << (-(-max(bits_a, bits_b) // self.width_bits) - 1).bit_length()
         return -(-bits_a // self.width_bits) * -(
             -bits_b // (self.right_width_bits or self.width_bits)
         )

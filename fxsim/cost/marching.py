@@ -11,7 +11,7 @@ from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.array import Grid, lockstep, tiled, uniform_beat
 from fxsim.cost.records import Product, Records
-from fxsim.cost.statistics import mean_beat
+from fxsim.cost.statistics import Steps, all_steps, staggered
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.engine.joint import canonical, geometry_of, joint_histogram
 from fxsim.errors import DataError
@@ -65,6 +65,10 @@ class Marching:
             ]
             constant = uniform_beat(self.machine, *used)
         if constant is not None:
+            if self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1:
+                columns = self.machine.pe_array.columns
+                taken = staggered(steps, Steps.always(constant), columns)
+                return Computing(np.full(len(work), taken), exact)
             return Computing(np.full(len(work), steps * constant), exact)
         elastic = np.ceil(work / pe.capacity / self.machine.units)
         known = [s for s in self.records.sampled if product.left in self._block_maps(int(s))]
@@ -121,31 +125,20 @@ class Marching:
                 " trace holds no counts at any sampled step; record the run again"
             )
         bits = int(product.left_levels.max()), int(product.right_levels.max())
-        beats = []
         across = [int(unit[d] * units[d]) for d in range(8)]
-        windows = across[0] * across[3] * across[4]
-        for step in known:
-            words = self.records.statistics(step)
-            beats.append(
-                mean_beat(
-                    pe, words[product.left], words[product.right], bits, problem.original,
-                    windows, across[1], across[2],
-                )
+        windows, columns = across[0] * across[3] * across[4], self.machine.pe_array.columns
+        cycles = []
+        for at in known:
+            words = self.records.statistics(at)
+            found = all_steps(
+                pe, words[product.left], words[product.right], bits, problem.original, windows,
+                across[1], across[2],
             )  # fmt: skip
+            stagger = self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1
+            cycles.append(staggered(steps, found, columns) if stagger else steps * found.mean)
         nearest = np.abs(product.steps[:, None] - np.array(known)).argmin(axis=1)
-        beat = np.array(beats)[nearest]
-        cycles = steps * beat
-        if self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1:
-            cycles = staggered(steps, beat, self.machine.pe_array.columns)
         exact = product.steps == np.array(known)[nearest]
-        return Computing(cycles, np.where(exact, "exact", "nearest").astype(object))
-
-
-def staggered(steps: float, beat: Floats, columns: int) -> Floats:
-    """Cycles of steps that columns take in turn, one cycle apart, each waiting for itself."""
-    turns, rest = np.divmod(steps - 1, columns)
-    found: Floats = np.where(beat <= columns, steps + beat - 1, turns * beat + rest + beat)
-    return found
+        return Computing(np.array(cycles)[nearest], np.where(exact, "exact", "nearest").astype(object))
 
 
 def _some_rows(
@@ -173,6 +166,3 @@ def _rows(m: BlockMap, rows: int) -> BlockMap:
         np.ascontiguousarray(m.bits[:blocks]), np.ascontiguousarray(m.shifts[:blocks]), rows,
         m.columns, min(m.block_rows, rows), m.block_columns, m.metadata_bits,
     )  # fmt: skip
-
-
-__all__ = ["Computing", "Marching", "staggered"]

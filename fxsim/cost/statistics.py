@@ -8,6 +8,7 @@ image hold zeros. Formulas are those that DNNsim's cycle-by-cycle simulation obe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,7 @@ from fxsim.arithmetic.essential_bits import LENGTHS, WordStatistics
 from fxsim.mapping.nest import FX, FY, OX, OY, B, C, K, Nest
 
 Shares = NDArray[np.float64]
+_WALKED = 8192
 
 
 def _cumulative(counts: NDArray[np.int64]) -> Shares:
@@ -25,75 +27,109 @@ def _cumulative(counts: NDArray[np.int64]) -> Shares:
     return share
 
 
-def longest(counts: NDArray[np.int64], words: int, least: int = 1) -> float:
-    """Expected largest of so many draws from 0, 1, 2, ... with these counts, at least `least`."""
-    cumulative = _cumulative(counts)
-    cumulative[:least] = 0
-    return float((1 - cumulative**words).sum())
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """How long a step takes: the possible cycles, and how often each comes."""
+
+    cycles: NDArray[np.float64]
+    shares: Shares
+
+    @classmethod
+    def of(cls, cumulative: Shares, least: int = 1) -> Steps:
+        """From the shares of steps of at most 0, 1, 2, ... cycles; shorter ones take `least`."""
+        kept = np.minimum(cumulative, 1.0)
+        kept[:least] = 0
+        return cls(np.arange(len(kept)).astype(np.float64), np.diff(kept, prepend=0))
+
+    @classmethod
+    def always(cls, cycles: float) -> Steps:
+        """One length."""
+        return cls(np.array([cycles]), np.ones(1))
+
+    @property
+    def mean(self) -> float:
+        """Expected cycles."""
+        return float(self.cycles @ self.shares)
+
+    def times(self, other: Steps) -> Steps:
+        """Of two that are waited for in turn, one for each cycle of the other."""
+        return Steps(
+            np.outer(self.cycles, other.cycles).reshape(-1),
+            np.outer(self.shares, other.shares).reshape(-1),
+        )
 
 
-def distinct_positions(s: WordStatistics, lanes: int, windows: int, booth: bool) -> float:
-    """Expected most bit positions that any lane of a window uses, over windows; at least 1."""
+def longest(counts: NDArray[np.int64], words: int) -> Steps:
+    """The largest of so many draws from 0, 1, 2, ... with these counts, at least 1."""
+    return Steps.of(_cumulative(counts) ** words)
+
+
+def distinct_positions(s: WordStatistics, lanes: int, windows: int, booth: bool) -> Steps:
+    """The most bit positions that the lanes of a window use between them, over windows."""
     positions = s.booth_positions if booth else s.positions
     shares = np.array([1.0])
     for used in positions / max(s.words, 1):
         free = (1 - used) ** lanes
         shares = np.convolve(shares, [free, 1 - free])
-    cumulative = np.minimum(np.cumsum(shares), 1.0)
-    cumulative[0] = 0
-    return float((1 - cumulative**windows).sum())
+    return Steps.of(np.minimum(np.cumsum(shares), 1.0) ** windows)
 
 
 def term_products(
     a: WordStatistics, b: WordStatistics, windows: int, filters: int, lanes: int, booth: bool
-) -> float:
-    """Expected longest product of term counts, over lanes; in a lane the largest of each side."""
+) -> Steps:
+    """The longest product of term counts, over lanes; in a lane the largest of each side."""
     one, other = (_cumulative(s.booth if booth else s.ones) for s in (a, b))
     left, right = np.diff(one**windows, prepend=0), np.diff(other**filters, prepend=0)
     products = np.maximum(np.outer(np.arange(LENGTHS), np.arange(LENGTHS)), 1)
     shares = np.bincount(products.reshape(-1), np.outer(left, right).reshape(-1))
-    cumulative = np.minimum(np.cumsum(shares), 1.0)
-    return float((1 - cumulative**lanes).sum())
+    return Steps.of(np.minimum(np.cumsum(shares), 1.0) ** lanes)
 
 
-def step_cycles(
+def step(
     pe: PE, left: WordStatistics | None, right: WordStatistics | None, bits: tuple[int, int],
     windows: int, filters: int, lanes: int,
-) -> float:  # fmt: skip
-    """Expected cycles of one step of `windows` by `filters` units with so many lanes.
+) -> Steps:  # fmt: skip
+    """One step of `windows` by `filters` units with so many lanes.
 
     windows : those that lie inside the image; the others hold zeros. bits : the word lengths
     """
     empty = windows == 0 or lanes == 0
-    if isinstance(pe, Serial):
-        s, words = (
-            (left, windows * lanes) if pe.serial_operand == "left" else (right, filters * lanes)
-        )
+    if isinstance(pe, TermSerial):
+        assert left is not None
+        if empty:
+            return Steps.always(1.0)
+        if len(pe.operands) == 2:
+            assert right is not None
+            return term_products(left, right, windows, filters, lanes, pe.booth)
+        passes = Steps.always(-(-bits[1] // pe.parallel_bits))
+        return distinct_positions(left, lanes, windows, pe.booth).times(passes)
+
+    def bit_cycles(s: WordStatistics | None, words: int, nothing: bool) -> Steps:
         assert s is not None
-        whole = bits[1] if pe.serial_operand == "left" else bits[0]
-        bit_cycles = s.signed + (1.0 if empty else longest(s.top_bits, words))
-        return max(bit_cycles / pe.bits_per_cycle, 1.0) * -(-whole // pe.parallel_bits)
-    if isinstance(pe, SerialSerial):
-        cycles = 1.0
+        found = Steps.always(1.0) if nothing else longest(s.top_bits, words)
+        return Steps(found.cycles + s.signed, found.shares)
+
+    if isinstance(pe, Serial):
+        serial_left = pe.serial_operand == "left"
+        whole = -(-(bits[1] if serial_left else bits[0]) // pe.parallel_bits)
+        found = bit_cycles(
+            left if serial_left else right, (windows if serial_left else filters) * lanes,
+            empty and serial_left,
+        ).times(Steps.always(whole))  # fmt: skip
+    else:
+        assert isinstance(pe, SerialSerial)
+        found = Steps.always(1.0)
         for s, operand, words, length in (
             (left, "left", windows * lanes, bits[0]), (right, "right", filters * lanes, bits[1])
         ):  # fmt: skip
-            if operand in pe.adaptive:
-                assert s is not None
-                here = 1.0 if empty and operand == "left" else longest(s.top_bits, words)
-                cycles *= s.signed + here
-            else:
-                cycles *= max(length, 1)
-        return max(cycles / pe.bits_per_cycle, 1.0)
-    assert isinstance(pe, TermSerial)
-    assert left is not None
-    if empty:
-        return 1.0
-    if len(pe.operands) == 2:
-        assert right is not None
-        return term_products(left, right, windows, filters, lanes, pe.booth)
-    passes = -(-bits[1] // pe.parallel_bits)
-    return distinct_positions(left, lanes, windows, pe.booth) * passes
+            adaptive = operand in pe.adaptive
+            here = (
+                bit_cycles(s, words, empty and operand == "left")
+                if adaptive
+                else Steps.always(max(length, 1))
+            )
+            found = found.times(here)
+    return Steps(np.maximum(np.ceil(found.cycles / pe.bits_per_cycle), 1.0), found.shares)
 
 
 def valid_windows(nest: Nest, together: int) -> dict[int, float]:
@@ -132,25 +168,41 @@ def _valid(nest: Nest, together: int) -> dict[int, float]:
     return found
 
 
-def mean_beat(
+def all_steps(
     pe: PE, left: WordStatistics | None, right: WordStatistics | None, bits: tuple[int, int],
     nest: Nest, windows: int, filters: int, lanes: int,
-) -> float:  # fmt: skip
-    """Expected cycles of a step, over all steps of a nest: ragged groups and padding included.
+) -> Steps:  # fmt: skip
+    """The steps of a nest: ragged groups and padding included.
 
     windows, filters, lanes : how many of each (of loops B OY OX, K, and C) march together
     """
-
-    @cache
-    def step(n: int, k: int, c: int) -> float:
-        return step_cycles(pe, left, right, bits, n, k, c)
-
-    total = 0.0
+    cycles, shares = [], []
     for n, share in valid_windows(nest, windows).items():
         for k, filter_share in _groups(nest.sizes[K], filters):
             for c, lane_share in _groups(nest.sizes[C], lanes):
-                total += share * filter_share * lane_share * step(n, k, c)
-    return total
+                one = step(pe, left, right, bits, n, k, c)
+                cycles.append(one.cycles)
+                shares.append(one.shares * (share * filter_share * lane_share))
+    return Steps(np.concatenate(cycles), np.concatenate(shares))
+
+
+def staggered(count: int, steps: Steps, columns: int) -> float:
+    """Cycles of `count` steps that columns take in turn, one cycle apart, each waiting for itself.
+
+    Step i starts a cycle after the one before, and not before step i - columns has ended. Steps of
+    different length are drawn evenly from their distribution in a fixed order, the first 8192 of
+    them; more go on at the same rate.
+    """
+    walked = min(count, _WALKED)
+    order = np.random.default_rng(0).permutation(walked)
+    by_length = np.argsort(steps.cycles, kind="stable")
+    lengths, quantiles = steps.cycles[by_length], np.cumsum(steps.shares[by_length])
+    drawn = lengths[np.minimum(np.searchsorted(quantiles, (order + 0.5) / walked), len(lengths) - 1)]
+    start, ends = -1.0, [0.0] * columns
+    for i, length in enumerate(drawn.tolist()):
+        start = max(start + 1, ends[i % columns])
+        ends[i % columns] = start + length
+    return max(ends) * (count / walked)
 
 
 def _groups(size: int, together: int) -> list[tuple[int, float]]:

@@ -124,6 +124,12 @@ class Problem:
         for i, level in enumerate(self.levels):
             r["multicast"][i] = level is None or level.multicast
             r["per_pe"][i] = level is None or level.per_pe
+            r["each"][i] = 1
+            if r["per_pe"][i]:
+                shared = level.shared_along if level else ()
+                r["serves"][i] = len(shared) > 0
+                r["each"][i] = [1 if d in shared else n for d, n in
+                                zip(DIMENSIONS, self.units, strict=True)]  # fmt: skip
             r["overlapped"][i] = level is None or level.double_buffered
             if level is machine.dram:  # it fills the outermost levels
                 r["overlapped"][i] = all(machine.buffer(o).double_buffered for o in OPERANDS)

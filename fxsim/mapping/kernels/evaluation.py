@@ -40,6 +40,8 @@ PROBLEM = np.dtype(
         ("read_rate", "f8", MOST_LEVELS), ("write_rate", "f8", MOST_LEVELS),
         ("shared_port", "i8", MOST_LEVELS), ("overlapped", "i8", MOST_LEVELS),
         ("per_pe", "i8", MOST_LEVELS), ("multicast", "i8", MOST_LEVELS),
+        ("serves", "i8", MOST_LEVELS),  # whether neighbouring units share one of the units' memories
+        ("each", "i8", (MOST_LEVELS, 8)),  # such memories along each loop
         ("holds", "i8", (MOST_LEVELS, 3)),
         ("fixed", "i8", (MOST_LEVELS, 3)),  # loops inside a level's tile, -1: as many as fit
         # what no mapping changes where tiles are exact, see `prepare`
@@ -149,6 +151,10 @@ def unique(operand, level, p):
 def held(operand, level, at, p, s):
     """Words of an operand that a level holds with `at` loops inside it."""
     if p.per_pe[level]:
+        if p.serves[level]:
+            for d in range(8):
+                s.extents[MOST_LOOPS, EACH + d] = ceil_div(s.extents[at, d], p.each[level, d])
+            return float(footprint(operand, p, s, MOST_LOOPS, EACH))
         return float(footprint(operand, p, s, at, EACH))
     if p.whole:
         words = whole_tile(operand, p, s)
@@ -301,10 +307,11 @@ def prepare(p):
             for d in range(8):
                 if relevant(o, d):
                     continue
-                if p.per_pe[level]:
-                    p.copies[level, o] *= min(p.units[d], ceil_div(p.sizes[d], p.unit[d]))
-                each = p.per_pe[level] or not p.multicast[level]
-                p.taken[level, o] *= ceil_div(p.sizes[d], p.unit[d] if each else p.spatial[d])
+                own = p.each[level, d] > 1
+                if own:
+                    p.copies[level, o] *= min(p.each[level, d], ceil_div(p.sizes[d], p.unit[d]))
+                own |= not p.multicast[level]
+                p.taken[level, o] *= ceil_div(p.sizes[d], p.unit[d] if own else p.spatial[d])
 
 
 @kernel
