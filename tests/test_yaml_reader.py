@@ -122,7 +122,7 @@ CASES = [
         "holds: [left]",
         "holds: [right]",
         "memory:",
-        "memory: at least one on-chip buffer of the array must hold 'left'; none does",
+        "memory: at least one on-chip buffer must hold 'left'; none does",
     ),
     (
         "accelerators",

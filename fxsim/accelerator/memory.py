@@ -32,6 +32,8 @@ class MemoryLevel(Section):
     bandwidth_bits_per_cycle : of its reads, and of its writes too unless these have
         `write_bandwidth_bits_per_cycle`, a port of their own
     double_buffered : half of it holds the tile in use, half is being filled meanwhile
+    overlapped : whether its transfers run beside the array's work; as `double_buffered` says (and
+        of the units' own always) unless it is given: ZigZag's memories may be full and overlap
     per_pe : each unit has one; else the array shares it
     shared_along : of per_pe: loops along which neighbouring units share one
     multicast : a word that several units need is read once for all of them
@@ -46,12 +48,18 @@ class MemoryLevel(Section):
     read_energy_pj_per_bit: NotNegative
     write_energy_pj_per_bit: NotNegative
     double_buffered: bool = True
+    overlapped: bool | None = None
     per_pe: bool = False
     shared_along: tuple[Loop, ...] = ()
     multicast: bool = True
     burst_bits: Positive = 1
     leakage_mw: NotNegative = 0.0
     area_mm2: NotNegative = 0.0
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether its transfers run beside the array's work."""
+        return self.double_buffered or self.per_pe if self.overlapped is None else self.overlapped
 
     @property
     def usable_bits(self) -> int:

@@ -205,9 +205,11 @@ def _check_levels(document: yaml_reader.Document, machine: Accelerator) -> None:
                 ("memory", 0, "holds"),
                 f"memory.0.holds must name left, right and output; {operand!r} is missing",
             )
-        if not any(operand in level.holds and not level.per_pe for level in machine.memory[1:]):
+        homes = [level for level in machine.memory[1:] if operand in level.holds]
+        if not homes or (operand == "output" and homes[0].per_pe):
+            shared = " that the array shares" if operand == "output" else ""
             document.fail(
                 ("memory",),
-                f"memory: at least one on-chip buffer of the array must hold {operand!r};"
+                f"memory: at least one on-chip buffer{shared} must hold {operand!r};"
                 " none does, so it has no home",
             )

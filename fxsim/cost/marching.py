@@ -138,7 +138,9 @@ class Marching:
             cycles.append(staggered(steps, found, columns) if stagger else steps * found.mean)
         nearest = np.abs(product.steps[:, None] - np.array(known)).argmin(axis=1)
         exact = product.steps == np.array(known)[nearest]
-        return Computing(np.array(cycles)[nearest], np.where(exact, "exact", "nearest").astype(object))
+        return Computing(
+            np.array(cycles)[nearest], np.where(exact, "exact", "nearest").astype(object)
+        )
 
 
 def _some_rows(

@@ -197,7 +197,9 @@ def staggered(count: int, steps: Steps, columns: int) -> float:
     order = np.random.default_rng(0).permutation(walked)
     by_length = np.argsort(steps.cycles, kind="stable")
     lengths, quantiles = steps.cycles[by_length], np.cumsum(steps.shares[by_length])
-    drawn = lengths[np.minimum(np.searchsorted(quantiles, (order + 0.5) / walked), len(lengths) - 1)]
+    drawn = lengths[
+        np.minimum(np.searchsorted(quantiles, (order + 0.5) / walked), len(lengths) - 1)
+    ]
     start, ends = -1.0, [0.0] * columns
     for i, length in enumerate(drawn.tolist()):
         start = max(start + 1, ends[i % columns])

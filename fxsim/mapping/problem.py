@@ -130,9 +130,9 @@ class Problem:
                 r["serves"][i] = len(shared) > 0
                 r["each"][i] = [1 if d in shared else n for d, n in
                                 zip(DIMENSIONS, self.units, strict=True)]  # fmt: skip
-            r["overlapped"][i] = level is None or level.double_buffered
+            r["overlapped"][i] = level is None or level.overlaps
             if level is machine.dram:  # it fills the outermost levels
-                r["overlapped"][i] = all(machine.buffer(o).double_buffered for o in OPERANDS)
+                r["overlapped"][i] = all(machine.buffer(o).overlaps for o in OPERANDS)
             if level is None:  # registers: a unit's own tile, for nothing
                 own = np.zeros(1, kernels.STATE)[0]
                 own["extents"][0, :8] = np.minimum(self.unit, self.sizes)

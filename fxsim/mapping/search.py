@@ -6,9 +6,10 @@ are left out; G stands outside of all, since every operand depends on it. Each o
 at each level as long as it fits (uneven mappings). Tiles are multiples of what the array covers:
 powers of two of it, halves, thirds and quarters of the loop, squares and strips of images.
 
-One stage of buffers: all tiles with all orders, then all permutations of the outer loops of the
-best: exhaustive over its candidates. More stages: one boundary after another, both ways, the
-others fixed. What may be missed is bounded by `Found.bound`, which no mapping at all can beat.
+One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive over
+its candidates. Otherwise evenly fewer tiles, then the axes one by one with all of theirs, until none
+improves; with more stages, one boundary after another, the others fixed. At last the outermost
+loops are permuted. What may be missed is bounded by `Found.bound`, which no mapping at all beats.
 The same input always gives the same mapping: there is no clock and no random number in it.
 """
 
@@ -27,11 +28,13 @@ from fxsim.mapping.problem import Movement, Problem
 
 Objective = Literal["cycles", "energy", "edp"]
 OBJECTIVES: tuple[Objective, ...] = ("cycles", "energy", "edp")
-BUDGET = 200_000  # mappings of one boundary
+BUDGET = 20_000  # mappings of all boundaries, before their axes are searched one by one
 _AXES = np.array([[0, -1], [1, -1], [2, -1], [3, 4], [5, 6], [7, -1]], np.int64)
 _CLASSES = np.array([[4, 3, 0], [1, -1, -1], [6, 5, 2]], np.int64)  # m, n, k: inner loop first
 _ORDERS = np.array(list(permutations(range(3))), np.int64)
 MOST_PERMUTED = 6
+_SWEEPS = 4
+_ORDERS_EACH = 8  # orders that a tile is tried with, about
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,47 +101,58 @@ def _paired(sizes: tuple[int, int], bases: tuple[int, int]) -> list[tuple[int, i
     return sorted(found)
 
 
-def candidates(problem: Problem, budget: int) -> tuple[list[list[tuple[int, int]]], bool]:
-    """Tiles by axis, thinned evenly until few enough for the budget; whether all are there."""
+Axes = list[list[tuple[int, int]]]
+
+
+def candidates(problem: Problem) -> Axes:
+    """Tiles by axis."""
     sizes = [int(n) for n in problem.sizes]
     bases = [int(n) for n in np.minimum(problem.spatial, problem.sizes)]
-    axes: list[list[tuple[int, int]]] = []
+    axes: Axes = []
     for one, other in _AXES:
         if other < 0:
             axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one])])
         else:
             pair = (sizes[one], sizes[other]), (bases[one], bases[other])
             axes.append([(min(a, pair[0][0]), min(b, pair[0][1])) for a, b in _paired(*pair)])
-    complete = True
-    while np.prod([len(axis) for axis in axes]) * 12 > budget:  # 36 orders, a third repetitions
+    return axes
+
+
+def thinned(axes: Axes, budget: int) -> Axes:
+    """The candidates, evenly fewer until all their combinations are within the budget."""
+    axes = list(axes)
+    while np.prod([len(axis) for axis in axes]) * _ORDERS_EACH > budget:
         longest = max(range(len(axes)), key=lambda i: len(axes[i]))
         if len(axes[longest]) <= 3:
             break
         axes[longest] = axes[longest][:-1:2] + axes[longest][-1:]
-        complete = False
-    return axes, complete
+    return axes
 
 
 class _Search:
     def __init__(self, problem: Problem, objective: Objective, budget: int) -> None:
         self.problem, self.stages = problem, stages(problem)
         self.blocks = len(self.stages) + 1
-        axes, self.complete = candidates(problem, budget)
-        self.complete &= self.blocks == 2
+        self.axes = candidates(problem)
+        searches = 1 if self.blocks == 2 else 2 * (self.blocks - 1)
+        self.thin = thinned(self.axes, budget // searches)
+        self.complete = self.blocks == 2 and self.thin == self.axes
         self.evaluated = 0
         self.state = np.zeros(1, evaluation.STATE)[0]
         plan = self.plan = np.zeros(1, search.PLAN)[0]
         plan["objective"], plan["blocks"] = OBJECTIVES.index(objective), self.blocks
         plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
+
+    def _try(self, at: int, axes: Axes, together: bool) -> None:
+        """Search one boundary from the plan's present bounds, and go on from the best."""
+        plan = self.plan
         for i, axis in enumerate(axes):
             plan["counts"][i] = len(axis)
             plan["candidates"][i, : len(axis)] = axis
-
-    def _try(self, at: int) -> None:
-        """Search one boundary from the plan's present bounds, and go on from the best."""
-        plan = self.plan
         plan["stage"] = self.stages[at - 1]
-        self.evaluated += search.search_boundary(at, _ORDERS, plan, self.problem.record, self.state)
+        self.evaluated += search.search_boundary(
+            at, together, _ORDERS, plan, self.problem.record, self.state
+        )
         if np.isfinite(plan["best"][0]):
             plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
 
@@ -151,13 +165,24 @@ class _Search:
             plan["bounds"][self.blocks] = self.problem.sizes
             plan["orders"] = (2, 0, 1)
             for at in sequence:
-                self._try(at)
-        for _ in range(2 if self.blocks > 2 else 0):
+                self._try(at, self.thin, self.complete)
+        for _ in range(0 if self.complete else _SWEEPS):
             before = tuple(plan["best"])
             for at in inner_first:
-                self._try(at)
+                for i, axis in enumerate(self.axes):
+                    if len(axis) > 1:
+                        self._try(at, self._along(i, at), False)
+                self._try(at, self._along(None, at), True)
             if tuple(plan["best"]) == before:
                 break
+
+    def _along(self, axis: int | None, at: int) -> Axes:
+        """All candidates of one axis (or of none), with the best of the others so far."""
+        tile = self.plan["best_bounds"][at]
+        best = [[(int(tile[a]), int(tile[b]) if b >= 0 else 1)] for a, b in _AXES]
+        if axis is not None:
+            best[axis] = self.axes[axis]
+        return best
 
     def mapping(self) -> Mapping:
         """The best, with the outermost loops permuted."""

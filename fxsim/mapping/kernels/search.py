@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.kernels._jit import inlined, kernel
 from fxsim.mapping.kernels.evaluation import CYCLES, EACH, ENERGY, ceil_div, evaluate, held
 
 MOST_BLOCKS, MOST_CANDIDATES, AXES = 8, 48, 6
@@ -82,19 +82,88 @@ def tile_fits(plan, at, p, s):
     return True
 
 
+@inlined
+def score(plan, p, s):
+    """(the objective, what decides among equals) of the mapping that was evaluated."""
+    energy, cycles = s.result[ENERGY] + p.constant_pj, s.result[CYCLES]
+    if plan.objective == 0:
+        return cycles, energy
+    if plan.objective == 1:
+        return energy, cycles
+    return energy * cycles, energy
+
+
 @kernel
 def better(plan, p, s):
     """Whether the mapping that was evaluated beats the best so far, which it then replaces."""
-    energy, cycles = s.result[ENERGY] + p.constant_pj, s.result[CYCLES]
-    main, other = cycles, energy
-    if plan.objective == 1:
-        main, other = energy, cycles
-    elif plan.objective == 2:
-        main = energy * cycles
+    main, other = score(plan, p, s)
     if main > plan.best[0] or (main == plan.best[0] and other >= plan.best[1]):
         return False
     plan.best[0], plan.best[1] = main, other
     return True
+
+
+@kernel
+def keep(plan):
+    """The present tiles and orders are the best so far."""
+    for block in range(plan.blocks):
+        for position in range(3):
+            plan.best_orders[block, position] = plan.orders[block, position]
+        for d in range(8):
+            plan.best_bounds[block, d] = plan.bounds[block, d]
+    for d in range(8):
+        plan.best_bounds[plan.blocks, d] = plan.bounds[plan.blocks, d]
+
+
+@kernel
+def set_order(plan, block, permutations, number):
+    for position in range(3):
+        plan.orders[block, position] = permutations[number, position]
+
+
+@kernel
+def try_orders(at, permutations, plan, p, s):
+    """The orders at either side of a boundary, each with each; how many were evaluated."""
+    evaluated = 0
+    for inner in range(permutations.shape[0]):
+        set_order(plan, at - 1, permutations, inner)
+        if not canonical(plan, at - 1):
+            continue
+        s.first = write_loops(plan, at, s) if p.whole or at == plan.blocks - 1 else 0
+        for outer in range(permutations.shape[0]):
+            set_order(plan, at, permutations, outer)
+            if canonical(plan, at):
+                write_loops(plan, plan.blocks, s)
+                evaluated += 1
+                if evaluate(p, s) and better(plan, p, s):
+                    keep(plan)
+    return evaluated
+
+
+@kernel
+def try_orders_apart(at, permutations, plan, p, s):
+    """The orders outside a boundary, then those inside it with the best of them."""
+    evaluated = 0
+    for block in (at, at - 1):
+        chosen, main, other = -1, np.inf, np.inf
+        for number in range(permutations.shape[0]):
+            set_order(plan, block, permutations, number)
+            if not canonical(plan, block):
+                continue
+            s.first = write_loops(plan, at, s) if p.whole or at == plan.blocks - 1 else 0
+            write_loops(plan, plan.blocks, s)
+            evaluated += 1
+            if not evaluate(p, s):
+                continue
+            here, beside = score(plan, p, s)
+            if here < main or (here == main and beside < other):
+                chosen, main, other = number, here, beside
+            if better(plan, p, s):
+                keep(plan)
+        if chosen < 0:
+            return evaluated
+        set_order(plan, block, permutations, chosen)
+    return evaluated
 
 
 @kernel
@@ -109,10 +178,11 @@ def nested(plan, at, p):
 
 
 @kernel
-def search_boundary(at, permutations, plan, p, s):
+def search_boundary(at, together, permutations, plan, p, s):
     """Try every tile of one boundary with every order of the loops at either side of it.
 
     at : the boundary, between block at - 1 and block at
+    together : each order of one side with each of the other, else one side after the other
     Returns how many mappings were evaluated; the best so far is kept in the plan.
     """
     evaluated = 0
@@ -125,27 +195,10 @@ def search_boundary(at, permutations, plan, p, s):
                 if d >= 0:
                     plan.bounds[at, d] = plan.candidates[axis, plan.chosen[axis], member]
         if nested(plan, at, p) and tile_fits(plan, at, p, s):
-            for inner in range(permutations.shape[0]):
-                for position in range(3):
-                    plan.orders[at - 1, position] = permutations[inner, position]
-                if not canonical(plan, at - 1):
-                    continue
-                s.first = write_loops(plan, at, s) if p.whole or at == plan.blocks - 1 else 0
-                for outer in range(permutations.shape[0]):
-                    for position in range(3):
-                        plan.orders[at, position] = permutations[outer, position]
-                    if not canonical(plan, at):
-                        continue
-                    write_loops(plan, plan.blocks, s)
-                    evaluated += 1
-                    if evaluate(p, s) and better(plan, p, s):
-                        for block in range(plan.blocks):
-                            for position in range(3):
-                                plan.best_orders[block, position] = plan.orders[block, position]
-                            for d in range(8):
-                                plan.best_bounds[block, d] = plan.bounds[block, d]
-                        for d in range(8):
-                            plan.best_bounds[plan.blocks, d] = plan.bounds[plan.blocks, d]
+            if together:
+                evaluated += try_orders(at, permutations, plan, p, s)
+            else:
+                evaluated += try_orders_apart(at, permutations, plan, p, s)
         axis = 0
         while axis < AXES:
             plan.chosen[axis] += 1
