@@ -2,7 +2,8 @@
 
 A dataflow is YAML: `rows` and `columns` list the loops that are unrolled along each axis (letters
 of `fxsim.mapping.nest`, of each pass seen as a convolution). A loop takes as many rows as it has
-turns, the next one in the list shares what is left; `{C: 8}` gives a loop a fixed number. `kind`
+turns, the next one shares what is left, in the order of the list or in another that needs fewer
+steps; `{C: 8}` gives a loop a fixed number. `kind`
 is short for one of the usual dataflows, whose entries may be overridden one by one; "custom" says
 nothing of rows and columns.
 
@@ -12,6 +13,8 @@ SCALE-Sim v3 (Samajdar et al., arXiv 1811.02883), see `tests/cost/test_scalesim.
 
 from __future__ import annotations
 
+from itertools import permutations
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -112,9 +115,25 @@ class Dataflow(BaseModel):
         """{loop: how many units along it} on an array for a nest of these sizes (in units)."""
         found: dict[str, int] = {}
         for axis, length in ((self.rows, rows), (self.columns, columns)):
-            left = length
-            for loop, fixed in axis:
-                taken = min(fixed or left, left, max(sizes[loop], 1) if len(axis) > 1 else left)
+            if len(axis) == 1:
+                ((loop, fixed),) = axis
+                choice = {loop: fixed or length}
+            else:
+                orders = [_taken(order, sizes, length) for order in permutations(axis)]
+                choice = min(
+                    orders, key=lambda c: prod(-(-sizes[loop] // taken) for loop, taken in c.items())
+                )
+            for loop, taken in choice.items():
                 found[loop] = found.get(loop, 1) * taken
-                left //= taken
         return found
+
+
+def _taken(
+    order: tuple[tuple[Loop, int | None], ...], sizes: dict[str, int], length: int
+) -> dict[Loop, int]:
+    """{loop: units along an axis}, each taking as many as it has turns, the next what is left."""
+    found: dict[Loop, int] = {}
+    for loop, fixed in order:
+        found[loop] = min(fixed or length, length, max(sizes[loop], 1))
+        length //= found[loop]
+    return found

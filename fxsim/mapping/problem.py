@@ -138,6 +138,7 @@ class Problem:
                 own["extents"][0, :8] = np.minimum(self.unit, self.sizes)
                 words = int(kernels.footprint(int(r["stationary"]), r, own, 0, 0))
                 r["capacity"][i] = words * r["fit_bits"][r["stationary"]]
+                r["fixed"][i, r["stationary"]] = 0  # no other tile, even where there is room
                 r["read_rate"][i] = r["write_rate"][i] = np.inf
                 continue
             write = level.write_bandwidth_bits_per_cycle

@@ -6,8 +6,8 @@ are left out; G stands outside of all, since every operand depends on it. Each o
 at each level as long as it fits (uneven mappings). Tiles are multiples of what the array covers:
 powers of two of it, halves, thirds and quarters of the loop, squares and strips of images.
 
-One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive over
-its candidates. Otherwise evenly fewer tiles, then the axes one by one with all of theirs, until none
+One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive
+over its candidates. Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none
 improves; with more stages, one boundary after another, the others fixed. At last the outermost
 loops are permuted. What may be missed is bounded by `Found.bound`, which no mapping at all beats.
 The same input always gives the same mapping: there is no clock and no random number in it.

@@ -40,7 +40,7 @@ PROBLEM = np.dtype(
         ("read_rate", "f8", MOST_LEVELS), ("write_rate", "f8", MOST_LEVELS),
         ("shared_port", "i8", MOST_LEVELS), ("overlapped", "i8", MOST_LEVELS),
         ("per_pe", "i8", MOST_LEVELS), ("multicast", "i8", MOST_LEVELS),
-        ("serves", "i8", MOST_LEVELS),  # whether neighbouring units share one of the units' memories
+        ("serves", "i8", MOST_LEVELS),  # whether neighbours share a unit's memory
         ("each", "i8", (MOST_LEVELS, 8)),  # such memories along each loop
         ("holds", "i8", (MOST_LEVELS, 3)),
         ("fixed", "i8", (MOST_LEVELS, 3)),  # loops inside a level's tile, -1: as many as fit

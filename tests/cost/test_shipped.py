@@ -1,0 +1,113 @@
+"""Every shipped accelerator: its peak, its area, and a training step on it whose parts sum up."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tiny
+from support import ROOT
+
+from fxsim import rehearsal, yaml_reader
+from fxsim.accelerator import schema
+from fxsim.cost.price import CYCLES, ENERGIES, price
+from fxsim.mapping.problem import Problem, WordBits
+from fxsim.precision import Dynasty, Uniform
+from fxsim.training.settings import TrainingSettings
+
+FILES = sorted((ROOT / "accelerators").glob("*.yaml"))
+# multiply-accumulates a cycle at 8 x 8 bits, and what the source says of it
+PEAK = {
+    "ascend_like": 8192, "bf16_array": 75, "bitfusion": 512, "cpu_avx512_vnni": 128,
+    "dadiannao": 4096, "dynasty": 256, "edge_tpu_like": 1024, "eyeriss": 168, "fp32_array": 32,
+    "int8_systolic": 256, "laconic": 4096 / 49, "loom": 64, "pragmatic": 4096 / 7,
+    "scalesim_is": 1024, "scalesim_os": 1024, "scalesim_ws": 1024, "shapeshifter": 512,
+    "stripes": 512, "tpu_v1_like": 65536,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def traces():
+    settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
+    return {
+        policy.name: rehearsal.one_step(tiny.model(), policy, settings)
+        for policy in (Uniform(), Dynasty(warmup=0, initial_lambda=0.3))
+    }
+
+
+def test_all_are_listed():
+    assert {path.stem for path in FILES} == set(PEAK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_its_name_sources_peak_and_area(path):
+    machine = schema.load(path)
+    assert machine.name == path.stem
+    assert machine.peak_macs(8, 8) == pytest.approx(PEAK[path.stem])
+    assert machine.area_mm2 > 0
+    assert machine.peak_power_w() > 0
+    document = yaml_reader.read(path)
+    sections = [document.data[name] for name in ("technology", "pe_array", "pe", "dataflow", "sync")]
+    for section in [*sections, *document.data["memory"]]:
+        assert len(section["source"]) > 10
+
+
+@pytest.mark.parametrize("policy", ["uniform", "dynasty"])
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_a_step_on_it_conserves_and_sums(path, policy, traces):
+    machine, trace = schema.load(path), traces[policy]
+    priced = price(trace, machine)
+    table = priced.table
+    products = table[table["operation"] == "product"]
+    macs = trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
+    assert products["macs"].sum() == macs
+    # parts sum to the whole
+    assert table[list(CYCLES)].to_numpy().sum() == pytest.approx(priced.cycles, rel=1e-9)
+    assert table[list(ENERGIES)].to_numpy().sum() == pytest.approx(priced.energy_pj, rel=1e-12)
+    for by in (["component"], ["level", "operand"], ["layer", "pass"], ["step", "operation"]):
+        assert priced.energy(by)["energy_pj"].sum() == pytest.approx(priced.energy_pj, rel=1e-9)
+    assert priced.cycles_by(["layer", "component"])["cycles"].sum() == pytest.approx(priced.cycles)
+    # nothing beats the elastic array, the off-chip port, or the mapper's bound
+    slack = 1 + 1e-9
+    assert (products["cycles"] * slack + 1 >= products["elastic_cycles"]).all()
+    rate = machine.dram.bandwidth_bits_per_cycle
+    if machine.dram.burst_bits == 1 and machine.dram.write_bandwidth_bits_per_cycle is None:
+        assert (products["cycles"] * slack + 1 >= products["dram_bits"] / rate).all()
+    for what, found in priced.searches:
+        assert found.bound("cycles") >= 1 - 1e-9, what
+        assert found.bound("energy") >= 1 - 1e-9, what
+    roofline = priced.roofline
+    assert (roofline["utilisation"] <= 1 + 1e-6).all()
+    assert (roofline["achieved"] <= roofline["attainable"] * (1 + 1e-6) + 1).all()
+    # every operand is fetched at least once
+    moved = priced.traffic
+    dram = moved[(moved["level"] == machine.dram.name) & (moved["operation"] == "product")]
+    assert set(dram["operand"]) >= {"left", "right"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_the_mappers_kernel_and_the_prices_agree(path, traces):
+    """The kernel's cycles and energy of a mapping, and those of pricing it for many steps."""
+    machine = schema.load(path)
+    trace = traces["uniform"]
+    priced = price(trace, machine)
+    for cost in priced.products:
+        bits = [float(np.ptp(cost.columns["cycles"]))]
+        assert bits == [0.0]  # one step
+        product = cost.product
+        word = machine.pe.word_bits
+        stored = [float(word or machine.packing.stored_bits(8))] * 2
+        sums = 32.0 if word else float(product.accumulator_bits)
+        pair = (8, 8) if machine.pe.packed(8, 8) else None
+        computing = cost.columns["array_cycles"][0] - cost.columns["fill_cycles"][0]
+        problem = Problem(machine, product.nest, WordBits(*stored, sums, pair))
+        movement, _, _, _ = problem.movement(cost.mapping)
+        problem.record["beat"] = computing / movement.steps
+        _, _, cycles, energy = problem.movement(cost.mapping)
+        if machine.dram.burst_bits == 1:
+            assert cost.columns["cycles"][0] == pytest.approx(cycles, abs=1.01)
+            total = cost.columns["buffer_pj"][0] + cost.columns["dram_pj"][0]
+            assert total == pytest.approx(energy, rel=1e-9)
+        else:
+            assert cost.columns["cycles"][0] >= cycles - 1.01
