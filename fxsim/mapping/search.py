@@ -222,7 +222,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     every step, and filled as often as its stationary operand demands.
     """
     r, state = problem.record.copy(), np.zeros(1, evaluation.STATE)[0]
-    r["capacity"], r["whole"] = np.inf, 0
+    r["capacity"], r["whole"], r["fixed"] = np.inf, 0, -1
     open_loops = np.flatnonzero(problem.sizes > problem.spatial)
     state["loops"] = len(open_loops)
     state["dims"][: len(open_loops)] = open_loops
