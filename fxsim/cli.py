@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -204,22 +204,58 @@ def estimate(
     batch: Annotated[
         int | None, typer.Option(min=1, help="For a workload: samples of the step.")
     ] = None,
-    by: Annotated[str, typer.Option(help="Rows: pass, layer, operation or step.")] = "pass",
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Rows: pass, layer, operation, step, component, level, operand; several with"
+            " commas."
+        ),
+    ] = "pass",
+    show: Annotated[
+        str, typer.Option(help="cost, roofline, power, or the mappings and their bounds.")
+    ] = "cost",
+    objective: Annotated[
+        str, typer.Option(help="What the mapper minimises: cycles, energy or edp.")
+    ] = "cycles",
+    node: Annotated[
+        float | None, typer.Option(help="Scale on-chip energies and areas to this node [nm].")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Use the mappings of this YAML file as they are.")
+    ] = None,
+    save_mapping: Annotated[
+        Path | None, typer.Option(help="Write the mappings to this YAML file.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Price a recorded run on accelerators without training again, or a workload's one step.
 
     Example: fxsim estimate reports/quickstart/runs/dynasty-seed0 -a int8_systolic
+
+    Example: fxsim estimate resnet20 --batch 8 -a eyeriss --by layer,component --objective edp
     """
     from fxsim import estimates
+    from fxsim.cost.price import price
+    from fxsim.mapping import mapping as mappings
+    from fxsim.mapping.search import OBJECTIVES
 
-    if by not in estimates.GROUPINGS:
-        known = ", ".join(estimates.GROUPINGS)
-        _fail(f"--by must be one of {known}, not {by!r}{hint(by, estimates.GROUPINGS)}")
-    machines = [estimates.machine(name) for name in accelerator]
+    columns = [_one_of("--by", name, (*estimates.GROUPINGS, *estimates.PARTS))
+               for name in by.split(",")]  # fmt: skip
+    _one_of("--show", show, estimates.VIEWS)
+    goal = _one_of("--objective", objective, OBJECTIVES)
+    machines = [estimates.machine(name, node) for name in accelerator]
+    if save_mapping and len(machines) > 1:
+        _fail(f"--save-mapping takes one accelerator, not {len(machines)}")
+    given = mappings.load(mapping) if mapping else None
+    tables = {}
     with _progress() as progress:
         trace, label = estimates.trace_of(target, policy, progress, batch)
-        tables = {m.name: estimates.breakdown(trace, m, by) for m in machines}
+        for on in machines:
+            cost = price(trace, on, goal, given)
+            tables[on.name] = estimates.view(cost, show, columns)
+            if save_mapping:
+                mappings.save(save_mapping, on.name, cost.mappings)
+                progress.note(f"wrote {save_mapping}")
     if json_:
         print_json({name: records(table) for name, table in tables.items()})
         return
@@ -300,9 +336,11 @@ def check(
     """
     from fxsim import study, workload, yaml_reader
     from fxsim.accelerator import schema
+    from fxsim.mapping import mapping
 
     loaders: dict[str, Any] = {
-        "accelerator": schema.load, "workload": workload.load, "study": study.load
+        "accelerator": schema.load, "workload": workload.load, "study": study.load,
+        "mapping": mapping.load,
     }  # fmt: skip
     for path in files:
         document = yaml_reader.read(path)
@@ -341,6 +379,12 @@ def _options(
     if version:
         typer.echo(f"fxsim {__version__}")
         raise typer.Exit
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> Any:
+    if value not in known:
+        _fail(f"{option} must be one of {', '.join(known)}, not {value!r}{hint(value, known)}")
+    return value
 
 
 def _policy(kind: str, settings: list[str]) -> Any:

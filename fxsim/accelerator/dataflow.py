@@ -121,7 +121,8 @@ class Dataflow(BaseModel):
             else:
                 orders = [_taken(order, sizes, length) for order in permutations(axis)]
                 choice = min(
-                    orders, key=lambda c: prod(-(-sizes[loop] // taken) for loop, taken in c.items())
+                    orders,
+                    key=lambda c: prod(-(-sizes[loop] // taken) for loop, taken in c.items()),
                 )
             for loop, taken in choice.items():
                 found[loop] = found.get(loop, 1) * taken

@@ -17,7 +17,8 @@ def unit(**fields):
 
 def test_a_fixed_multiplier_takes_a_pass_for_each_pair_of_parts():
     pe = unit(kind="bit_parallel", width_bits=8)
-    assert [pe.beat(a, b) for a, b in ((2, 2), (8, 8), (8, 9), (16, 16), (24, 8))] == [1, 1, 2, 4, 3]
+    pairs = ((2, 2), (8, 8), (8, 9), (16, 16), (24, 8))
+    assert [pe.beat(a, b) for a, b in pairs] == [1, 1, 2, 4, 3]
     assert pe.energy_pj(16, 16) == 8.0
     assert unit(kind="bit_parallel", width_bits=8, right_width_bits=4).beat(8, 8) == 2
 
@@ -68,7 +69,9 @@ def test_term_serial_units_are_bounded_by_their_word_lengths():
     assert pragmatic.statistic("right") is None
 
 
-@pytest.mark.parametrize(("format_", "bits"), [("fp32", 32), ("bf16", 16), ("fp16", 16), ("fp8", 8)])
+@pytest.mark.parametrize(
+    ("format_", "bits"), [("fp32", 32), ("bf16", 16), ("fp16", 16), ("fp8", 8)]
+)
 def test_floating_point_units_have_one_word_length(format_, bits):
     pe = unit(kind="floating_point", format=format_)
     assert pe.word_bits == bits

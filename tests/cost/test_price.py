@@ -120,10 +120,10 @@ def test_conservation(traces, policy, pe):
     assert (products["cycles"] >= products["array_cycles"]).all()
     assert (products["cycles"] >= products["dram_bits"] / 64).all()
     # totals are the sums of their parts
-    by_pass = estimates.breakdown(trace, on, "pass")
+    by_pass = estimates.breakdown(price(trace, on), ["pass"])
     components = by_pass[list(ENERGIES)].iloc[:-1].to_numpy()
     assert priced.energy_pj == pytest.approx(components.sum())
-    by_layer = estimates.breakdown(trace, on, "layer")
+    by_layer = estimates.breakdown(price(trace, on), ["layer"])
     for column in ("cycles", "energy_pj", "macs"):
         total = by_pass[column].iloc[-1]
         assert total == pytest.approx(by_layer[column].iloc[-1])

@@ -48,7 +48,8 @@ def test_its_name_sources_peak_and_area(path):
     assert machine.area_mm2 > 0
     assert machine.peak_power_w() > 0
     document = yaml_reader.read(path)
-    sections = [document.data[name] for name in ("technology", "pe_array", "pe", "dataflow", "sync")]
+    names = ("technology", "pe_array", "pe", "dataflow", "sync")
+    sections = [document.data[name] for name in names]
     for section in [*sections, *document.data["memory"]]:
         assert len(section["source"]) > 10
 

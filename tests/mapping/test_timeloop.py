@@ -1,8 +1,8 @@
 """Timeloop on its exercises' eyeriss_like: our best mapping is never slower than its.
 
 Its rows hold no mapping, and the energy table that they were made with is not known (the README
-beside them says 45 nm, the exercises' reference is of 32 nm, whose energies stand in the YAML here),
-so energies are compared as ratios only, in docs/validation.md.
+beside them says 45 nm, the exercises' reference is of 32 nm, whose energies the YAML here has), so
+energies are not compared.
 """
 
 from __future__ import annotations
