@@ -43,7 +43,6 @@ class Marching:
         self._ratios: dict[tuple[object, ...], float] = {}
         samples = max(len(records.sampled), 1) * max(len(records.products), 1)
         self._lookups = max(LEAST_LOOKUPS, LOOKUPS / samples)
-        self._maps: dict[int, dict[tuple[str, str], BlockMap]] = {}
 
     def computing(self, product: Product, problem: Problem, work: Floats) -> Computing:
         """The compute cycles of a product's steps; `work` are its pieces of work by step."""
@@ -71,7 +70,7 @@ class Marching:
                 return Computing(np.full(len(work), taken), exact)
             return Computing(np.full(len(work), steps * constant), exact)
         elastic = np.ceil(work / pe.capacity / self.machine.units)
-        known = [s for s in self.records.sampled if product.left in self._block_maps(int(s))]
+        known = [s for s in self.records.sampled if product.left in self.records.block_maps(int(s))]
         if not known:
             return Computing(elastic, np.full(len(work), "elastic", object))
         sampled = np.array(known)
@@ -86,14 +85,9 @@ class Marching:
                 origin[here & (product.steps == sampled[i])] = "exact"
         return Computing(np.round(cycles, 6), origin)
 
-    def _block_maps(self, step: int) -> dict[tuple[str, str], BlockMap]:
-        if step not in self._maps:
-            self._maps[step] = self.records.trace.block_maps(step)
-        return self._maps[step]
-
     def _ratio(self, product: Product, step: int, steps: int) -> tuple[float, bool]:
         """(cycles of lockstep a piece of work, whether all images were looked at)."""
-        maps = self._block_maps(step)
+        maps = self.records.block_maps(step)
         left, right = maps[product.left], maps[product.right]
         contraction, pass_ = product.contraction, product.pass_
         m, n, k, repeats = product.gemm

@@ -33,7 +33,7 @@ Assumptions of ours, which the report repeats:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,9 +42,11 @@ from numpy.typing import NDArray
 
 from fxsim.accelerator.memory import OPERANDS
 from fxsim.accelerator.schema import Accelerator
+from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost import elementwise
 from fxsim.cost.products import ProductCost, ProductPricer
 from fxsim.cost.records import Records
+from fxsim.errors import DataError
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.search import Found, Objective
 from fxsim.trace import Trace
@@ -74,11 +76,13 @@ class Priced:
           images), or "elastic" (none was recorded: a policy's probe that ran between samples)
 
     products : what stands behind the products' rows, see `traffic` and `mappings`
+    records : the trace
     """
 
     machine: Accelerator
     table: pd.DataFrame
     products: tuple[ProductCost, ...]
+    records: Records
 
     @property
     def cycles(self) -> float:
@@ -235,16 +239,59 @@ def price(
     """
     records = Records.of(trace)
     costs = tuple(ProductPricer(records, machine, objective, mappings).costs())
-    table = pd.concat(
-        [_rows(costs), elementwise.vectors(trace, machine), elementwise.casts(records, machine)],
-        ignore_index=True,
-    )
+    parts = [_rows(costs), elementwise.vectors(trace, machine), elementwise.casts(records, machine)]
+    return Priced(machine, _table(parts, machine), costs, records)
+
+
+def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
+    """A priced step with other block maps of some operands, on the same mappings.
+
+    maps : {(layer, role): block map}; weights under the layer that owns them. Only the products and
+        casts of these operands are priced again. Raises DataError if the trace has more than one
+        step, or no such operand.
+    """
+    steps = priced.records.trace.operands["step"].nunique()
+    if steps != 1 or len(priced.records.sampled) != 1:
+        raise DataError(f"repricing takes a trace of one step with its maps, not of {steps}")
+    for key in maps:
+        if key not in priced.records.operands:
+            raise DataError(f"repricing: the trace has no operand {key[1]!r} of layer {key[0]!r}")
+    records = priced.records.changed(maps)
+    touched = {(product.layer, product.pass_) for product in records.products}
+    mappings = {key: mapping for key, mapping in priced.mappings.items() if key in touched}
+    costs = tuple(ProductPricer(records, priced.machine, mappings=mappings).costs())
+    again = {(cost.product.layer, cost.product.pass_): cost for cost in costs}
+    kept = [
+        again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products
+    ]
+    table = priced.table
+    names = list(zip(table["layer"], table["pass"], strict=True))
+    product = (table["operation"] == "product").to_numpy()
+    stale = product & np.array([name in again for name in names])
+    cast = (table["operation"] == "cast").to_numpy()
+    # a layer's casts stand in the order of the trace; all of a changed layer are priced again
+    layers = {layer for layer, _ in maps}
+    stale |= cast & table["layer"].isin(layers).to_numpy()
+    every = priced.records.trace.operands
+    whole = every[every["layer"].isin(layers)].copy()
+    whole.update(records.trace.operands)
+    casting = Records(replace(records.trace, operands=whole))
+    casting.__dict__["operands"] = records.operands
+    fresh = _table([_rows(costs), elementwise.casts(casting, priced.machine)], priced.machine)
+    joined = pd.concat([table[~stale], fresh], ignore_index=True)
+    ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
+    return Priced(priced.machine, ordered, tuple(kept), records)
+
+
+def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:
+    """The rows of all parts in order, with leakage."""
+    table = pd.concat(parts, ignore_index=True)
     table[["fetched_bits", "stored_bits", "read_bits", "write_bits"]] = table[
         ["fetched_bits", "stored_bits", "read_bits", "write_bits"]
     ].fillna(0.0)
     period_s = 1 / machine.technology.clock_hz
     table["leakage_pj"] = table["cycles"] * machine.leakage_w * period_s * 1e12
-    return Priced(machine, table.sort_values(list(KEYS), kind="stable", ignore_index=True), costs)
+    return table.sort_values(list(KEYS), kind="stable", ignore_index=True)
 
 
 def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
@@ -266,4 +313,4 @@ def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
     return pd.DataFrame({**names, **numbers})
 
 
-__all__ = ["CYCLES", "ENERGIES", "KEYS", "Priced", "price"]
+__all__ = ["CYCLES", "ENERGIES", "KEYS", "Priced", "price", "reprice"]

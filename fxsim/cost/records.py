@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -11,8 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fxsim.accelerator.memory import Packing
+from fxsim.arithmetic.blocks import BlockMap
 from fxsim.arithmetic.essential_bits import WordStatistics
-from fxsim.engine.contractions import Contraction
+from fxsim.engine.contractions import Contraction, Pairwise
+from fxsim.engine.joint import elements_by_bits, joint_histogram
 from fxsim.errors import DataError
 from fxsim.mapping.nest import Nest
 from fxsim.trace import Trace
@@ -174,6 +176,56 @@ class Records:
             at = np.ix_(np.searchsorted(left, a), np.searchsorted(right, b))
             joint[i][at] = np.asarray(macs).reshape(len(a), len(b))
         return left, right, joint
+
+    def changed(self, maps: dict[tuple[str, str], BlockMap]) -> Records:
+        """The same one step with other block maps of some operands; only their products.
+
+        Products keep their shapes; their histograms are counted anew.
+        """
+        (step,) = self.sampled.tolist()
+        known = {**self.block_maps(step), **maps}
+        products = []
+        for p in self.products:
+            if p.left not in maps and p.right not in maps:
+                continue
+            batch = p.gemm[3] if isinstance(p.contraction, Pairwise) else 1
+            left, right, joint = joint_histogram(
+                p.pass_, known[p.left], known[p.right], p.contraction, batch
+            )
+            products.append(
+                replace(p, left_levels=left, right_levels=right, joint=joint[None].copy())
+            )
+        operands = self.trace.operands
+        names = pd.MultiIndex.from_frame(operands[["layer", "role"]])
+        rows = operands[names.isin(list(maps))].copy()
+        found = dict(self.operands)
+        for i, row in rows.iterrows():
+            key = str(row["layer"]), str(row["role"])
+            counts = elements_by_bits(maps[key])
+            metadata = maps[key].metadata_bits * maps[key].blocks
+            rows.loc[i, ["word_bits", "metadata_bits", "blocks"]] = [
+                sum(bits * n for bits, n in counts.items()), metadata, maps[key].blocks,
+            ]  # fmt: skip
+            found[key] = replace(
+                found[key], levels=np.array(list(counts)), words=np.array([list(counts.values())]),
+                metadata_bits=np.array([metadata]), blocks=np.array([maps[key].blocks]),
+            )  # fmt: skip
+        other = Records(replace(self.trace, operands=rows))
+        other.__dict__ |= {
+            "products": products, "operands": found, "sampled": self.sampled,
+            "_maps": {step: known}, "_statistics": self._statistics,
+        }  # fmt: skip
+        return other
+
+    def block_maps(self, step: int) -> dict[tuple[str, str], BlockMap]:
+        """{(layer, role): full map} of a sampled step."""
+        if step not in self._maps:
+            self._maps[step] = self.trace.block_maps(step)
+        return self._maps[step]
+
+    @cached_property
+    def _maps(self) -> dict[int, dict[tuple[str, str], BlockMap]]:
+        return {}
 
     @cached_property
     def sampled(self) -> Ints:
