@@ -216,7 +216,7 @@ def estimate(
     ] = "cost",
     objective: Annotated[
         str, typer.Option(help="What the mapper minimises: cycles, energy or edp.")
-    ] = "cycles",
+    ] = "edp",
     node: Annotated[
         float | None, typer.Option(help="Scale on-chip energies and areas to this node [nm].")
     ] = None,

@@ -17,7 +17,7 @@ A trace is a directory of Parquet tables:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from fxsim.training.policy import Role
 KINDS: dict[Any, str] = {
     Matrix: "linear", Convolved: "conv2d", Transposed: "transposed", Pairwise: "pairwise"
 }  # fmt: skip
+_KEPT_MAPS = 64  # that stay unpacked
 SAMPLES = 16  # steps whose full block maps are kept
 _FLUSH_ROWS = 20_000
 
@@ -362,10 +363,9 @@ class Trace:
         """The steps with full maps."""
         return sorted(int(step) for step in self.maps["step"].unique())
 
-    def block_maps(self, step: int) -> dict[tuple[str, str], BlockMap]:
-        """{(layer, role): full map} of a sampled step."""
-        rows = self.maps[self.maps["step"] == step]
-        return {(str(r.layer), str(r.role)): _block_map(r) for r in rows.itertuples()}
+    def block_maps(self, step: int) -> Mapping[tuple[str, str], BlockMap]:
+        """{(layer, role): full map} of a sampled step; unpacked as they are asked for."""
+        return _Maps(self.maps[self.maps["step"] == step])
 
     def word_statistics(self, step: int) -> dict[tuple[str, str], WordStatistics]:
         """{(layer, role): what the operand's words were like} of a sampled step.
@@ -380,6 +380,30 @@ class Trace:
                 words = int(r.rows * r.columns)
                 found[str(r.layer), str(r.role)] = WordStatistics(words, bool(r.signed), *counts)
         return found
+
+
+class _Maps(Mapping[tuple[str, str], BlockMap]):
+    """Maps of a step, of which the last few that were unpacked are kept."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._rows = {(str(r.layer), str(r.role)): r for r in rows.itertuples()}
+        self._kept: dict[tuple[str, str], BlockMap] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> BlockMap:
+        if key not in self._kept:
+            while len(self._kept) >= _KEPT_MAPS:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = _block_map(self._rows[key])
+        return self._kept[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def _block_map(row: Any) -> BlockMap:

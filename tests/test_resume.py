@@ -91,10 +91,12 @@ def test_an_interrupt_says_how_to_go_on(whole, tmp_path):
     process = start(tmp_path)
     while "epoch 2," not in process.stderr.readline():
         assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)  # so that it cannot end while we look
     growing = pd.read_csv(tmp_path / "run.unfinished" / "metrics.csv")
     assert len(growing) >= 2 * 44
     assert {"step", "loss", "weight_bits"} <= set(growing.columns)
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == (

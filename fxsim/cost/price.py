@@ -229,12 +229,13 @@ class Priced:
 
 
 def price(
-    trace: Trace, machine: Accelerator, objective: Objective = "cycles",
+    trace: Trace, machine: Accelerator, objective: Objective = "edp",
     mappings: dict[tuple[str, str], Mapping] | None = None,
 ) -> Priced:  # fmt: skip
     """Price every recorded step of a trace on a machine.
 
-    objective : what the mapper minimises: "cycles", "energy" or "edp"
+    objective : what the mapper minimises: "cycles", "energy" or "edp", their product, which costs
+        hardly a cycle where the array is the limit, and saves much traffic
     mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
     """
     records = Records.of(trace)
@@ -261,9 +262,7 @@ def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
     mappings = {key: mapping for key, mapping in priced.mappings.items() if key in touched}
     costs = tuple(ProductPricer(records, priced.machine, mappings=mappings).costs())
     again = {(cost.product.layer, cost.product.pass_): cost for cost in costs}
-    kept = [
-        again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products
-    ]
+    kept = [again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products]
     table = priced.table
     names = list(zip(table["layer"], table["pass"], strict=True))
     product = (table["operation"] == "product").to_numpy()

@@ -44,7 +44,7 @@ class ProductPricer:
     """
 
     def __init__(
-        self, records: Records, machine: Accelerator, objective: Objective = "cycles",
+        self, records: Records, machine: Accelerator, objective: Objective = "edp",
         mappings: dict[tuple[str, str], Mapping] | None = None,
     ) -> None:  # fmt: skip
         self.records, self.machine, self.objective = records, machine, objective

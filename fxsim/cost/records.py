@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -183,7 +185,7 @@ class Records:
         Products keep their shapes; their histograms are counted anew.
         """
         (step,) = self.sampled.tolist()
-        known = {**self.block_maps(step), **maps}
+        known = ChainMap(dict(maps), self.block_maps(step))  # type: ignore[arg-type]
         products = []
         for p in self.products:
             if p.left not in maps and p.right not in maps:
@@ -217,14 +219,14 @@ class Records:
         }  # fmt: skip
         return other
 
-    def block_maps(self, step: int) -> dict[tuple[str, str], BlockMap]:
+    def block_maps(self, step: int) -> Mapping[tuple[str, str], BlockMap]:
         """{(layer, role): full map} of a sampled step."""
         if step not in self._maps:
             self._maps[step] = self.trace.block_maps(step)
         return self._maps[step]
 
     @cached_property
-    def _maps(self) -> dict[int, dict[tuple[str, str], BlockMap]]:
+    def _maps(self) -> dict[int, Mapping[tuple[str, str], BlockMap]]:
         return {}
 
     @cached_property

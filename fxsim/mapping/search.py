@@ -4,7 +4,8 @@ The loops between two memory stages form a block. Which of the three classes of 
 turns innermost decides which operand stays, so a block has six orders, of which the repetitions
 are left out; G stands outside of all, since every operand depends on it. Each operand is then kept
 at each level as long as it fits (uneven mappings). Tiles are multiples of what the array covers:
-powers of two of it, halves, thirds and quarters of the loop, squares and strips of images.
+powers of two of it, halves, thirds and quarters of the loop (all, where there are few), squares and
+strips of images.
 
 One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive
 over its candidates. Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none
@@ -33,6 +34,7 @@ _AXES = np.array([[0, -1], [1, -1], [2, -1], [3, 4], [5, 6], [7, -1]], np.int64)
 _CLASSES = np.array([[4, 3, 0], [1, -1, -1], [6, 5, 2]], np.int64)  # m, n, k: inner loop first
 _ORDERS = np.array(list(permutations(range(3))), np.int64)
 MOST_PERMUTED = 6
+_FEW_TURNS = 8  # all tiles of a loop of so many are candidates
 _SWEEPS = 4
 _ORDERS_EACH = 8  # orders that a tile is tried with, about
 
@@ -89,6 +91,8 @@ def _tiles(size: int, base: int) -> list[int]:
         found.add(tile)
         tile *= 2
     found |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
+    if turns <= _FEW_TURNS:
+        found |= {min(base * n, size) for n in range(1, turns)}
     return sorted(found)
 
 
