@@ -24,8 +24,8 @@ class Mapping:
 
     loops : (loop, extent), innermost first: a loop takes the tile so far to `extent` turns of its
         dimension; array and units cover the tile before the first one
-    first_tile : how many loops lie inside the tile that must be there before the array starts (and
-        inside the tiles that are moved whole, where `dataflow.tiles` says so)
+    first_tile : where tiles are moved whole (`dataflow.tiles`), how many loops lie inside one, which
+        must be there before the array starts; else it starts with the words of its first step
     inside : {memory level: {operand: how many of the loops lie inside its tile}}; levels that are
         not named hold as much as fits
     """

@@ -29,7 +29,7 @@ from fxsim.mapping.problem import Movement, Problem
 
 Objective = Literal["cycles", "energy", "edp"]
 OBJECTIVES: tuple[Objective, ...] = ("cycles", "energy", "edp")
-BUDGET = 20_000  # mappings of all boundaries, before their axes are searched one by one
+BUDGET = 24_000  # mappings of one boundary, before its axes are searched one by one
 _AXES = np.array([[0, -1], [1, -1], [2, -1], [3, 4], [5, 6], [7, -1]], np.int64)
 _CLASSES = np.array([[4, 3, 0], [1, -1, -1], [6, 5, 2]], np.int64)  # m, n, k: inner loop first
 _ORDERS = np.array(list(permutations(range(3))), np.int64)
@@ -81,8 +81,8 @@ def stages(problem: Problem) -> list[tuple[int, int, int]]:
     return [(left, right, output) for left, right, output in found]
 
 
-def _tiles(size: int, base: int) -> list[int]:
-    """Candidates along one loop: multiples of `base` up to `size`."""
+def _tiles(size: int, base: int, every: bool) -> list[int]:
+    """Candidates along one loop: multiples of `base` up to `size`, of few turns `every` one."""
     base = min(base, size)
     turns = -(-size // base)
     found = {base, size}
@@ -91,14 +91,14 @@ def _tiles(size: int, base: int) -> list[int]:
         found.add(tile)
         tile *= 2
     found |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
-    if turns <= _FEW_TURNS:
+    if every and turns <= _FEW_TURNS:
         found |= {min(base * n, size) for n in range(1, turns)}
     return sorted(found)
 
 
-def _paired(sizes: tuple[int, int], bases: tuple[int, int]) -> list[tuple[int, int]]:
+def _paired(sizes: tuple[int, int], bases: tuple[int, int], every: bool) -> list[tuple[int, int]]:
     """Candidates of two loops at once: both alike, or strips whole in the second."""
-    first, second = _tiles(sizes[0], bases[0]), _tiles(sizes[1], bases[1])
+    first, second = (_tiles(sizes[i], bases[i], every) for i in (0, 1))
     found = {(tile, sizes[1]) for tile in first} | {(bases[0], tile) for tile in second}
     for tile in first:
         found.add((tile, max(t for t in second if t <= max(tile, second[0]))))
@@ -108,17 +108,18 @@ def _paired(sizes: tuple[int, int], bases: tuple[int, int]) -> list[tuple[int, i
 Axes = list[list[tuple[int, int]]]
 
 
-def candidates(problem: Problem) -> Axes:
-    """Tiles by axis."""
+def candidates(problem: Problem, every: bool) -> Axes:
+    """Tiles by axis; `every`: all of the loops that have few turns."""
     sizes = [int(n) for n in problem.sizes]
     bases = [int(n) for n in np.minimum(problem.spatial, problem.sizes)]
     axes: Axes = []
     for one, other in _AXES:
         if other < 0:
-            axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one])])
+            axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one], every)])
         else:
             pair = (sizes[one], sizes[other]), (bases[one], bases[other])
-            axes.append([(min(a, pair[0][0]), min(b, pair[0][1])) for a, b in _paired(*pair)])
+            axes.append([(min(a, sizes[one]), min(b, sizes[other])) for a, b in
+                         _paired(*pair, every)])  # fmt: skip
     return axes
 
 
@@ -137,10 +138,15 @@ class _Search:
     def __init__(self, problem: Problem, objective: Objective, budget: int) -> None:
         self.problem, self.stages = problem, stages(problem)
         self.blocks = len(self.stages) + 1
-        self.axes = candidates(problem)
-        searches = 1 if self.blocks == 2 else 2 * (self.blocks - 1)
-        self.thin = thinned(self.axes, budget // searches)
+        self.axes = candidates(problem, every=True)
+        boundaries = 2 * (self.blocks - 1) if self.blocks > 2 else 1  # searched from both ends
+        self.thin = thinned(self.axes, budget // boundaries**2)
+        if self.thin != self.axes:
+            self.axes = candidates(problem, every=False)
+            self.thin = thinned(self.axes, budget // boundaries**2)
         self.complete = self.blocks == 2 and self.thin == self.axes
+        # where tiles are whole, an order of one side is good with few of the other
+        self.together = self.complete or problem.machine.dataflow.tiles == "whole"
         self.evaluated = 0
         self.state = np.zeros(1, evaluation.STATE)[0]
         plan = self.plan = np.zeros(1, search.PLAN)[0]
@@ -169,13 +175,13 @@ class _Search:
             plan["bounds"][self.blocks] = self.problem.sizes
             plan["orders"] = (2, 0, 1)
             for at in sequence:
-                self._try(at, self.thin, self.complete)
+                self._try(at, self.thin, self.together)
         for _ in range(0 if self.complete else _SWEEPS):
             before = tuple(plan["best"])
             for at in inner_first:
                 for i, axis in enumerate(self.axes):
                     if len(axis) > 1:
-                        self._try(at, self._along(i, at), False)
+                        self._try(at, self._along(i, at), self.together)
                 self._try(at, self._along(None, at), True)
             if tuple(plan["best"]) == before:
                 break
@@ -194,7 +200,8 @@ class _Search:
         plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
         start = search.write_loops(plan, self.blocks - 1, state)
         loops = search.write_loops(plan, self.blocks, state)
-        state["first"] = start
+        first = start if self.problem.machine.dataflow.tiles == "whole" else 0
+        state["first"] = first
         dims, ends = state["dims"][:loops].copy(), state["ends"][:loops].copy()
         if 1 < loops - start <= MOST_PERMUTED:
             orders = np.array(list(permutations(range(loops - start))), np.int64)
@@ -203,7 +210,7 @@ class _Search:
             if best >= 0:
                 dims[start:], ends[start:] = dims[start + orders[best]], ends[start + orders[best]]
         pairs = zip(dims, ends, strict=True)
-        return Mapping(tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs), start)
+        return Mapping(tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs), first)
 
 
 def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int = BUDGET) -> Found:

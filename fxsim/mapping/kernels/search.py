@@ -66,20 +66,23 @@ def write_loops(plan, blocks, s):
 
 
 @kernel
-def tile_fits(plan, at, p, s):
-    """Whether a boundary's tile fits the levels of its stage, each operand in its level there."""
+def tile_useful(plan, at, p, s):
+    """Whether a boundary's tile fits the level of its stage for some operand (whole tiles: all).
+
+    The others then keep what fits of it; a tile too large for every operand is no boundary.
+    """
     s.first = 0
     for d in range(8):
         s.extents[0, d] = plan.bounds[at, d]
         s.extents[0, EACH + d] = ceil_div(plan.bounds[at, d], p.units[d])
-    for level in range(p.levels - 1):
-        used = 0.0
-        for o in range(3):
-            if plan.stage[o] == level:
-                used += p.fit_bits[o] * held(o, level, 0, p, s)
-        if used > p.capacity[level]:
-            return False
-    return True
+    fitting, homes = 0, 0
+    for o in range(3):
+        level = plan.stage[o]
+        if level >= 0:
+            homes += 1
+            if p.fit_bits[o] * held(o, level, 0, p, s) <= p.capacity[level]:
+                fitting += 1
+    return fitting == homes if p.whole else fitting > 0
 
 
 @inlined
@@ -129,7 +132,7 @@ def try_orders(at, permutations, plan, p, s):
         set_order(plan, at - 1, permutations, inner)
         if not canonical(plan, at - 1):
             continue
-        s.first = write_loops(plan, at, s) if p.whole or at == plan.blocks - 1 else 0
+        s.first = write_loops(plan, at, s) if p.whole else 0
         for outer in range(permutations.shape[0]):
             set_order(plan, at, permutations, outer)
             if canonical(plan, at):
@@ -150,7 +153,7 @@ def try_orders_apart(at, permutations, plan, p, s):
             set_order(plan, block, permutations, number)
             if not canonical(plan, block):
                 continue
-            s.first = write_loops(plan, at, s) if p.whole or at == plan.blocks - 1 else 0
+            s.first = write_loops(plan, at, s) if p.whole else 0
             write_loops(plan, plan.blocks, s)
             evaluated += 1
             if not evaluate(p, s):
@@ -194,7 +197,7 @@ def search_boundary(at, together, permutations, plan, p, s):
                 d = plan.axes[axis, member]
                 if d >= 0:
                     plan.bounds[at, d] = plan.candidates[axis, plan.chosen[axis], member]
-        if nested(plan, at, p) and tile_fits(plan, at, p, s):
+        if nested(plan, at, p) and tile_useful(plan, at, p, s):
             if together:
                 evaluated += try_orders(at, permutations, plan, p, s)
             else:
