@@ -258,7 +258,7 @@ def cost_table(result: StudyResult) -> pd.DataFrame:
     """All costs: a row a policy, seed, accelerator, layer, pass and operation, steps summed."""
     parts = []
     for (name, seed, machine), cost in result.priced.items():
-        numbers = cost.table.drop(columns=["step", "maps"])
+        numbers = cost.table.drop(columns=["step", "maps", "bound_by"])
         total = numbers.groupby(["layer", "pass", "operation"], sort=False).sum().reset_index()
         names = pd.DataFrame({"policy": name, "seed": seed, "accelerator": machine}, total.index)
         parts.append(pd.concat([names, total], axis=1))

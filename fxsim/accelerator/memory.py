@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from fxsim.accelerator.dataflow import Loop, Operand
 
 Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1 << 60)]
 NotNegative = Annotated[float, Field(ge=0)]
 OPERANDS: tuple[Operand, ...] = ("left", "right", "output")
 
@@ -34,7 +34,8 @@ class MemoryLevel(Section):
     double_buffered : half of it holds the tile in use, half is being filled meanwhile
     overlapped : whether its transfers run beside the array's work; as `double_buffered` says (and
         of the units' own always) unless it is given: ZigZag's memories may be full and overlap
-    per_pe : each unit has one; else the array shares it
+    per_pe : each unit has one, of `capacity_bits`, `area_mm2` and `leakage_mw` (bandwidth is that
+        of all of them together); else the array shares it
     shared_along : of per_pe: loops along which neighbouring units share one
     multicast : a word that several units need is read once for all of them
     burst_bits : what one access moves at least; every run of neighbouring words takes whole ones
@@ -72,7 +73,8 @@ class MemoryLevel(Section):
 class Packing(Section):
     """How words lie in memory.
 
-    words : "dense"; "containers" of `container_bits` (0: dense), each word in whole ones;
+    words : "dense"; "containers" of `container_bits` (0: dense), each word in whole ones, one at
+        least;
         "power_of_two", the next of 1, 2, 4, 8, ... bits; "aligned_blocks", dense within a block
         whose end is aligned to `container_bits`
     """

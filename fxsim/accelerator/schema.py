@@ -8,11 +8,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim import yaml_reader
-from fxsim.accelerator.dataflow import Dataflow, Operand
+from fxsim.accelerator.dataflow import LETTER, Dataflow, Operand
 from fxsim.accelerator.memory import OPERANDS, MemoryLevel, NotNegative, Packing, Positive, Section
 from fxsim.accelerator.pe import PE, Text
 
 __all__ = ["OPERANDS", "Accelerator", "MemoryLevel", "Operand", "Packing", "load"]
+
+
+MOST_LEVELS = 8  # that the mapper's kernels take, registers among them
+RESERVED = "registers"
 
 
 class Technology(Section):
@@ -96,11 +100,6 @@ class Accelerator(BaseModel):
         return self.pe_array.rows * self.pe_array.columns
 
     @property
-    def flow(self) -> Dataflow:
-        """The dataflow."""
-        return self.dataflow
-
-    @property
     def dram(self) -> MemoryLevel:
         """The level outside the chip."""
         return self.memory[0]
@@ -113,7 +112,10 @@ class Accelerator(BaseModel):
     def leakage_w(self) -> float:
         """Leakage power of units and memories [W]."""
         units = self.units * self.pe.leakage_uw_per_unit * 1e-6
-        return units + sum(level.leakage_mw for level in self.memory) * 1e-3
+        memories = sum(
+            level.leakage_mw * (self.units if level.per_pe else 1) for level in self.memory
+        )
+        return units + memories * 1e-3
 
     @property
     def array_area_mm2(self) -> float:
@@ -164,11 +166,54 @@ def load(path: Path) -> Accelerator:
             f" not {machine.dram.capacity_bits}",
         )
     _check_levels(document, machine)
+    _check_units(document, machine)
     return machine
 
 
+def _check_units(document: yaml_reader.Document, machine: Accelerator) -> None:
+    flow, pe = machine.dataflow, machine.pe
+    if flow.tiles == "whole" and flow.stationary is not None:
+        document.fail(
+            ("dataflow", "stationary"),
+            "dataflow.stationary must be null where tiles are whole (sums stay for a tile),"
+            f" not {flow.stationary!r}",
+        )
+    if machine.pe_array.stagger_columns and flow.letter(flow.columns) != "m":
+        document.fail(
+            ("pe_array", "stagger_columns"),
+            "pe_array.stagger_columns must be false where the columns unroll no loop of the"
+            " windows (B, OY, OX)",
+        )
+    if pe.skip_zero_words and (pe.statistic("left") or pe.statistic("right")):
+        document.fail(
+            ("pe", "skip_zero_words"),
+            "pe.skip_zero_words must be empty for units whose time follows the data: zero words"
+            " take the least time as it is",
+        )
+    for i, level in enumerate(machine.memory[1:], 1):
+        words = {o: _unit_words(machine, o) for o in level.holds}
+        need = sum(n * (16 if o == "output" else 8) for o, n in words.items())
+        if level.usable_bits < need:
+            document.fail(
+                ("memory", i, "capacity_bits"),
+                f"memory.{i}.capacity_bits: {level.name!r} has {level.usable_bits} usable bits, one"
+                f" unit's step takes {need} (8 bits a word, 16 a sum)",
+            )
+
+
+def _unit_words(machine: Accelerator, operand: Operand) -> int:
+    """Words of an operand in one unit's step."""
+    absent = {"left": "n", "right": "m", "output": "k"}[operand]
+    words = machine.pe.tile**2
+    for loop, lanes in machine.pe.lanes.items():
+        words *= lanes if LETTER[loop] != absent else 1
+    return words
+
+
 def _check_axis(document: yaml_reader.Document, machine: Accelerator, axis: str) -> None:
-    product = 1
+    product, loops = 1, [loop for loop, _ in getattr(machine.dataflow, axis)]
+    if len(set(loops)) < len(loops):
+        document.fail(("dataflow", axis), f"dataflow.{axis} must name each loop once")
     for _, fixed in getattr(machine.dataflow, axis):
         product *= fixed or 1
     if product > getattr(machine.pe_array, axis):
@@ -181,8 +226,18 @@ def _check_axis(document: yaml_reader.Document, machine: Accelerator, axis: str)
 
 def _check_levels(document: yaml_reader.Document, machine: Accelerator) -> None:
     names = [level.name for level in machine.memory]
+    most = MOST_LEVELS - (machine.dataflow.stationary is not None)
+    if len(names) > most:
+        document.fail(("memory", most), f"memory must have at most {most} levels, not {len(names)}")
     seen_per_pe = False
     for i, level in enumerate(machine.memory):
+        if level.name == RESERVED:
+            document.fail(
+                ("memory", i, "name"), f"memory.{i}.name must not be {RESERVED!r}, which is the"
+                " stationary operand's place in the units",
+            )  # fmt: skip
+        if len(set(level.holds)) < len(level.holds):
+            document.fail(("memory", i, "holds"), f"memory.{i}.holds must name each operand once")
         if level.name in names[:i]:
             document.fail(("memory", i, "name"), f"memory.{i}.name: {level.name!r} is given twice")
         if i and level.capacity_bits is None:

@@ -16,6 +16,7 @@ from fxsim.engine.contractions import Contraction
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import canonical, geometry_of
 from fxsim.engine.threads import split
+from fxsim.errors import ConfigError
 from fxsim.mapping.nest import CLASSES, DIMENSIONS
 
 Bits = NDArray[np.uint8]
@@ -61,9 +62,11 @@ class Grid:
 
 def beat(machine: Accelerator, bits_a: int, bits_b: int) -> float:
     """Cycles in which a unit works off a step; a fraction where it packs narrow products."""
-    if getattr(machine.pe, "packs", None):
-        return machine.pe.work(bits_a, bits_b) / machine.pe.capacity
-    return float(machine.pe.beat(bits_a, bits_b))
+    pe = machine.pe
+    for products in pe.packed(bits_a, bits_b).values():
+        work = pe.work(bits_a, bits_b)
+        return -(-work // pe.capacity) / products if work else 0.0
+    return float(pe.beat(bits_a, bits_b))
 
 
 def uniform_beat(machine: Accelerator, left: list[int], right: list[int]) -> float | None:
@@ -194,6 +197,11 @@ def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
     table = beats(machine, product.known)
     a, b, (down, across) = product.left, product.right, (grid.rows, grid.columns)
     array, together = machine.pe_array, machine.sync
+    if len({down, across} & set("mnk")) < 2:
+        raise ConfigError(
+            f"{machine.name}: blocks of different lengths need rows and columns that cut different"
+            f" dimensions of a product (of m: B OY OX, n: K, k: C FY FX), not {down} and {across}"
+        )
     axes = {down: (array.rows, together.rows), across: (array.columns, together.columns)}
     if "k" not in axes:  # sums stay: rows and columns are m and n
         total = _sums_stay(table, _group_max(a, axes["m"][1], 0), _group_max(b, axes["n"][1], 1))

@@ -30,7 +30,9 @@ class _Work:
 def vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     """Costs of the elementwise layers and of the update, a row each as in the trace."""
     v = trace.vectors
-    width = _width(machine)
+    # activations leave the chip as 16-bit words; a float machine's are its format's; an update's
+    # masters and momenta have 32 bits on both
+    width = np.where(v["pass"] == "update", 1.0, (machine.pe.word_bits or 16) / 16)
     usable = machine.buffer("output").usable_bits
     spill = v["resident_bits"].where(v["resident_bits"] > usable, 0)
     work = _Work(
@@ -44,11 +46,6 @@ def vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     )
     names = v[["step", "layer", "pass"]].assign(operation="vector")
     return pd.concat([names, _costs(machine, work)], axis=1)
-
-
-def _width(machine: Accelerator) -> float:
-    """What leaves the chip has 16-bit words in a trace; a float machine's are its format's."""
-    return machine.pe.word_bits / 16 if machine.pe.word_bits else 1.0
 
 
 def casts(records: Records, machine: Accelerator) -> pd.DataFrame:

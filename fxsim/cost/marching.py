@@ -26,6 +26,7 @@ LEAST_LOOKUPS = 5e5  # for one product and sample
 class Computing:
     """By step: cycles in which the array computes, and where they come from.
 
+    active : unit-cycles at work, where they are not the products' work
     origin : "exact" (from the step's own maps, or independent of maps), "nearest" (from the
         nearest sampled step's), "sampled" (the same, from some of a batch's images), "elastic"
         (no maps at all: no lockstep is counted)
@@ -33,6 +34,7 @@ class Computing:
 
     cycles: Floats
     origin: NDArray[np.object_]
+    active: Floats | None = None
 
 
 class Marching:
@@ -44,8 +46,13 @@ class Marching:
         samples = max(len(records.sampled), 1) * max(len(records.products), 1)
         self._lookups = max(LEAST_LOOKUPS, LOOKUPS / samples)
 
-    def computing(self, product: Product, problem: Problem, work: Floats) -> Computing:
-        """The compute cycles of a product's steps; `work` are its pieces of work by step."""
+    def computing(
+        self, product: Product, problem: Problem, work: Floats, skipped: Floats
+    ) -> Computing:
+        """The compute cycles of a product's steps.
+
+        work : its pieces of work by step; skipped : the share of work that zero words take off
+        """
         steps = problem.steps
         exact = np.full(len(work), "exact", object)
         pe = self.machine.pe
@@ -67,10 +74,13 @@ class Marching:
             if self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1:
                 columns = self.machine.pe_array.columns
                 taken = staggered(steps, Steps.always(constant), columns)
-                return Computing(np.full(len(work), taken), exact)
-            return Computing(np.full(len(work), steps * constant), exact)
+                return Computing(taken * (1 - skipped), exact)
+            return Computing(steps * constant * (1 - skipped), exact)
         elastic = np.ceil(work / pe.capacity / self.machine.units)
-        known = [s for s in self.records.sampled if product.left in self.records.block_maps(int(s))]
+        known = [
+            s for s in self.records.sampled
+            if {product.left, product.right} <= set(self.records.block_maps(int(s)))
+        ]  # fmt: skip
         if not known:
             return Computing(elastic, np.full(len(work), "elastic", object))
         sampled = np.array(known)
@@ -95,7 +105,11 @@ class Marching:
         lookups = m * k * repeats / min(self.grid.tile[2], left.block_columns)
         share = 1.0 if batch > 1 else min(1.0, self._lookups / lookups)
         cut_left, cut_right = _some_rows(pass_, contraction, left, right, share)
-        key = (cut_left.bits.tobytes(), cut_right.bits.tobytes(), pass_, contraction, cut_left.rows)
+        shapes = tuple(
+            (b.rows, b.columns, b.block_rows, b.block_columns) for b in (cut_left, cut_right)
+        )
+        words = cut_left.bits.tobytes(), cut_right.bits.tobytes()
+        key = (*words, shapes, pass_, contraction, product.gemm)
         if key not in self._ratios:
             parts = tiled(pass_, cut_left, cut_right, contraction, self.grid, batch)
             total = sum(lockstep(self.machine, self.grid, part) for part in parts)
@@ -112,29 +126,43 @@ class Marching:
     def _data_dependent(self, product: Product, problem: Problem, steps: int) -> Computing:
         pe, unit, units = self.machine.pe, problem.unit, problem.units
         sampled = self.records.sampled
-        known = [int(s) for s in sampled if product.left in self.records.statistics(int(s))]
+        wanted = {product.left, product.right}
+        known = [int(s) for s in sampled if wanted <= set(self.records.statistics(int(s)))]
         if not known:
             raise DataError(
                 f"{product.what}: {self.machine.name}'s units follow the data itself, of which this"
                 " trace holds no counts at any sampled step; record the run again"
             )
-        bits = int(product.left_levels.max()), int(product.right_levels.max())
         across = [int(unit[d] * units[d]) for d in range(8)]
         windows, columns = across[0] * across[3] * across[4], self.machine.pe_array.columns
-        cycles = []
-        for at in known:
-            words = self.records.statistics(at)
-            found = all_steps(
-                pe, words[product.left], words[product.right], bits, problem.original, windows,
-                across[1], across[2],
-            )  # fmt: skip
-            stagger = self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1
-            cycles.append(staggered(steps, found, columns) if stagger else steps * found.mean)
         nearest = np.abs(product.steps[:, None] - np.array(known)).argmin(axis=1)
+        longest = zip(
+            _longest(product.left_levels, product.joint.sum(axis=2)),
+            _longest(product.right_levels, product.joint.sum(axis=1)), strict=True,
+        )  # fmt: skip
+        stagger = self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1
+        found: dict[tuple[int, int, int], tuple[float, float]] = {}
+        cycles, busy = np.zeros(len(nearest)), np.zeros(len(nearest))
+        for i, (at, bits) in enumerate(zip(nearest.tolist(), longest, strict=True)):
+            if (at, *bits) not in found:
+                words = self.records.statistics(known[at])
+                taken = all_steps(
+                    pe, words[product.left], words[product.right], bits, problem.original,
+                    problem.nest.sizes[2], windows, across[1], across[2],
+                )  # fmt: skip
+                time = staggered(steps, taken, columns) if stagger else steps * taken.mean
+                found[at, *bits] = time, steps * taken.mean
+            cycles[i], busy[i] = found[at, *bits]
+        used = problem.nest.macs / (steps * float(np.prod(problem.spatial)))
         exact = product.steps == np.array(known)[nearest]
-        return Computing(
-            np.array(cycles)[nearest], np.where(exact, "exact", "nearest").astype(object)
-        )
+        origin = np.where(exact, "exact", "nearest").astype(object)
+        return Computing(cycles, origin, busy * used * self.machine.units)
+
+
+def _longest(levels: NDArray[np.int64], macs: NDArray[np.int64]) -> list[int]:
+    """The longest word that each step has; macs : (steps, levels)."""
+    found: list[int] = (np.where(macs > 0, levels, 0).max(axis=1)).tolist()
+    return found
 
 
 def _some_rows(

@@ -2,11 +2,15 @@
 
 Assumptions of ours, which the report repeats:
 
+- Off-chip bursts are counted for products' operands, whose neighbouring words are those of their
+  tiles; the mapper does not see them.
+- Lockstep is that of the matrix product behind a pass, cut by the first loop of each axis, at the
+  steps that the nest has.
 - A product's results go from the array to the vector unit; only casts write tensors off-chip, and
   a weight's cast fetches its master: 32 bits, or what the policy keeps.
 - A product takes the longest of its array time and each memory's traffic over its bandwidth, where
-  buffers are double (the sum where they are not), after the fetch of its first tiles and before the
-  store of its last.
+  buffers are double (the sum where they are not). The array starts with the words of its first
+  step; that a buffer's first filling may hold it up beyond the whole traffic's time is not counted.
 - Elementwise work, casts and updates follow the products; they do not overlap with them. A unit
   lane does one add or multiply a cycle.
 - Halos of convolution tiles are fetched with each tile, but for nests that a dataflow flattens to
@@ -216,7 +220,8 @@ class Priced:
         bound = longest.reset_index().sort_values("cycles", kind="stable").groupby(
             ["layer", "pass"], sort=False
         )["bound_by"].last()  # fmt: skip
-        rate = self.machine.dram.bandwidth_bits_per_cycle
+        dram = self.machine.dram
+        rate = dram.bandwidth_bits_per_cycle + (dram.write_bandwidth_bits_per_cycle or 0)
         sums["intensity"] = sums["macs"] / sums["dram_bits"]
         sums["achieved"] = sums["macs"] / sums["cycles"]
         peak = sums["macs"] / sums["elastic_cycles"]

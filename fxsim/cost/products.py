@@ -89,24 +89,19 @@ class ProductPricer:
         machine = self.machine
         self._check_widths(product)
         left, right, sums = self._word_bits(product)
-        work = self._work(product)
+        skipped = self._skipped(product)
+        work = self._work(product) * (1 - skipped)
         largest = WordBits(float(left.max()), float(right.max()), sums, pair)
         average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, pair)
         problem = Problem(machine, product.nest, average, product.what, largest)
-        computing = self._marching.computing(product, problem, work)
+        computing = self._marching.computing(product, problem, work, skipped)
         found, movement, mapping = self._mapped(product, problem, computing)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
-            computing = Computing(whole, computing.origin)
+            computing = replace(computing, cycles=whole)
         bits = np.stack([left, right, np.full(len(left), sums)])
-        columns, moved = cycles_and_energy(
-            problem,
-            movement,
-            bits,
-            computing,
-            work,
-            self._active(product, problem, computing, work),
-        )
+        active = work / machine.pe.capacity if computing.active is None else computing.active
+        columns, moved = cycles_and_energy(problem, movement, bits, computing, active)
         return ProductCost(product, mapping, found, columns, moved)
 
     def _check_widths(self, product: Product) -> None:
@@ -131,27 +126,22 @@ class ProductPricer:
         return found[0], found[1], float(product.accumulator_bits)
 
     def _work(self, product: Product) -> Floats:
-        """Pieces of work by step; words that are skipped for being zero are left out."""
+        """Pieces of work by step."""
         pe = self.machine.pe
         table = np.array(
             [[pe.work(int(a), int(b)) for b in product.right_levels] for a in product.left_levels]
         )
         work: Floats = (product.joint * table).sum(axis=(1, 2)).astype(np.float64)
+        return work
+
+    def _skipped(self, product: Product) -> Floats:
+        """The share of work by step that words take off which are zero and skipped."""
+        pe, kept = self.machine.pe, np.ones(len(product.steps))
         for side, key in (("left", product.left), ("right", product.right)):
             if side in pe.skip_zero_words:
                 operand = self.records.operands[key]
-                work *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
-        return work
-
-    def _active(
-        self, product: Product, problem: Problem, computing: Computing, work: Floats
-    ) -> Floats:
-        """Unit-cycles at work: from the work, or of data-dependent units from their time."""
-        pe = self.machine.pe
-        if not (pe.statistic("left") or pe.statistic("right")):
-            return work / pe.capacity
-        used = problem.nest.macs / (problem.steps * float(np.prod(problem.spatial)))
-        return computing.cycles * self.machine.units * used
+                kept *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
+        return 1 - kept
 
     def _mapped(
         self, product: Product, problem: Problem, computing: Computing
@@ -175,8 +165,7 @@ def _rounded(bits: float) -> float:
 
 
 def cycles_and_energy(
-    problem: Problem, movement: Movement, bits: Floats, computing: Computing, work: Floats,
-    active: Floats,
+    problem: Problem, movement: Movement, bits: Floats, computing: Computing, active: Floats
 ) -> tuple[dict[str, Any], Floats]:  # fmt: skip
     """(columns of the table, (steps, levels, operands, 2) bits moved, off-chip first).
 
@@ -215,10 +204,11 @@ def cycles_and_energy(
     write_rate = dram.write_bandwidth_bits_per_cycle or dram.bandwidth_bits_per_cycle
     ends = np.ceil(load / dram.bandwidth_bits_per_cycle) + np.ceil(store / write_rate)
     cycles = np.ceil(np.maximum(array, beside) + after) + ends
-    busiest = np.array([*movement.levels], object)[np.where(overlapped, times, -1).argmax(axis=1)]
+    busiest = np.array([*movement.levels], object)[times.argmax(axis=1)]
     elastic = active / machine.units
     steps_done = float(movement.steps)
     average = active / max(problem.nest.macs, 1) * float(np.prod(problem.unit)) * steps_done
+    average = np.clip(average, np.minimum(elastic, compute), compute)
     idle = np.maximum(machine.units * compute - active, 0) * pe.idle_energy
     energy = np.stack(
         [
@@ -240,7 +230,7 @@ def cycles_and_energy(
         "dram_bits": moved[:, top].sum(axis=(1, 2)),
         "buffer_bits": moved[:, :top].sum(axis=(1, 2, 3)),
         "maps": computing.origin,
-        "bound_by": np.where(beside > array, busiest, "array"),
+        "bound_by": np.where(beside + after > array, busiest, "array"),
     }  # fmt: skip
     return columns, moved[:, ::-1]
 

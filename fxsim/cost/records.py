@@ -50,7 +50,9 @@ class Operand:
 
     def at(self, steps: Ints) -> Ints:
         """The rows of these steps."""
-        found: Ints = np.searchsorted(self.steps, steps)
+        found: Ints = np.minimum(np.searchsorted(self.steps, steps), len(self.steps) - 1)
+        if (lacking := np.flatnonzero(self.steps[found] != steps)).size:
+            raise DataError(f"trace: an operand's cast lacks at step {steps[lacking[0]]}")
         return found
 
     @property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fxsim.accelerator.pe import PE, Serial, SerialSerial, TermSerial
 from fxsim.arithmetic.essential_bits import LENGTHS, WordStatistics
-from fxsim.mapping.nest import FX, FY, OX, OY, B, C, K, Nest
+from fxsim.mapping.nest import FX, FY, OX, OY, B, K, Nest
 
 Shares = NDArray[np.float64]
 _WALKED = 8192
@@ -170,16 +170,18 @@ def _valid(nest: Nest, together: int) -> dict[int, float]:
 
 def all_steps(
     pe: PE, left: WordStatistics | None, right: WordStatistics | None, bits: tuple[int, int],
-    nest: Nest, windows: int, filters: int, lanes: int,
+    nest: Nest, channels: int, windows: int, filters: int, lanes: int,
 ) -> Steps:  # fmt: skip
     """The steps of a nest: ragged groups and padding included.
+
+    channels : the words that lanes share out (of a flattened nest, those of its fields)
 
     windows, filters, lanes : how many of each (of loops B OY OX, K, and C) march together
     """
     cycles, shares = [], []
     for n, share in valid_windows(nest, windows).items():
         for k, filter_share in _groups(nest.sizes[K], filters):
-            for c, lane_share in _groups(nest.sizes[C], lanes):
+            for c, lane_share in _groups(channels, lanes):
                 one = step(pe, left, right, bits, n, k, c)
                 cycles.append(one.cycles)
                 shares.append(one.shares * (share * filter_share * lane_share))

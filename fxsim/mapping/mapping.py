@@ -11,11 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim import yaml_reader
 from fxsim.accelerator.dataflow import Loop, Operand
-from fxsim.accelerator.memory import OPERANDS
 from fxsim.files import atomic_file
-from fxsim.mapping.nest import DIMENSIONS
-
-REGISTERS = "registers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +20,8 @@ class Mapping:
 
     loops : (loop, extent), innermost first: a loop takes the tile so far to `extent` turns of its
         dimension; array and units cover the tile before the first one
-    first_tile : where tiles are moved whole (`dataflow.tiles`), how many loops lie inside one, which
-        must be there before the array starts; else it starts with the words of its first step
+    first_tile : where tiles are moved whole (`dataflow.tiles`), how many loops lie inside one,
+        which must be there before the array starts; else that is the words of the first step
     inside : {memory level: {operand: how many of the loops lie inside its tile}}; levels that are
         not named hold as much as fits
     """
@@ -108,23 +104,29 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
                 document.fail(at, f"{_dotted(at)} must be one loop, not {len(turn)}")
             ((loop, extent),) = turn.items()
             before = reached.get(loop, 1)
-            if extent < before:
+            if extent <= before:
                 document.fail(
-                    at, f"{_dotted(at)}: {loop} must reach at least the {before} turns of the loop"
-                    f" inside it, not {extent}",
+                    at, f"{_dotted(at)}: {loop} must reach more than the {before} turns inside it,"
+                    f" not {extent}",
                 )  # fmt: skip
             reached[loop] = extent
             loops.append((str(loop), extent))
+        if entry.first_tile > len(loops):
+            where = ("mappings", i, "first_tile")
+            document.fail(
+                where,
+                f"{_dotted(where)} must be at most the {len(loops)} loops, not {entry.first_tile}",
+            )
         key = (entry.layer, entry.pass_)
         if key in found:
             document.fail(("mappings", i), f"mappings.{i}: {key[0]}, {key[1]} is given twice")
         for level, operands in entry.inside.items():
             for operand, count in operands.items():
                 if count > len(loops):
-                    where = ("mappings", i, "inside", level, operand)
+                    place = ("mappings", i, "inside", level, operand)
                     document.fail(
-                        where,
-                        f"{_dotted(where)} must be at most the {len(loops)} loops, not {count}",
+                        place,
+                        f"{_dotted(place)} must be at most the {len(loops)} loops, not {count}",
                     )
         inside = {
             level: {str(o): n for o, n in kept.items()} for level, kept in entry.inside.items()
@@ -135,6 +137,3 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
 
 def _dotted(at: tuple[str | int, ...]) -> str:
     return ".".join(map(str, at))
-
-
-__all__ = ["DIMENSIONS", "OPERANDS", "REGISTERS", "Mapping", "load", "save"]

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.accelerator.memory import OPERANDS, MemoryLevel
+from fxsim.accelerator.schema import RESERVED as REGISTERS
 from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, hint
 from fxsim.mapping.kernels import evaluation as kernels
-from fxsim.mapping.mapping import REGISTERS, Mapping
+from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 
 Ints = NDArray[np.int64]
@@ -24,7 +25,7 @@ class WordBits:
     """Average stored bits of a word of each operand, metadata included; of the output, of a sum.
 
     pair : the word lengths that decide how many products a unit packs, where they are uniform
-    beat : cycles of a step; at word lengths of 8, unless told otherwise
+    beat : cycles of a step
     """
 
     left: float
@@ -181,6 +182,11 @@ class Problem:
         Raises ConfigError if the mapping does not fit the machine or cover the nest.
         """
         state = np.zeros(1, kernels.STATE)[0]
+        if not 0 <= mapping.first_tile <= len(mapping.loops) <= kernels.MOST_LOOPS:
+            raise ConfigError(
+                f"mapping of {self.what}: must have at most {kernels.MOST_LOOPS} loops, and"
+                f" first_tile at most so many, not {len(mapping.loops)} and {mapping.first_tile}"
+            )
         self._write_loops(mapping, state)
         record = self.record.copy()
         for level, operands in mapping.inside.items():

@@ -22,8 +22,9 @@ from typing import Literal
 
 import numpy as np
 
+from fxsim.accelerator.schema import RESERVED as REGISTERS
 from fxsim.mapping.kernels import evaluation, search
-from fxsim.mapping.mapping import REGISTERS, Mapping
+from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, RELEVANT
 from fxsim.mapping.problem import Movement, Problem
 
@@ -126,6 +127,10 @@ def candidates(problem: Problem, every: bool) -> Axes:
 def thinned(axes: Axes, budget: int) -> Axes:
     """The candidates, evenly fewer until all their combinations are within the budget."""
     axes = list(axes)
+    for i, axis in enumerate(axes):
+        while len(axis) > search.MOST_CANDIDATES:
+            axis = axis[:-1:2] + axis[-1:]
+        axes[i] = axis
     while np.prod([len(axis) for axis in axes]) * _ORDERS_EACH > budget:
         longest = max(range(len(axes)), key=lambda i: len(axes[i]))
         if len(axes[longest]) <= 3:
@@ -239,6 +244,8 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     state["dims"][: len(open_loops)] = open_loops
     state["ends"][: len(open_loops)] = problem.sizes[open_loops]
     evaluation.prepare(r)
+    if problem.machine.dataflow.tiles == "whole":  # sums enter and leave the array once a tile
+        r["taken"][:, 2] = r["once"][2]
     evaluation.count(r, state)
     longest = float(r["steps"] * r["beat"])
     if (stationary := problem.machine.dataflow.stationary) is not None and r["overhead"]:

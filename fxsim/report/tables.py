@@ -32,15 +32,16 @@ def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _cycle_parts(costs: pd.DataFrame) -> dict[str, pd.Series]:
-    """Each row's cycles as the array's, the vector unit's, and waiting for memory."""
-    busy = costs[["array_cycles", "vector_cycles"]].max(axis=1).clip(upper=costs["cycles"])
+    """Where each row's cycles go: parts that sum to the whole."""
     product, cast = costs["operation"] == "product", costs["operation"] == "cast"
     return {
-        "array": busy.where(product, 0),
-        "vector unit": busy.where(~product & ~cast, 0),
-        "casts and analytics": busy.where(cast, 0),
-        "memory, products": (costs["cycles"] - busy).where(product, 0),
-        "memory, elementwise": (costs["cycles"] - busy).where(~product, 0),
+        "array": costs["elastic_cycles"],
+        "edges, fill, drain": costs["ragged_cycles"] + costs["fill_cycles"],
+        "lockstep": costs["lockstep_cycles"],
+        "vector unit": costs["vector_cycles"].where(~cast, 0),
+        "casts and analytics": costs["vector_cycles"].where(cast, 0),
+        "memory, products": costs["stall_cycles"].where(product, 0),
+        "memory, elementwise": costs["stall_cycles"].where(~product, 0),
     }
 
 

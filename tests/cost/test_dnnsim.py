@@ -50,8 +50,8 @@ def cycles(machine, nest, bits):
         across = problem.spatial
         windows = int(across[0] * across[3] * across[4])
         steps = all_steps(
-            pe, words("left", bits[0]), words("right", bits[1]), bits, nest, windows,
-            int(across[1]), int(across[2]),
+            pe, words("left", bits[0]), words("right", bits[1]), bits, nest,
+            nest.sizes[2], windows, int(across[1]), int(across[2]),
         )  # fmt: skip
     else:
         beat = uniform_beat(machine, [bits[0]], [bits[1]])

@@ -6,12 +6,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 from machines import machine
+from support import ROOT
 
 from fxsim import estimates, rehearsal
-from fxsim.cost.price import CYCLES, ENERGIES, price
+from fxsim.accelerator import schema
+from fxsim.arithmetic.blocks import BlockMap
+from fxsim.cost.price import CYCLES, ENERGIES, price, reprice
 from fxsim.precision import Dynasty, Uniform
 from fxsim.trace import Trace, TraceWriter
 from fxsim.training import loop
@@ -87,10 +91,11 @@ def test_without_double_buffering_times_add():
         for flag in (True, False)
     )  # fmt: skip
     on = machine()
-    times = [two["dram_bits"] / on.dram.bandwidth_bits_per_cycle]
+    first = (2 + 2) * 8  # the words of the first step come before it
+    times = [(two["dram_bits"] - first) / on.dram.bandwidth_bits_per_cycle]
     left, right, sums = 2 * 6 * 8, 6 * 4 * 8, 2 * 4 * 32
     times += [x / 1e6 for x in (left * (1 + 2), right * (1 + 1), sums)]
-    assert two["cycles"] == np.ceil(two["array_cycles"] + sum(times))
+    assert two["cycles"] == np.ceil(two["array_cycles"] + sum(times)) + np.ceil(first / 64)
     assert two["cycles"] > one["cycles"]
 
 
@@ -173,10 +178,78 @@ def test_a_probe_between_samples_is_priced_without_lockstep():
     layers = trace.layers.assign(layer="fc@weight", weight_of="fc@weight")
     operands = trace.operands.assign(layer="fc@weight")
     products["left_bits"] = [np.array([0, 8])] * len(products)
-    products["joint_macs"] = [np.array([0, 0, 0, macs]) if len(right) == 2 else np.array([0, macs])
-                              for macs, right in zip(
-                                  products["m"] * products["n"] * products["k"],
-                                  products["right_bits"], strict=True)]  # fmt: skip
+    macs = products["m"] * products["n"] * products["k"]
+    halves = [(n // 2, n - n // 2) for n in macs]
+    products["joint_macs"] = [
+        np.array([0, one, 0, other]) if len(right) == 2 else np.array([one, other])
+        for (one, other), right in zip(halves, products["right_bits"], strict=True)
+    ]
     probed = replace(trace, layers=layers, products=products, operands=operands)
     found = price(probed, machine("composable", 2, 2)).table
-    assert set(found.loc[found["operation"] == "product", "maps"]) <= {"elastic", "exact"}
+    origins = found[found["operation"] == "product"].set_index("pass")["maps"]
+    assert origins["forward"] == "elastic"  # its left operand mixes word lengths
+
+
+def test_words_that_are_zero_take_no_time_where_units_skip_them():
+    """On units of one beat and of several: cycles of steps fall by the share that is skipped."""
+    trace = linear_trace()
+    operands = trace.operands.assign(zeros=trace.operands["rows"] * trace.operands["columns"] // 4)
+    zeros = replace(trace, operands=operands)
+    for pe in ("bit_parallel", "composable"):
+        plain, skipping = machine(pe, 2, 2), machine(pe, 2, 2)
+        skipping = skipping.model_copy(
+            update={"pe": skipping.pe.model_copy(update={"skip_zero_words": {"left"}})}
+        )
+        one, other = (
+            row(price(zeros, on), layer="fc", **{"pass": "forward"}, operation="product")
+            for on in (plain, skipping)
+        )
+        steps = one["array_cycles"] - one["fill_cycles"]
+        assert other["array_cycles"] - other["fill_cycles"] == pytest.approx(0.75 * steps)
+        assert other["elastic_cycles"] == pytest.approx(0.75 * one["elastic_cycles"])
+        assert other["lockstep_cycles"] == pytest.approx(0.75 * one["lockstep_cycles"])
+
+
+def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
+    """Repricing every operand of a step with blocks of 8 bits, without metadata, changes nothing."""
+    settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
+    trace = rehearsal.one_step(tiny.model(), Uniform(), settings)
+    on = machine("composable", 2, 2, tile=2)
+    plain = price(trace, on)
+    maps = plain.records.block_maps(0)
+    blocks = {}
+    for key, whole in maps.items():
+        grid = (-(-whole.rows // 4), -(-whole.columns // 4))
+        bits = np.full(grid, 8, np.uint8)
+        shape = whole.rows, whole.columns, 4, 4
+        blocks[key] = BlockMap(bits, np.zeros_like(bits), *shape, 0)
+    again = reprice(plain, blocks)
+    assert again.cycles == plain.cycles
+    assert again.energy_pj == pytest.approx(plain.energy_pj, rel=1e-12)
+    wider = {key: BlockMap(m.bits * 2, m.shifts, m.rows, m.columns, 4, 4, 0)
+             for key, m in blocks.items()}  # fmt: skip
+    assert reprice(plain, wider).cycles > plain.cycles
+    assert reprice(reprice(plain, wider), blocks).cycles == plain.cycles
+
+
+def test_data_dependent_units_follow_each_steps_own_word_lengths():
+    """Loom at 8 and then 4 bits of weights: the second step takes half the first one's time."""
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((64,),), features=64, bias=False)
+    settings = TrainingSettings(1, 32, Fraction("0.1"))
+    loom = schema.load(ROOT / "accelerators" / "loom.yaml")
+    first, second = (
+        rehearsal.one_step(Model((layer,), (64,), 64), Uniform(weight=bits), settings)
+        for bits in (8, 4)
+    )
+
+    def joined(name):
+        one, other = getattr(first, name), getattr(second, name)
+        return pd.concat([one, other.assign(step=other["step"] + 1)], ignore_index=True)
+
+    both = replace(first, **{name: joined(name) for name in ("products", "operands", "vectors")})
+    table = price(both, loom).table
+    products = table[(table["operation"] == "product") & (table["pass"] == "forward")]
+    one, other = products.sort_values("step")["array_cycles"]
+    alone = row(price(second, loom), layer="fc", **{"pass": "forward"}, operation="product")
+    assert one == 2 * other
+    assert other == alone["array_cycles"]

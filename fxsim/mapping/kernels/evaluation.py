@@ -10,7 +10,7 @@ import numpy as np
 
 from fxsim.engine.kernels._jit import inlined, kernel
 
-MOST_LEVELS, MOST_LOOPS = 8, 48
+MOST_LEVELS, MOST_LOOPS = 8, 72
 B, K, C, OY, OX, FY, FX, G = range(8)
 # columns of the table of extents, a row for each number of loops inside: the tile of the array, of
 # one unit, and how many such tiles there are along each loop
@@ -94,7 +94,8 @@ def covered(outputs, taps, tile, tap_tile, p, pixels):
         if rest:
             total += span(rest, height, p.stride, p.dilation, p.upsampling)
         done += height
-    return max(total - (needed - there), there)  # padding is not fetched
+    padding = needed - there if p.upsampling == 1 else 0  # it is not fetched
+    return max(total - padding, there)
 
 
 @inlined
@@ -283,6 +284,8 @@ def first_tile(operand, level, p, s):
     """Words that are there before the first step; whole tiles wait for all that is kept."""
     if p.whole:
         return s.tiles[level, operand]
+    if p.per_pe[level]:
+        return float(footprint(operand, p, s, s.first, 0))
     return min(held(operand, level, s.first, p, s), s.tiles[level, operand])
 
 
@@ -375,25 +378,28 @@ def count(p, s):
                 s.moved[level, o, 0] += p.taken[level, o]
                 if o == 2:
                     if not (p.first_read or p.whole):
-                        s.moved[level, o, 0] -= words if p.per_pe[level] else results
+                        begun = words * p.copies[level, o] if p.per_pe[level] else results
+                        s.moved[level, o, 0] -= begun
                     s.moved[level, o, 1] += p.taken[level, o]
                 innermost = False
             if o < 2:
                 through = words * unique(o, level, p)
                 s.moved[level, o, 1] += through * p.copies[level, o]
-                s.moved[parent, o, 0] += through
+                times = 1 if p.multicast[parent] else p.copies[level, o]
+                s.moved[parent, o, 0] += through * times
                 if parent == top:
-                    s.loaded[o] = first_tile(o, level, p, s) * p.copies[level, o]
+                    s.loaded[o] = first_tile(o, level, p, s) * times
                 continue
             restored = words if p.first_read else words - results
             given = words if p.first_read or parent < top else words - results
-            s.moved[level, o, 0] += words if stored else given
-            s.moved[level, o, 1] += restored * p.copies[level, o]
+            # units that reduce together each give their sum; what comes back goes to one of them
+            s.moved[level, o, 0] += (words if stored else given) * p.copies[level, o]
+            s.moved[level, o, 1] += restored
             s.moved[parent, o, 0] += restored
             s.moved[parent, o, 1] += given
             if parent == top:
                 tile = first_tile(o, level, p, s)
-                s.loaded[o] = tile * p.copies[level, o] if p.first_read else 0.0
+                s.loaded[o] = tile if p.first_read else 0.0
                 s.stored[o] = tile if stored else 0.0
     s.result[STEPS] = p.steps
     s.result[FOLDS] = folds
