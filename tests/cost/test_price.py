@@ -211,7 +211,7 @@ def test_words_that_are_zero_take_no_time_where_units_skip_them():
 
 
 def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
-    """Repricing every operand of a step with blocks of 8 bits, without metadata, changes nothing."""
+    """Repricing all operands of a step with blocks of 8 bits, no metadata, changes nothing."""
     settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
     trace = rehearsal.one_step(tiny.model(), Uniform(), settings)
     on = machine("composable", 2, 2, tile=2)
