@@ -13,6 +13,7 @@ from fxsim.accelerator.schema import RESERVED as REGISTERS
 from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, hint
 from fxsim.mapping.kernels import evaluation as kernels
+from fxsim.mapping.kernels import layout
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 
@@ -103,7 +104,7 @@ class Problem:
     def _record(self, fit: WordBits) -> Any:
         """The problem as the kernels take it."""
         machine, nest, bits = self.machine, self.nest, self.bits
-        flow, r = machine.dataflow, np.zeros(1, kernels.PROBLEM)[0]
+        flow, r = machine.dataflow, layout.record(layout.PROBLEM)
         for name in ("sizes", "spatial", "units", "unit"):
             r[name] = getattr(self, name)
         r["stride"], r["dilation"], r["upsampling"] = nest.stride, nest.dilation, nest.upsampling
@@ -135,7 +136,7 @@ class Problem:
             if level is machine.dram:  # it fills the outermost levels
                 r["overlapped"][i] = all(machine.buffer(o).overlaps for o in OPERANDS)
             if level is None:  # registers: a unit's own tile, for nothing
-                own = np.zeros(1, kernels.STATE)[0]
+                own = layout.record(layout.STATE)
                 own["extents"][0, :8] = np.minimum(self.unit, self.sizes)
                 words = int(kernels.footprint(int(r["stationary"]), r, own, 0, 0))
                 r["capacity"][i] = words * r["fit_bits"][r["stationary"]]
@@ -160,7 +161,7 @@ class Problem:
 
     def check_fits(self) -> None:
         """Raise ConfigError if even the tile that the array works on does not fit a level."""
-        state = np.zeros(1, kernels.STATE)[0]
+        state = layout.record(layout.STATE)
         kernels.write_extents(self.record, state)
         for i, name in enumerate(self.names[:-1]):
             need = sum(
@@ -181,10 +182,10 @@ class Problem:
 
         Raises ConfigError if the mapping does not fit the machine or cover the nest.
         """
-        state = np.zeros(1, kernels.STATE)[0]
-        if not 0 <= mapping.first_tile <= len(mapping.loops) <= kernels.MOST_LOOPS:
+        state = layout.record(layout.STATE)
+        if not 0 <= mapping.first_tile <= len(mapping.loops) <= layout.MOST_LOOPS:
             raise ConfigError(
-                f"mapping of {self.what}: must have at most {kernels.MOST_LOOPS} loops, and"
+                f"mapping of {self.what}: must have at most {layout.MOST_LOOPS} loops, and"
                 f" first_tile at most so many, not {len(mapping.loops)} and {mapping.first_tile}"
             )
         self._write_loops(mapping, state)
@@ -210,15 +211,15 @@ class Problem:
         inside = state["inside"]
         found = Movement(
             self.names, state["moved"][:count].copy(), state["loaded"].copy(),
-            state["stored"].copy(), int(result[kernels.STEPS]), int(result[kernels.FOLDS]),
-            int(result[kernels.RESULTS]) if own_length else 0, self._runs(state),
+            state["stored"].copy(), int(result[layout.STEPS]), int(result[layout.FOLDS]),
+            int(result[layout.RESULTS]) if own_length else 0, self._runs(state),
         )  # fmt: skip
         homes = {
             name: {str(o): int(inside[i, j]) for j, o in enumerate(OPERANDS) if self.holds[i, j]}
             for i, name in enumerate(self.names[:-1])
         }
         done = Mapping(mapping.loops, mapping.first_tile, homes)
-        return found, done, float(result[kernels.CYCLES]), float(result[kernels.ENERGY])
+        return found, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
 
     def _runs(self, state: Any) -> tuple[int, int, int]:
         """Words side by side in memory: images lie as N, H, W, C, filters as K, FY, FX, C."""

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from fxsim.accelerator.schema import RESERVED as REGISTERS
-from fxsim.mapping.kernels import evaluation, search
+from fxsim.mapping.kernels import evaluation, layout, search
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, RELEVANT
 from fxsim.mapping.problem import Movement, Problem
@@ -153,8 +153,8 @@ class _Search:
         # where tiles are whole, an order of one side is good with few of the other
         self.together = self.complete or problem.machine.dataflow.tiles == "whole"
         self.evaluated = 0
-        self.state = np.zeros(1, evaluation.STATE)[0]
-        plan = self.plan = np.zeros(1, search.PLAN)[0]
+        self.state = layout.record(layout.STATE)
+        plan = self.plan = layout.record(search.PLAN)
         plan["objective"], plan["blocks"] = OBJECTIVES.index(objective), self.blocks
         plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
 
@@ -237,7 +237,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     Every level holds everything, so each word passes each level once; the array is at work in
     every step, and filled as often as its stationary operand demands.
     """
-    r, state = problem.record.copy(), np.zeros(1, evaluation.STATE)[0]
+    r, state = problem.record.copy(), layout.record(layout.STATE)
     r["capacity"], r["whole"], r["fixed"] = np.inf, 0, -1
     open_loops = np.flatnonzero(problem.sizes > problem.spatial)
     state["loops"] = len(open_loops)
@@ -256,7 +256,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     for level in range(top + 1):
         read, written = (float(state["moved"][level, :, side] @ r["bits"]) for side in (0, 1))
         if level == top and r["result_bits"] and not r["first_read"]:
-            written += float(state["result"][evaluation.RESULTS] * r["result_bits"])
+            written += float(state["result"][layout.RESULTS] * r["result_bits"])
         energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
         if r["shared_port"][level]:
             time = (read + written) / r["read_rate"][level]
