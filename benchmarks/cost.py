@@ -1,7 +1,7 @@
 """The cost model's speed: pricing, repricing, the mapper beside ZigZag, and growth.
 
-ZigZag's rows need `pip install zigzag-dse==3.9.1 six`; without it they are left out, and that is
-said. Times are wall time; compiled code is compiled before it is timed.
+ZigZag's rows need `pip install -e ".[test]" zigzag-dse==3.9.1 six`; without it they are left out,
+and that is said. Times are wall time; compiled code is compiled before it is timed.
 """
 
 from __future__ import annotations

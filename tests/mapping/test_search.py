@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from machines import machine
 from mapping.test_movement import nests, three_levels
 
+from fxsim.accelerator.dataflow import Dataflow
+from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
 from fxsim.mapping import mapping as stored
 from fxsim.mapping.mapping import Mapping
@@ -129,6 +131,20 @@ def test_nothing_is_faster_than_the_roofline(nest, flow):
     assert found.cycles >= words / 8 - 1e-9
     assert found.movement.moved[-1, 0, 0] >= left - 1e-9
     assert lower_bound(problem)[0] <= found.cycles
+
+
+def test_depthwise_layers_use_columns_that_take_groups():
+    """Sixteen groups of one channel: a column each where G may lie across, else one column."""
+    g = Convolution(8, 8, 16, 16, 3, 1, 1, 1, 16)
+    nest = Nest.convolution("forward", g, 1)
+    flow = {"kind": "custom", "rows": ["OY"], "source": "test"}
+    taken = {}
+    for columns in (["K"], ["K", "G"]):
+        on = machine(rows=8, columns=16, dataflow="output_stationary")
+        dataflow = Dataflow.model_validate({**flow, "columns": columns})
+        problem = Problem(on.model_copy(update={"dataflow": dataflow}), nest, BITS)
+        taken[len(columns)] = best_mapping(problem).movement.steps
+    assert taken == {1: 16 * 8 * 9, 2: 8 * 9}
 
 
 def test_the_same_input_gives_the_same_mapping():
