@@ -61,15 +61,9 @@ class Marching:
         if problem.bits.pair and pe.packed(*problem.bits.pair):
             constant: float | None = float(-(-pe.work(*problem.bits.pair) // pe.capacity))
         else:
-            used = [
-                [
-                    int(b)
-                    for b, macs in zip(levels, product.joint.sum(axis=axes), strict=True)
-                    if macs
-                ]
-                for levels, axes in ((product.left_levels, (0, 2)), (product.right_levels, (0, 1)))
-            ]
-            constant = uniform_beat(self.machine, *used)
+            left = self._used(product.left, product.left_levels, product.joint.sum(axis=(0, 2)))
+            right = self._used(product.right, product.right_levels, product.joint.sum(axis=(0, 1)))
+            constant = uniform_beat(self.machine, left, right)
         if constant is not None:
             if self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1:
                 columns = self.machine.pe_array.columns
@@ -94,6 +88,14 @@ class Marching:
             if whole:
                 origin[here & (product.steps == sampled[i])] = "exact"
         return Computing(np.round(cycles, 6), origin)
+
+    def _used(
+        self, side: tuple[str, str], levels: NDArray[np.int64], macs: NDArray[np.int64]
+    ) -> list[int]:
+        """The word lengths of an operand that meet; padding only where units can skip it."""
+        operand = self.records.operands[side]
+        blocks = self.machine.pe.skip_zero_blocks or operand.words[:, operand.levels == 0].any()
+        return [int(b) for b, count in zip(levels, macs, strict=True) if count and (b or blocks)]
 
     def _ratio(self, product: Product, step: int, steps: int) -> tuple[float, bool]:
         """(cycles of lockstep a piece of work, whether all images were looked at)."""
