@@ -262,26 +262,22 @@ def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
     for key in maps:
         if key not in priced.records.operands:
             raise DataError(f"repricing: the trace has no operand {key[1]!r} of layer {key[0]!r}")
-    records = priced.records.changed(maps)
-    touched = {(product.layer, product.pass_) for product in records.products}
-    mappings = {key: mapping for key, mapping in priced.mappings.items() if key in touched}
-    costs = tuple(ProductPricer(records, priced.machine, mappings=mappings).costs())
+    records, touched = priced.records.changed(maps)
+    names = {(product.layer, product.pass_) for product in touched}
+    mappings = {key: mapping for key, mapping in priced.mappings.items() if key in names}
+    costs = ProductPricer(records, priced.machine, mappings=mappings).costs(touched)
     again = {(cost.product.layer, cost.product.pass_): cost for cost in costs}
     kept = [again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products]
-    table = priced.table
-    names = list(zip(table["layer"], table["pass"], strict=True))
-    product = (table["operation"] == "product").to_numpy()
-    stale = product & np.array([name in again for name in names])
-    cast = (table["operation"] == "cast").to_numpy()
-    # a layer's casts stand in the order of the trace; all of a changed layer are priced again
+    # casts stand in the order of the trace: all of a changed layer are priced again
     layers = {layer for layer, _ in maps}
-    stale |= cast & table["layer"].isin(layers).to_numpy()
-    every = priced.records.trace.operands
-    whole = every[every["layer"].isin(layers)].copy()
-    whole.update(records.trace.operands)
-    casting = Records(replace(records.trace, operands=whole))
-    casting.__dict__["operands"] = records.operands
-    fresh = _table([_rows(costs), elementwise.casts(casting, priced.machine)], priced.machine)
+    table, operands = priced.table, records.trace.operands
+    product = table["operation"] == "product"
+    cast = (table["operation"] == "cast") & table["layer"].isin(layers)
+    named = [name in again for name in zip(table["layer"], table["pass"], strict=True)]
+    stale = cast | (product & pd.Series(named, table.index))
+    some = replace(records.trace, operands=operands[operands["layer"].isin(layers)])
+    casting = elementwise.casts(Records(some, operands=records.operands), priced.machine)
+    fresh = _table([_rows(costs), casting], priced.machine)
     joined = pd.concat([table[~stale], fresh], ignore_index=True)
     ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
     return Priced(priced.machine, ordered, tuple(kept), records)

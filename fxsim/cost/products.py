@@ -56,9 +56,10 @@ class ProductPricer:
             if (layer, pass_) not in known:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
 
-    def costs(self) -> list[ProductCost]:
-        """Every layer and pass."""
-        return [cost for product in self.records.products for cost in self._priced(product)]
+    def costs(self, products: list[Product] | None = None) -> list[ProductCost]:
+        """Of these products; of every layer and pass if None."""
+        chosen = self.records.products if products is None else products
+        return [cost for product in chosen for cost in self._priced(product)]
 
     def _priced(self, product: Product) -> list[ProductCost]:
         """One product; where units pack narrow words, apart for each pair of word lengths."""

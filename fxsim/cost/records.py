@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -102,10 +103,14 @@ class Product:
 
 
 class Records:
-    """All of a trace."""
+    """All of a trace.
 
-    def __init__(self, trace: Trace) -> None:
+    known : what need not be read from the trace: products, operands, or sampled
+    """
+
+    def __init__(self, trace: Trace, **known: Any) -> None:
         self.trace = trace
+        self.__dict__ |= known  # as the cached properties below keep them
 
     @classmethod
     def of(cls, trace: Trace) -> Records:
@@ -181,45 +186,39 @@ class Records:
             joint[i][at] = np.asarray(macs).reshape(len(a), len(b))
         return left, right, joint
 
-    def changed(self, maps: dict[tuple[str, str], BlockMap]) -> Records:
-        """The same one step with other block maps of some operands; only their products.
+    def changed(self, maps: dict[tuple[str, str], BlockMap]) -> tuple[Records, list[Product]]:
+        """(the same one step with other block maps of some operands, the products that have them).
 
         Products keep their shapes; their histograms are counted anew.
         """
         (step,) = self.sampled.tolist()
         known = ChainMap(dict(maps), self.block_maps(step))  # type: ignore[arg-type]
-        products = []
+        products, touched = [], []
         for p in self.products:
-            if p.left not in maps and p.right not in maps:
-                continue
-            batch = p.gemm[3] if isinstance(p.contraction, Pairwise) else 1
-            left, right, joint = joint_histogram(
-                p.pass_, known[p.left], known[p.right], p.contraction, batch
-            )
-            products.append(
-                replace(p, left_levels=left, right_levels=right, joint=joint[None].copy())
-            )
-        operands = self.trace.operands
-        names = pd.MultiIndex.from_frame(operands[["layer", "role"]])
-        rows = operands[names.isin(list(maps))].copy()
-        found = dict(self.operands)
-        for i, row in rows.iterrows():
-            key = str(row["layer"]), str(row["role"])
-            counts = elements_by_bits(maps[key])
-            metadata = maps[key].metadata_bits * maps[key].blocks
-            rows.loc[i, ["word_bits", "metadata_bits", "blocks"]] = [
-                sum(bits * n for bits, n in counts.items()), metadata, maps[key].blocks,
-            ]  # fmt: skip
+            if p.left in maps or p.right in maps:
+                batch = p.gemm[3] if isinstance(p.contraction, Pairwise) else 1
+                left, right, joint = joint_histogram(
+                    p.pass_, known[p.left], known[p.right], p.contraction, batch
+                )
+                p = replace(p, left_levels=left, right_levels=right, joint=joint[None].copy())
+                touched.append(p)
+            products.append(p)
+        table, found = self.trace.operands.copy(), dict(self.operands)
+        names = pd.MultiIndex.from_frame(table[["layer", "role"]])
+        for key, m in maps.items():
+            counts, metadata = elements_by_bits(m), m.metadata_bits * m.blocks
+            words = sum(bits * n for bits, n in counts.items())
+            row = table.index[names == key]
+            table.loc[row, ["word_bits", "metadata_bits", "blocks"]] = [words, metadata, m.blocks]
             found[key] = replace(
                 found[key], levels=np.array(list(counts)), words=np.array([list(counts.values())]),
-                metadata_bits=np.array([metadata]), blocks=np.array([maps[key].blocks]),
+                metadata_bits=np.array([metadata]), blocks=np.array([m.blocks]),
             )  # fmt: skip
-        other = Records(replace(self.trace, operands=rows))
-        other.__dict__ |= {
-            "products": products, "operands": found, "sampled": self.sampled,
-            "_maps": {step: known}, "_statistics": self._statistics,
-        }  # fmt: skip
-        return other
+        other = Records(
+            replace(self.trace, operands=table), products=products, operands=found,
+            sampled=self.sampled, _maps={step: known}, _statistics=self._statistics,
+        )  # fmt: skip
+        return other, touched
 
     def block_maps(self, step: int) -> Mapping[tuple[str, str], BlockMap]:
         """{(layer, role): full map} of a sampled step."""

@@ -230,6 +230,11 @@ def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
              for key, m in blocks.items()}  # fmt: skip
     assert reprice(plain, wider).cycles > plain.cycles
     assert reprice(reprice(plain, wider), blocks).cycles == plain.cycles
+    one, other, *_ = wider
+    apart = reprice(reprice(plain, {one: wider[one]}), {other: wider[other]})
+    together = reprice(plain, {one: wider[one], other: wider[other]})
+    assert apart.cycles == together.cycles > plain.cycles
+    assert len(apart.table) == len(plain.table)
 
 
 def test_data_dependent_units_follow_each_steps_own_word_lengths():
