@@ -155,6 +155,36 @@ def test_a_workloads_step_is_estimated_without_its_data(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_mappings_are_shown_stored_and_used_again_and_costs_taken_apart(tmp_path):
+    step = ["estimate", "lenet5", "--batch", "2", "-a", "eyeriss", "--json"]
+
+    def table(*options):
+        found = json.loads(fxsim(*step, *options, at=tmp_path).stdout)
+        return found["eyeriss"]
+
+    searched = table("--save-mapping", "m.yaml")
+    fxsim("check", "m.yaml", at=tmp_path)
+    assert table("--mapping", "m.yaml") == searched
+    total = searched[-1]["energy_pj"]
+    for by in ("component", "layer,level,operand", "pass,component"):
+        rows = table("--by", by)
+        assert rows[-1]["energy_pj"] == pytest.approx(total)
+        assert sum(row["energy_pj"] for row in rows[:-1]) == pytest.approx(total)
+    bounds = table("--show", "mappings")
+    assert all(row["at_most_x_cycles"] >= 1 - 1e-9 for row in bounds)
+    assert {row["bound_by"] for row in table("--show", "roofline")} <= {
+        "array", "dram", "global_buffer", "filter_buffer", "ifmap_spad", "filter_spad",
+        "psum_spad",
+    }  # fmt: skip
+    (now,), (scaled,) = table("--show", "power"), table("--show", "power", "--node", "7")
+    assert scaled["array_mm2"] < now["array_mm2"] / 10
+    text = (tmp_path / "m.yaml").read_text()
+    (tmp_path / "m.yaml").write_text(text.replace("psum_spad", "psum_spud", 1))
+    refused = fxsim(*step, "--mapping", "m.yaml", at=tmp_path, code=2)
+    assert "eyeriss has no memory level 'psum_spud'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -176,6 +206,10 @@ def test_a_workloads_step_is_estimated_without_its_data(tmp_path):
         (["estimate", "lenet5", "-a", "dynsty"], "did you mean 'dynasty'?"),
         (["estimate", "lenet5", "-a", "dynasty", "--by", "pas"], "did you mean 'pass'?"),
         (["estimate", "lenet5", "-a", "dynasty", "--policy", "float32"], "must be one of uniform"),
+        (["estimate", "lenet5", "-a", "dynasty", "--show", "mapping"], "did you mean 'mappings'?"),
+        (["estimate", "lenet5", "-a", "dynasty", "--objective", "edq"], "did you mean 'edp'?"),
+        (["estimate", "lenet5", "-a", "dynasty", "--node", "3"], "must be from 7 to 180 nm, not 3"),
+        (["estimate", "lenet5", "-a", "dynasty", "--mapping", "no.yaml"], "no.yaml: no such file"),
         (["estimate", ".", "-a", "dynasty"], "it holds no run.json"),
         (["compare", "nowhere"], "nowhere: must be the directory of a run"),
         (["replay", "nowhere"], "nowhere: must be the directory of a run"),
