@@ -28,7 +28,7 @@ from fxsim.engine.memory import keep_freed
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.words import words
 from fxsim.precision import POLICIES, IntegerPolicy
-from fxsim.trace import TraceWriter
+from fxsim.recorder import TraceWriter
 from fxsim.training import context as contexts
 from fxsim.training import loop
 from fxsim.training.context import StepContext

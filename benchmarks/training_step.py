@@ -29,7 +29,7 @@ from fxsim.engine.processor import Machine
 from fxsim.engine.tensor import FixedTensor
 from fxsim.precision import Dynasty, Uniform
 from fxsim.precision.base import IntegerPolicy
-from fxsim.trace import TraceWriter
+from fxsim.recorder import TraceWriter
 from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD

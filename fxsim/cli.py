@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fxsim import __version__
 from fxsim.console import print_files, print_json, print_table, records, warn
-from fxsim.errors import ConfigError, FxsimError, ReplayError, hint
+from fxsim.errors import FxsimError, ReplayError, hint
+from fxsim.options import (
+    Accelerators,
+    DataDir,
+    Json,
+    Out,
+    Threads,
+    fail,
+    one_of,
+    policy_of,
+    telling,
+    use_threads,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from fxsim.progress import Progress
+    pass
 
 # click's ClickException: typer depends on click up to one release and carries it inside since
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -30,19 +40,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train networks bit-accurately in fixed point, and price them on accelerators.",
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Threads = Annotated[
-    int | None, typer.Option(help="Threads; all processors by default. Bits never depend on it.")
-]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Directory of the datasets' official files (else FXSIM_DATA)."),
-]
-Accelerators = Annotated[
-    list[str], typer.Option("--accelerator", "-a", help="Accelerator, by name or YAML file.")
-]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the results.")]
 
 
 @app.command()
@@ -64,10 +61,10 @@ def run(
     from fxsim import study as studies
     from fxsim.report import html, tables
 
-    _use_threads(threads)
+    use_threads(threads)
     loaded = studies.load(studies.find(study))
     directory = out or studies.default_directory(loaded)
-    with _progress() as progress:
+    with telling() as progress:
         result = studies.run(loaded, directory, progress, data_dir, force, epochs)
         progress.note("writing the report")
         written = html.write(result)
@@ -117,13 +114,13 @@ def simulate(
     """
     from fxsim import runs, shipped
 
-    _use_threads(threads)
-    built = _policy(policy, parameter or [])
+    use_threads(threads)
+    built = policy_of(policy, parameter or [])
     path = shipped.find("workloads", workload)
     inputs = runs.prepare(path, policy, built, seed, None, data_dir, data, epochs, initial)
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
     directory = out or Path("runs") / name
-    with _progress() as progress:
+    with telling() as progress:
         finished = runs.execute(inputs, directory, progress.run(name, False), resume, force, keep)
     manifest = finished.manifest
     warn(finished.warnings())
@@ -161,8 +158,8 @@ def evaluate(
     """
     from fxsim import inference
 
-    _use_threads(threads)
-    with _progress() as progress:
+    use_threads(threads)
+    with telling() as progress:
         progress.note(f"{source}: inference on the test samples")
         found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold)
     if json_:
@@ -190,7 +187,7 @@ def fetch(
     from fxsim.training.data import fetch as fetching
 
     directory = data_dir or Path(os.environ.get("FXSIM_DATA") or "data")
-    with _progress() as progress:
+    with telling() as progress:
         print_files(fetching.fetch(name, directory, progress.download))
 
 
@@ -239,16 +236,16 @@ def estimate(
     from fxsim.mapping import mapping as mappings
     from fxsim.mapping.search import OBJECTIVES
 
-    columns = [_one_of("--by", name, (*estimates.GROUPINGS, *estimates.PARTS))
+    columns = [one_of("--by", name, (*estimates.GROUPINGS, *estimates.PARTS))
                for name in by.split(",")]  # fmt: skip
-    _one_of("--show", show, estimates.VIEWS)
-    goal = _one_of("--objective", objective, OBJECTIVES)
+    one_of("--show", show, estimates.VIEWS)
+    goal = one_of("--objective", objective, OBJECTIVES)
     machines = [estimates.machine(name, node) for name in accelerator]
     if save_mapping and len(machines) > 1:
-        _fail(f"--save-mapping takes one accelerator, not {len(machines)}")
+        fail(f"--save-mapping takes one accelerator, not {len(machines)}")
     given = mappings.load(mapping) if mapping else None
     tables = {}
-    with _progress() as progress:
+    with telling() as progress:
         trace, label = estimates.trace_of(target, policy, progress, batch)
         for on in machines:
             cost = price(trace, on, goal, given)
@@ -300,7 +297,7 @@ def report(
 
     loaded = studies.load(studies.find(study))
     directory = out or studies.default_directory(loaded)
-    with _progress() as progress:
+    with telling() as progress:
         progress.note("pricing and writing the report")
         written = html.write(studies.load_result(directory, loaded))
     print_files(written)
@@ -316,12 +313,12 @@ def replay(
 
     Example: fxsim replay reports/quickstart/runs/dynasty-seed0
     """
+    from fxsim.replays import replay as execute
     from fxsim.runs import Run
-    from fxsim.runs import replay as execute
 
-    _use_threads(threads)
+    use_threads(threads)
     recorded = Run.load(run_)
-    with _progress() as progress:
+    with telling() as progress:
         digest = execute(recorded, data_dir, progress.run(f"replay of {recorded.label}", False))
     typer.echo(f"the same bits: weights SHA-256 {digest}")
 
@@ -379,59 +376,6 @@ def _options(
     if version:
         typer.echo(f"fxsim {__version__}")
         raise typer.Exit
-
-
-def _one_of(option: str, value: str, known: Sequence[str]) -> Any:
-    if value not in known:
-        _fail(f"{option} must be one of {', '.join(known)}, not {value!r}{hint(value, known)}")
-    return value
-
-
-def _policy(kind: str, settings: list[str]) -> Any:
-    from pydantic import ValidationError
-
-    from fxsim.precision import POLICIES
-
-    if kind not in POLICIES:
-        _fail(f"--policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}")
-    values: dict[str, Any] = {}
-    fields = POLICIES[kind].model_fields
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            _fail(f"--set must be name=value, not {setting!r}")
-        if name not in fields:
-            _fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
-        several = "tuple" in str(fields[name].annotation)
-        values[name] = value.strip("[]()").split(",") if several else value
-        if value.lower() in ("none", "null"):
-            values[name] = None
-    try:
-        return POLICIES[kind].model_validate(values)
-    except ValidationError as problem:
-        error = problem.errors()[0]
-        where = f"{error['loc'][0]}={error['input']}" if error["loc"] else " ".join(settings)
-        _fail(f"--set {where}: {error['msg'].removeprefix('Value error, ')}")
-
-
-def _use_threads(threads: int | None) -> None:
-    from fxsim.engine.threads import available_threads, set_threads
-
-    if threads is not None and threads < 1:
-        _fail(f"--threads must be at least 1, not {threads}")
-    set_threads(threads or available_threads())
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    from fxsim.progress import Progress
-
-    with Progress() as progress:
-        yield progress
-
-
-def _fail(problem: str) -> NoReturn:
-    raise ConfigError(problem)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 from fxsim.errors import ConfigError, DataError
 from fxsim.files import atomic_file
-from fxsim.trace import TraceWriter
+from fxsim.recorder import TraceWriter
 from fxsim.training import checkpoint
 from fxsim.training.loop import Progress
 

@@ -17,7 +17,8 @@ from fxsim.engine.kernels import casting
 from fxsim.engine.tensor import FixedTensor
 from fxsim.precision.cost_aware import CostAware
 from fxsim.precision.uniform import Uniform
-from fxsim.trace import Trace, TraceWriter
+from fxsim.recorder import TraceWriter
+from fxsim.trace import Trace
 from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD

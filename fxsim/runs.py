@@ -18,7 +18,6 @@ import hashlib
 import json
 import platform
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +32,13 @@ from fxsim import earlier, journal, rehearsal, shipped
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.engine import processor
-from fxsim.errors import ConfigError, DataError, ReplayError
+from fxsim.errors import ConfigError, DataError
 from fxsim.files import atomic_directory
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
 from fxsim.precision.float32 import Float32
-from fxsim.trace import Trace, TraceWriter
+from fxsim.recorder import TraceWriter
+from fxsim.trace import Trace
 from fxsim.training import checkpoint, float32, loop
 from fxsim.training import data as datasets
 from fxsim.training.data import Dataset
@@ -87,8 +87,10 @@ def _code_sha256(priced: bool) -> str:
     """The hash of the code that decides a run's bits; priced : prices decide, too."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    parts = ["arithmetic", "engine", "training", "precision", "trace.py", "workload.py"]
-    for part in [*parts, *(["accelerator", "cost", "rehearsal.py"] if priced else [])]:
+    parts = ["arithmetic", "engine", "training", "precision"]
+    parts += ["trace.py", "recorder.py", "workload.py"]
+    prices = ["accelerator", "mapping", "cost", "rehearsal.py"] if priced else []
+    for part in parts + prices:
         files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
         for file in files:
             digest.update(file.read_bytes())
@@ -187,7 +189,7 @@ def execute(
     with journal.Journal(directory, digest, keep) as kept:
         progress = kept.resumed()
         recorder = TraceWriter(kept.trace, inputs.policy.accumulator.bits)
-        network = _train(inputs, recorder, watcher, None, progress, kept)
+        network = train(inputs, recorder, watcher, None, progress, kept)
         _finish(inputs, digest, directory, network, started, (recorder, kept))
     journal.remove(directory)
     return Run.load(directory)
@@ -236,7 +238,7 @@ def _constants(policy: Policy, network: loop.TrainedNetwork) -> Decisions:
     return {} if isinstance(policy, Float32) else policy.constants(network.policy_state)
 
 
-def _train(
+def train(
     inputs: RunInputs,
     recorder: TraceWriter,
     watcher: Watcher | None,
@@ -377,56 +379,3 @@ class Run:
         """{role: mean word length of the run's operands}, empty for float runs."""
         columns = [c for c in self.metrics.columns if c.endswith("_bits")]
         return {c.removesuffix("_bits"): float(self.metrics[c].mean()) for c in columns}
-
-
-def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None = None) -> str:
-    """Execute a run again from its recorded decisions; its hash, which must be the recorded one.
-
-    The policy decides nothing. The full block maps of all sampled steps must be equal too.
-    Raises ReplayError if a bit differs.
-    """
-    recipe = dict(run.manifest["policy"])
-    kind = recipe.pop("kind")
-    policy = POLICIES[kind].model_validate(recipe)
-    inputs = prepare(
-        run.directory / "workload.yaml", kind, policy, run.manifest["seed"],
-        data_directory=data_directory, data_name=run.manifest["dataset"],
-        epochs=run.manifest["epochs"],
-        initial=run.directory / "initial.npz" if run.manifest.get("initial") else None,
-        decided=True,
-    )  # fmt: skip
-    if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
-        raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")
-    if isinstance(policy, Float32):
-        settings = inputs.workload.training.settings(inputs.epochs)
-        network = float32.train(inputs.model, inputs.dataset, settings, inputs.seed, watcher)
-        found = network.rounded().weights_sha256
-    else:
-        found = _replay_integer(run, inputs, watcher)
-    wanted = run.manifest["weights_sha256"]
-    if found != wanted:
-        raise ReplayError(
-            f"{run.directory}: the replayed weights' SHA-256 must be {wanted[:16]}..., it is"
-            f" {found[:16]}..."
-        )
-    return found
-
-
-def _replay_integer(run: Run, inputs: RunInputs, watcher: Watcher | None) -> str:
-    constants = run.constants()
-    decisions = [
-        {**constants, **{str(k): int(v) for k, v in row.items()}}
-        for row in run.decisions.to_dict("records")
-    ]
-    if len(decisions) != run.manifest["steps"]:
-        raise ReplayError(
-            f"{run.directory}: must hold {run.manifest['steps']} steps of decisions,"
-            f" not {len(decisions)}"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        with TraceWriter(Path(scratch) / "trace", inputs.policy.accumulator.bits) as recorder:
-            trained = _train(inputs, recorder, watcher, decisions)
-        again = Trace.load(Path(scratch) / "trace").maps
-    if not again.equals(run.trace().maps):
-        raise ReplayError(f"{run.directory}: the replayed block maps differ from the recorded ones")
-    return trained.weights_sha256

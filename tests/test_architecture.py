@@ -10,9 +10,10 @@ from support import ROOT
 
 # From the lowest to the highest: a module imports only what stands before its own place.
 ORDER = (
-    "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "yaml_reader",
-    "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier", "journal",
-    "runs", "inference", "study", "estimates", "report", "catalogue", "console", "progress", "cli",
+    "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "recorder",
+    "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier",
+    "journal", "runs", "replays", "inference", "study", "estimates", "report", "catalogue",
+    "console", "progress", "options", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 

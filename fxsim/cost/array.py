@@ -19,7 +19,6 @@ from fxsim.engine.threads import split
 from fxsim.errors import ConfigError
 from fxsim.mapping.nest import CLASSES, DIMENSIONS
 
-Bits = NDArray[np.uint8]
 Levels = NDArray[np.uint8]
 Table = NDArray[np.float64]
 
@@ -244,14 +243,3 @@ def _operand_stays(table: Table, moving: Levels, still: Levels, together: int) -
         np.ascontiguousarray(still), together, out,
     )  # fmt: skip
     return out
-
-
-def lockstep_compute(machine: Accelerator, left: Bits, right: Bits) -> float:
-    """`lockstep` of the word lengths of every element of an (m, k) and a (k, n) matrix."""
-    grid = Grid.of(machine)
-    known = np.union1d(np.unique(left), np.unique(right)).astype(np.int64)
-    tm, tn, tk = grid.tile
-    a, b = ((np.searchsorted(known, x) + 1).astype(np.uint8) for x in (left, right))
-    a = _group_max(_group_max(a, tm, 0), tk, 1)
-    b = _group_max(_group_max(b, tk, 0), tn, 1)
-    return lockstep(machine, grid, Tiled(known, a, b))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fxsim.accelerator.pe import PE, Serial, SerialSerial, TermSerial
 from fxsim.arithmetic.essential_bits import LENGTHS, WordStatistics
-from fxsim.mapping.nest import FX, FY, OX, OY, B, K, Nest
+from fxsim.mapping.kernels.layout import FX, FY, OX, OY, B, K
+from fxsim.mapping.nest import Nest
 
 Shares = NDArray[np.float64]
 _WALKED = 8192

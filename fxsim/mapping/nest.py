@@ -17,16 +17,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from fxsim.accelerator.dataflow import LETTER, LOOPS
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.joint import canonical, geometry_of
-from fxsim.mapping.kernels.evaluation import span
+from fxsim.mapping.kernels.footprints import span
+from fxsim.mapping.kernels.layout import FX, FY, OX, OY, B, C, G, K
 
-DIMENSIONS = ("B", "K", "C", "OY", "OX", "FY", "FX", "G")
-B, K, C, OY, OX, FY, FX, G = range(8)
-# which of the matrix product's three dimensions a loop belongs to
-CLASSES = {"m": (B, OY, OX), "n": (K,), "k": (C, FY, FX)}
-CLASS_OF = {DIMENSIONS[d]: name for name, members in CLASSES.items() for d in members}
+DIMENSIONS = LOOPS
+# the loops of each of the matrix product's three dimensions
+CLASSES = {
+    letter: tuple(d for d, loop in enumerate(DIMENSIONS) if LETTER[loop] == letter)
+    for letter in "mnk"
+}
 RELEVANT = {
     "left": (B, C, OY, OX, FY, FX, G),
     "right": (K, C, FY, FX, G),

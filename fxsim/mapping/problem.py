@@ -13,7 +13,7 @@ from fxsim.accelerator.schema import RESERVED as REGISTERS
 from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, hint
 from fxsim.mapping.kernels import evaluation as kernels
-from fxsim.mapping.kernels import layout
+from fxsim.mapping.kernels import footprints, layout
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 
@@ -138,7 +138,7 @@ class Problem:
             if level is None:  # registers: a unit's own tile, for nothing
                 own = layout.record(layout.STATE)
                 own["extents"][0, :8] = np.minimum(self.unit, self.sizes)
-                words = int(kernels.footprint(int(r["stationary"]), r, own, 0, 0))
+                words = int(footprints.footprint(int(r["stationary"]), r, own, 0, 0))
                 r["capacity"][i] = words * r["fit_bits"][r["stationary"]]
                 r["fixed"][i, r["stationary"]] = 0  # no other tile, even where there is room
                 r["read_rate"][i] = r["write_rate"][i] = np.inf
@@ -165,7 +165,8 @@ class Problem:
         kernels.write_extents(self.record, state)
         for i, name in enumerate(self.names[:-1]):
             need = sum(
-                float(self.record["fit_bits"][o]) * float(kernels.held(o, i, 0, self.record, state))
+                float(self.record["fit_bits"][o])
+                * float(footprints.held(o, i, 0, self.record, state))
                 for o in range(3)
                 if self.holds[i, o]
             )

@@ -258,11 +258,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
         if level == top and r["result_bits"] and not r["first_read"]:
             written += float(state["result"][layout.RESULTS] * r["result_bits"])
         energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
-        if r["shared_port"][level]:
-            time = (read + written) / r["read_rate"][level]
-        else:
-            time = max(read / r["read_rate"][level], written / r["write_rate"][level])
-        longest = max(longest, float(time))
+        longest = max(longest, float(evaluation.port_time(level, read, written, r)))
     return max(longest, 1.0), energy
 
 

@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 from machines import machine
 
 from fxsim.arithmetic.blocks import BlockMap
-from fxsim.cost.array import Grid, beat, lockstep_compute, tiled, uniform_beat
+from fxsim.cost.array import Grid, Tiled, beat, lockstep, tiled, uniform_beat
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 
 FLOWS = ("weight_stationary", "output_stationary", "input_stationary")
+
+
+def lockstep_compute(on, left, right):
+    """`lockstep` of the word lengths of every element of an (m, k) and a (k, n) matrix."""
+    grid, known = Grid.of(on), np.unique(np.concatenate([left.ravel(), right.ravel()]))
+    tm, tn, tk = grid.tile
+    a = np.searchsorted(known, tile_maxima(left, tm, tk)) + 1
+    b = np.searchsorted(known, tile_maxima(right, tk, tn)) + 1
+    levels = (x.astype(np.uint8) for x in (a, b))
+    return lockstep(on, grid, Tiled(known.astype(np.int64), *levels))
 
 
 def brute_force(on, a, b):

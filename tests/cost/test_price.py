@@ -17,7 +17,8 @@ from fxsim.accelerator import schema
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost.price import CYCLES, ENERGIES, price, reprice
 from fxsim.precision import Dynasty, Uniform
-from fxsim.trace import Trace, TraceWriter
+from fxsim.recorder import TraceWriter
+from fxsim.trace import Trace
 from fxsim.training import loop
 from fxsim.training.layers.linear import Linear
 from fxsim.training.model import Model

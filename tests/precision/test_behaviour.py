@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support import jit_only
 
-from fxsim import earlier, estimates, inference, runs, shipped, workload
+from fxsim import earlier, estimates, inference, replays, runs, shipped, workload
 from fxsim.cost.price import price
 from fxsim.errors import FormatError
 from fxsim.precision import POLICIES
@@ -50,7 +50,7 @@ def trained(tmp_path_factory):
 def test_it_learns_and_replays(trained, kind):
     run = trained(kind)
     assert run.manifest["test_accuracy"] > 0.6
-    assert runs.replay(run) == run.manifest["weights_sha256"]
+    assert replays.replay(run) == run.manifest["weights_sha256"]
 
 
 @pytest.mark.parametrize("kind", INTEGER)
@@ -200,7 +200,7 @@ def test_prices_stand_once_in_a_run_and_a_replay_needs_no_accelerator(trained, m
         raise AssertionError("the accelerator was looked for")
 
     monkeypatch.setattr(runs.shipped, "find", gone)
-    assert runs.replay(run) == run.manifest["weights_sha256"]
+    assert replays.replay(run) == run.manifest["weights_sha256"]
 
 
 def test_updates_in_few_bits_move_few_bits(trained):
@@ -224,7 +224,7 @@ def test_a_run_may_begin_from_anothers_weights(trained, tmp_path):
     )  # fmt: skip
     tuned = runs.execute(given, tmp_path / "tuned")
     assert tuned.metrics["loss"].iloc[:10].mean() < first.metrics["loss"].iloc[:10].mean() / 2
-    assert runs.replay(tuned) == tuned.manifest["weights_sha256"]
+    assert replays.replay(tuned) == tuned.manifest["weights_sha256"]
     assert (tmp_path / "tuned" / "initial.npz").is_file()
 
 

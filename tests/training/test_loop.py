@@ -17,7 +17,8 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
 from fxsim.errors import DataError, ShapeError
 from fxsim.precision import Uniform
-from fxsim.trace import Trace, TraceWriter
+from fxsim.recorder import TraceWriter
+from fxsim.trace import Trace
 from fxsim.training import loop, settings
 
 

@@ -8,6 +8,15 @@ state `s` of its evaluation are records, see `fxsim.mapping.kernels.layout`.
 import numpy as np
 
 from fxsim.engine.kernels._jit import inlined, kernel
+from fxsim.mapping.kernels.footprints import (
+    ceil_div,
+    covered,
+    footprint,
+    held,
+    relevant,
+    unique,
+    whole_tile,
+)  # fmt: skip
 from fxsim.mapping.kernels.layout import (
     CYCLES,
     EACH,
@@ -15,7 +24,6 @@ from fxsim.mapping.kernels.layout import (
     FOLDS,
     FX,
     FY,
-    MOST_LOOPS,
     OUTSIDE,
     OX,
     OY,
@@ -26,109 +34,6 @@ from fxsim.mapping.kernels.layout import (
     G,
     K,
 )  # fmt: skip
-
-
-@inlined
-def ceil_div(a, b):
-    return -(-a // b)
-
-
-@inlined
-def span(outputs, taps, stride, dilation, upsampling):
-    """Pixels along one axis that so many outputs and taps need, each counted once."""
-    reach = (outputs - 1) * stride + (taps - 1) * dilation + 1
-    if upsampling > 1:
-        return ceil_div(reach, upsampling)
-    return min(outputs * taps, reach)
-
-
-@inlined
-def covered(outputs, taps, tile, tap_tile, p, pixels):
-    """Pixels that all tiles along one axis fetch together; halos once for every tile."""
-    needed = span(outputs, taps, p.stride, p.dilation, p.upsampling)
-    there = min(needed, pixels)
-    if tile == outputs and tap_tile == taps:
-        return there
-    full = outputs // tile
-    rest = outputs - full * tile
-    total, done = 0, 0
-    while done < taps:
-        height = min(tap_tile, taps - done)
-        total += full * span(tile, height, p.stride, p.dilation, p.upsampling)
-        if rest:
-            total += span(rest, height, p.stride, p.dilation, p.upsampling)
-        done += height
-    padding = needed - there if p.upsampling == 1 else 0  # it is not fetched
-    return max(total - padding, there)
-
-
-@inlined
-def relevant(operand, dimension):
-    if operand == 0:
-        return dimension != K
-    if operand == 1:
-        return dimension in (K, C) or dimension >= FY
-    return dimension != C and dimension != FY and dimension != FX
-
-
-@inlined
-def footprint(operand, p, s, at, first):
-    """Words of an operand in a tile with `at` loops inside; `first` is 0, or EACH for a unit's."""
-    e = s.extents
-    if operand == 1:
-        words = e[at, first + K] * e[at, first + C] * e[at, first + FY] * e[at, first + FX]
-        return words * e[at, first + G]
-    if operand == 2:
-        words = e[at, first + B] * e[at, first + K] * e[at, first + OY] * e[at, first + OX]
-        return words * e[at, first + G]
-    words = e[at, first + B] * e[at, first + C] * e[at, first + G]
-    outputs_y, outputs_x = e[at, first + OY], e[at, first + OX]
-    taps_y, taps_x = e[at, first + FY], e[at, first + FX]
-    if p.dense:
-        return words * outputs_y * outputs_x * taps_y * taps_x
-    tall = span(outputs_y, taps_y, p.stride, p.dilation, p.upsampling)
-    wide = span(outputs_x, taps_x, p.stride, p.dilation, p.upsampling)
-    if p.whole == 0:
-        tall, wide = min(tall, p.height), min(wide, p.width)
-    return words * tall * wide
-
-
-@inlined
-def whole_tile(operand, p, s):
-    """Words of a tile that is moved whole, padded to the array as it is."""
-    e, at = s.extents, s.first
-    if operand == 1:
-        depth = ceil_div(e[at, C] * e[at, FY] * e[at, FX], p.spatial[C]) * p.spatial[C]
-        return depth * e[at, K] * e[at, G]
-    if operand == 2:
-        wide = ceil_div(e[at, K], p.spatial[K]) * p.spatial[K]
-        return e[at, B] * e[at, OY] * e[at, OX] * e[at, G] * wide
-    return footprint(0, p, s, at, 0)
-
-
-@inlined
-def unique(operand, level, p):
-    """The share of an operand's words that a level holds: im2col copies them on their way out."""
-    return p.unique if operand == 0 and p.per_pe[level] == 0 else 1.0
-
-
-@inlined
-def held(operand, level, at, p, s):
-    """Words of an operand that a level holds with `at` loops inside it."""
-    if p.per_pe[level]:
-        if p.serves[level]:
-            for d in range(8):
-                s.extents[MOST_LOOPS, EACH + d] = ceil_div(s.extents[at, d], p.each[level, d])
-            return float(footprint(operand, p, s, MOST_LOOPS, EACH))
-        return float(footprint(operand, p, s, at, EACH))
-    if p.whole:
-        words = whole_tile(operand, p, s)
-        for d in range(8):
-            if relevant(operand, d):
-                words *= ceil_div(s.extents[at, d], s.extents[s.first, d])
-    else:
-        words = footprint(operand, p, s, at, 0)
-    return words * unique(operand, level, p)
 
 
 @kernel
@@ -371,6 +276,14 @@ def count(p, s):
     return True
 
 
+@inlined
+def port_time(level, read, written, p):
+    """Cycles in which a level's port (or ports) moves so many bits."""
+    if p.shared_port[level]:
+        return (read + written) / p.read_rate[level]
+    return max(read / p.read_rate[level], written / p.write_rate[level])
+
+
 @kernel
 def evaluate(p, s):
     """`count`, and cycles and energy [pJ] of memories in `result`."""
@@ -396,10 +309,7 @@ def evaluate(p, s):
         energy += read * p.read_pj[level] + written * p.write_pj[level]
         if level == top:
             read, written = max(read - load, 0.0), max(written - store, 0.0)
-        if p.shared_port[level]:
-            time = (read + written) / p.read_rate[level]
-        else:
-            time = max(read / p.read_rate[level], written / p.write_rate[level])
+        time = port_time(level, read, written, p)
         if p.overlapped[level]:
             longest = max(longest, time)
         else:

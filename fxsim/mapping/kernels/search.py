@@ -3,7 +3,8 @@
 import numpy as np
 
 from fxsim.engine.kernels._jit import inlined, kernel
-from fxsim.mapping.kernels.evaluation import ceil_div, evaluate, held
+from fxsim.mapping.kernels.evaluation import evaluate
+from fxsim.mapping.kernels.footprints import ceil_div, held
 from fxsim.mapping.kernels.layout import CYCLES, EACH, ENERGY
 
 MOST_BLOCKS, MOST_CANDIDATES, AXES = 8, 48, 6
