@@ -248,6 +248,7 @@ def estimate(
     with telling() as progress:
         trace, label = estimates.trace_of(target, policy, progress, batch)
         for on in machines:
+            progress.note(f"pricing on {on.name}")
             cost = price(trace, on, goal, given)
             tables[on.name] = estimates.view(cost, show, columns)
             if save_mapping:

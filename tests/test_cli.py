@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -108,9 +109,19 @@ def test_replay_gives_the_same_bits_at_another_thread_count(study):
     assert recorded in fxsim("replay", run, "--threads", 1, at=place).stdout
 
 
-def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):
-    import shutil
+def test_a_run_of_an_earlier_version_without_word_counts_replays_and_is_priced(study, tmp_path):
+    run = tmp_path / "old"
+    shutil.copytree(study[0] / "reports" / "small" / "runs" / "dynasty-seed0", run)
+    maps = pd.read_parquet(run / "trace" / "maps.parquet")
+    since = ["signed", "top_bits", "ones", "booth", "positions", "booth_positions"]
+    maps.drop(columns=since).to_parquet(run / "trace" / "maps.parquet")
+    assert "the same bits" in fxsim("replay", run, at=tmp_path).stdout
+    fxsim("estimate", run, "-a", "dynasty", at=tmp_path)
+    refused = fxsim("estimate", run, "-a", "loom", at=tmp_path, code=2)
+    assert "holds no counts at any sampled step; record the run again" in refused.stderr
 
+
+def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):
     run = tmp_path / "changed"
     shutil.copytree(study[0] / "reports" / "small" / "runs" / "dynasty-seed0", run)
     decisions = pd.read_parquet(run / "decisions.parquet")

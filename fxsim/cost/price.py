@@ -253,8 +253,9 @@ def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
     """A priced step with other block maps of some operands, on the same mappings.
 
     maps : {(layer, role): block map}; weights under the layer that owns them. Only the products and
-        casts of these operands are priced again. Raises DataError if the trace has more than one
-        step, or no such operand.
+        casts of these operands are priced again. Where units pack narrow words, the word lengths
+        decide what the array covers, so these products are mapped again, too. Raises DataError if
+        the trace has more than one step, or no such operand.
     """
     steps = priced.records.trace.operands["step"].nunique()
     if steps != 1 or len(priced.records.sampled) != 1:
@@ -264,7 +265,8 @@ def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
             raise DataError(f"repricing: the trace has no operand {key[1]!r} of layer {key[0]!r}")
     records, touched = priced.records.changed(maps)
     names = {(product.layer, product.pass_) for product in touched}
-    mappings = {key: mapping for key, mapping in priced.mappings.items() if key in names}
+    packs = bool(priced.machine.pe.packed(8, 8))
+    mappings = {} if packs else {k: m for k, m in priced.mappings.items() if k in names}
     costs = ProductPricer(records, priced.machine, mappings=mappings).costs(touched)
     again = {(cost.product.layer, cost.product.pass_): cost for cost in costs}
     kept = [again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products]

@@ -14,8 +14,12 @@ from support import ROOT
 
 from fxsim import estimates, rehearsal
 from fxsim.accelerator import schema
+from fxsim.accelerator.memory import Packing
 from fxsim.arithmetic.blocks import BlockMap
+from fxsim.cost import marching
 from fxsim.cost.price import CYCLES, ENERGIES, price, reprice
+from fxsim.cost.records import Operand
+from fxsim.errors import DataError
 from fxsim.precision import Dynasty, Uniform
 from fxsim.recorder import TraceWriter
 from fxsim.trace import Trace
@@ -259,3 +263,107 @@ def test_data_dependent_units_follow_each_steps_own_word_lengths():
     alone = row(price(second, loom), layer="fc", **{"pass": "forward"}, operation="product")
     assert one == 2 * other
     assert other == alone["array_cycles"]
+
+
+def test_repricing_maps_again_where_units_pack_narrow_words():
+    """Bit Fusion at 8 bits, then a layer's weights at 2: four times the channels a cycle."""
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((2048,),), features=64, bias=False)
+    settings = TrainingSettings(1, 32, Fraction("0.1"))
+    on = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
+    plain = price(rehearsal.one_step(Model((layer,), (2048,), 64), Uniform(), settings), on)
+    narrow = {("fc", "weight"): BlockMap.whole(64, 2048, 2)}
+    forward = {"layer": "fc", "pass": "forward", "operation": "product"}
+    one, other = row(plain, **forward), row(reprice(plain, narrow), **forward)
+    assert one["array_cycles"] == 4 * other["array_cycles"]
+
+
+@pytest.mark.parametrize(
+    ("packing", "weight_bits"),
+    [
+        ({"words": "dense"}, 5), ({"container_bits": 8}, 8), ({"container_bits": 3}, 6),
+        ({"words": "power_of_two"}, 8),
+    ],
+)  # fmt: skip
+def test_packed_words_move_and_are_stored_as_wide_as_their_containers(packing, weight_bits):
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
+    settings = TrainingSettings(1, 2, Fraction("0.1"))
+    trace = rehearsal.one_step(Model((layer,), (6,), 4), Uniform(weight=5), settings)
+    on = machine("bit_parallel", 2, 2, packing={**packing, "source": "test"})
+    priced = price(trace, on)
+    moved = priced.traffic.set_index(["pass", "operation", "level", "operand"])["read_bits"]
+    assert moved["forward", "product", "dram", "right"] == 24 * weight_bits
+    casts = priced.table[priced.table["operation"] == "cast"]
+    assert 24 * 32 + 24 * weight_bits in set(casts["dram_bits"])  # the master, and the words
+
+
+def test_blocks_are_padded_to_their_alignment():
+    packing = Packing(words="aligned_blocks", container_bits=64, source="test")
+    assert packing.block_bits(2, 16) == 64  # 32 bits of words
+    assert packing.block_bits(8, 16) == 128
+    assert packing.block_bits(0, 16) == 0
+    blocks = Operand(*(np.array(x) for x in ([0], [2, 8], [[32, 16]], [6], [3], [0])))
+    assert blocks.stored_bits(packing).tolist() == [2 * 64 + 128 + 6]
+
+
+def test_bursts_round_every_run_of_neighbouring_words_up():
+    """Rows of six 8-bit words: 48 bits are 64 in bursts of 32."""
+    on = machine("bit_parallel", 2, 2)
+    memory = [m.model_dump() for m in on.memory]
+    memory[0] |= {"burst_bits": 32, "capacity_bits": "unlimited"}
+    bursts = machine("bit_parallel", 2, 2, memory=memory)
+    forward = {"layer": "fc", "pass": "forward", "operation": "product"}
+    plain, rounded = (row(price(linear_trace(), m), **forward) for m in (on, bursts))
+    assert rounded["dram_bits"] >= plain["dram_bits"]
+    assert rounded["dram_bits"] % 32 == 0
+    assert rounded["dram_pj"] == rounded["dram_bits"] * 10.0
+
+
+def test_idle_units_leakage_power_and_area_by_hand():
+    """Two of four units have columns to work on; idle ones draw half."""
+    on = machine("bit_parallel", 2, 2)
+    pe = on.pe.model_copy(update={"idle_energy": 0.5, "leakage_uw_per_unit": 3.0})
+    level = on.memory[1].model_copy(update={"leakage_mw": 2.0, "area_mm2": 0.25})
+    on = on.model_copy(update={"pe": pe, "memory": (on.memory[0], level, *on.memory[2:])})
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=2, bias=False)
+    settings = TrainingSettings(1, 1, Fraction("0.1"))
+    priced = price(rehearsal.one_step(Model((layer,), (6,), 2), Uniform(), settings), on)
+    forward = row(priced, layer="fc", **{"pass": "forward", "operation": "product"})
+    assert forward["array_pj"] == (12 + 0.5 * 12) * 1000.0  # 12 products in 24 unit-cycles
+    leakage_w = 4 * 3e-6 + 2e-3
+    assert on.leakage_w == pytest.approx(leakage_w, rel=1e-12)
+    assert forward["leakage_pj"] == pytest.approx(forward["cycles"] * 1e-9 * leakage_w * 1e12)
+    assert on.area_mm2 == pytest.approx(4e-6 + 0.25, rel=1e-12)
+    assert priced.average_power_w == pytest.approx(
+        priced.energy_pj * 1e-12 / (priced.cycles * 1e-9), rel=1e-12
+    )
+    # units, every port's bits at its energy, the vector unit's multiplies, leakage
+    ports = 64 * 10.0 + 1e6 * (0.1 + 0.01 + 0.001)
+    peak = (4 * 1000.0 + ports + 4 * 2.0) * 1e-12 * 1e9 + leakage_w
+    assert on.peak_power_w() == pytest.approx(peak, rel=1e-12)
+
+
+def test_lockstep_of_a_large_batch_looks_at_some_images_and_says_so(monkeypatch):
+    settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
+    policy = Dynasty(warmup=0, initial_lambda=0.3)
+    trace = rehearsal.one_step(tiny.model(), policy, settings)
+    on = machine("composable", 2, 2, tile=2)
+    exact = price(trace, on).table
+    monkeypatch.setattr(marching, "LOOKUPS", 0)
+    monkeypatch.setattr(marching, "LEAST_LOOKUPS", 200)
+    some = price(trace, on).table
+    products = some["operation"] == "product"
+    assert "sampled" in set(some.loc[products, "maps"])
+    assert "sampled" not in set(exact["maps"])
+    ratio = some.loc[products, "array_cycles"].sum() / exact.loc[products, "array_cycles"].sum()
+    assert 0.8 < ratio < 1.25  # random images are much alike
+
+
+def test_a_trace_without_word_counts_is_refused_by_units_that_need_them():
+    trace = linear_trace()
+    old = replace(trace, maps=trace.maps.assign(signed=None))
+    loom = schema.load(ROOT / "accelerators" / "loom.yaml")
+    with pytest.raises(DataError, match="fc, forward: loom's units follow the data itself"):
+        price(old, loom)
+    late = replace(trace, operands=trace.operands.assign(step=trace.operands["step"] + 1))
+    with pytest.raises(DataError, match="cast lacks at step 0"):
+        price(late, machine())

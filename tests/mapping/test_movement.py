@@ -170,6 +170,32 @@ def test_a_mapping_that_does_not_cover_the_nest_is_refused(loops, complaint):
         problem.movement(Mapping(loops))
 
 
+def test_words_that_are_not_multicast_are_read_for_each_unit():
+    """Both rows of a 2 x 2 array need the same right word: read once, or once for each."""
+    every = ["left", "right", "output"]
+    read = {}
+    for multicast in (True, False):
+        memory = [
+            level("dram", every, "unlimited"),
+            level("shared", every, 1 << 20, multicast=multicast),
+            level("unit", ["right"], 64, per_pe=True, double_buffered=False),
+        ]
+        on = machine(rows=2, columns=2, dataflow="output_stationary", memory=memory)
+        problem = Problem(on, Nest.matrix(2, 2, 4), WordBits(8, 8, 16))
+        movement, *_ = problem.movement(Mapping((("C", 4),)))
+        shared = movement.moved[movement.levels.index("shared")]
+        read[multicast] = shared[0, 0], shared[1, 0]
+    assert read[True] == (2 * 4, 2 * 4)
+    assert read[False] == (2 * 4 * 2, 2 * 4 * 2)
+
+
+@pytest.mark.parametrize("first_tile", [-1, 2, 10**8])
+def test_a_first_tile_beyond_the_loops_is_refused(first_tile):
+    problem = Problem(machine(rows=2, columns=2), Nest.matrix(2, 2, 4), WordBits(8, 8, 32), "fc")
+    with pytest.raises(ConfigError, match=r"mapping of fc: .* first_tile at most so many"):
+        problem.movement(Mapping((("C", 4),), first_tile))
+
+
 def test_an_unknown_level_is_named_with_those_there_are():
     problem = Problem(machine(rows=2, columns=2), Nest.matrix(2, 2, 2), WordBits(8, 8, 32), "fc")
     inside = {"left_bufer": {"left": 0}}
