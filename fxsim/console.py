@@ -44,6 +44,12 @@ def print_files(paths: list[Path]) -> None:
         typer.echo(f"  {path}")
 
 
+def summarised(paths: list[Path]) -> list[Path]:
+    """Files, those of a folder of many as the folder."""
+    few = [p for p in paths if sum(q.parent == p.parent for q in paths) <= 6]
+    return [*few, *dict.fromkeys(p.parent for p in paths if p not in few)]
+
+
 def warn(lines: list[str]) -> None:
     """Warnings on standard error."""
     for line in lines:

@@ -33,6 +33,10 @@ class ReplayError(FxsimError):
     """A replayed run did not reproduce the recorded bits."""
 
 
+class ThresholdError(FxsimError):
+    """A comparison met a condition under which it was to fail."""
+
+
 def hint(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(str(word), list(known), 1)

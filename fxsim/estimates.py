@@ -13,7 +13,7 @@ from fxsim import rehearsal, shipped
 from fxsim import workload as workloads
 from fxsim.accelerator import scaling, schema
 from fxsim.accelerator.schema import Accelerator
-from fxsim.cost.price import ENERGIES, Priced, price
+from fxsim.cost.price import ENERGIES, Priced
 from fxsim.errors import ConfigError, hint
 from fxsim.precision import POLICIES
 from fxsim.runs import Run
@@ -117,32 +117,6 @@ def mapping_table(cost: Priced) -> pd.DataFrame:
         }
         for what, found in cost.searches
     ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def comparison(runs: list[Run], machines: list[Accelerator]) -> pd.DataFrame:
-    """A row a run and machine, in the runs' order."""
-    rows: list[dict[str, Any]] = []
-    places: list[Accelerator | None] = [*machines]
-    for on in places or [None]:
-        base: tuple[float, float] | None = None
-        for run in runs:
-            row: dict[str, Any] = {
-                "run": run.label,
-                "accelerator": on.name if on else "-",
-                "test_accuracy": run.manifest["test_accuracy"],
-                **{f"{role}_bits": bits for role, bits in run.mean_bits().items()},
-            }
-            if on is not None and run.integer:
-                cost = price(run.trace(), on)
-                base = base or (cost.cycles, cost.energy_pj)
-                row |= {
-                    "cycles": cost.cycles,
-                    "energy_pj": cost.energy_pj,
-                    "speedup": base[0] / cost.cycles,
-                    "energy_saving": base[1] / cost.energy_pj,
-                }
-            rows.append({**row, "weights_sha256": run.manifest["weights_sha256"]})
     return pd.DataFrame(rows)
 
 

@@ -1,30 +1,46 @@
-"""Progress on standard error: a live bar on a terminal, a line an epoch elsewhere."""
+"""Progress on standard error: bars on a terminal; elsewhere a line an epoch, a point or a note."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """How many steps, prices or bytes a second."""
+
+    def render(self, task: Task) -> Text:
+        """Like 12.3/s."""
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        return Text(f"{speed / 1e6:.1f} M/s" if speed >= 1e5 else f"{speed:.3g}/s", style="dim")
 
 
 class Progress:
     """Implements `fxsim.study.StudyWatcher`."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
         self._files: dict[str, TaskID] = {}
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=quiet)
         self._bars = Bars(
             TextColumn("{task.description:<22}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            _Rate(),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),
             console=self._console,
@@ -45,9 +61,28 @@ class Progress:
             return None
         return _RunProgress(self._bars, self._console, label)
 
-    def pricing(self, label: str) -> None:
-        """A run is being priced."""
-        self.note(f"pricing {label}")
+    def pricing(self, total: int) -> Callable[[str], None]:
+        """A bar of prices."""
+        return self.task("pricing", total)
+
+    def task(self, what: str, total: int | None) -> Callable[[str], None]:
+        """A bar of some number of things; what is called as each begins, and with "" at the end."""
+        task = self._bars.add_task(what, total=total, facts="")
+        begun = -1
+
+        def tell(label: str) -> None:
+            nonlocal begun
+            begun += 1
+            self._bars.update(task, completed=begun if label else total, facts=label)
+
+        return tell
+
+    def point(self, label: str, done: int, total: int) -> None:
+        """A point of a sweep is done."""
+        if "points" not in self._files:
+            self._files["points"] = self._bars.add_task("points", total=total, facts="")
+        self._bars.update(self._files["points"], completed=done, total=total)
+        self.note(f"{done}/{total} {label}")
 
     def download(self, file: str, done: int, total: int) -> None:
         """Bytes of a file have come."""

@@ -32,6 +32,13 @@ def _word_columns(words: WordStatistics) -> dict[str, Any]:
     return {"signed": words.signed, **{name: getattr(words, name) for name in WORD_COLUMNS}}
 
 
+def _powers(tensor: FixedTensor, source: FixedTensor) -> tuple[float, float]:
+    """(sum of squares of what a cast changed, of its source); metrics, so floats will do."""
+    values = source.to_float().reshape(-1)
+    changed = tensor.to_float().reshape(-1) - values
+    return float((changed * changed).sum()), float((values * values).sum())
+
+
 class _Table:
     """Rows of one table, written in parts: `<name>-<step>.parquet` holds steps before `step`."""
 
@@ -108,8 +115,8 @@ class TraceWriter:
         self._maps.clear()
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
-        source_bits: int,
+        self, layer: str, role: Role, tensor: FixedTensor, source: FixedTensor, saturated: int,
+        analysed: int, source_bits: int,
     ) -> None:  # fmt: skip
         """Record a cast to operand format."""
         blocks = tensor.blocks
@@ -129,6 +136,7 @@ class TraceWriter:
             }
         )  # fmt: skip
         if self._sampled:
+            noise, signal = _powers(tensor, source)
             self._tables["maps"].add(
                 {
                     "step": self._step, "layer": layer, "role": role,
@@ -138,6 +146,7 @@ class TraceWriter:
                     "bits": zlib.compress(blocks.bits.tobytes()),
                     "shifts": zlib.compress(blocks.shifts.tobytes()),
                     **_word_columns(WordStatistics.of(tensor.codes)),
+                    "noise": noise, "signal": signal,
                 }
             )  # fmt: skip
 

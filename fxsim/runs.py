@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import time
@@ -28,12 +29,12 @@ import numpy as np
 import pandas as pd
 
 import fxsim
-from fxsim import earlier, journal, rehearsal, shipped
+from fxsim import earlier, journal, rehearsal, shipped, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.engine import processor
 from fxsim.errors import ConfigError, DataError
-from fxsim.files import atomic_directory
+from fxsim.files import atomic_directory, source_sha256
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
 from fxsim.precision.float32 import Float32
@@ -46,6 +47,7 @@ from fxsim.training.model import Model
 from fxsim.training.policy import Decisions, PrecisionPolicy
 from fxsim.training.settings import Watcher
 from fxsim.workload import Workload
+from fxsim.yaml_reader import Document
 
 Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
 
@@ -54,11 +56,12 @@ Policy = Any  # one of POLICIES' values: Float32, or a PrecisionPolicy
 class RunInputs:
     """Everything that determines a run's bits.
 
+    source : the workload's YAML
     initial : the `.npz` of weights to begin from, those of an earlier run; None: the seed's own
     machine : the accelerator whose prices the policy weighs, if it does
     """
 
-    workload_path: Path
+    source: Document
     workload: Workload
     model: Model
     dataset: Dataset
@@ -72,8 +75,8 @@ class RunInputs:
     def sha256(self) -> str:
         """Hash of the code and of all inputs; equal hashes give equal runs."""
         parts = [
-            _code_sha256(self.machine is not None),
-            self.workload_path.read_text(encoding="utf-8"), self.dataset.digest(), self.policy_kind,
+            source_sha256(_CODE + (_PRICING if self.machine is not None else ())),
+            self.source.text, self.dataset.digest(), self.policy_kind,
             self.policy.model_dump_json(), str(self.epochs), str(self.seed),
         ]  # fmt: skip
         if self.machine is not None:
@@ -83,22 +86,15 @@ class RunInputs:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _code_sha256(priced: bool) -> str:
-    """The hash of the code that decides a run's bits; priced : prices decide, too."""
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    parts = ["arithmetic", "engine", "training", "precision"]
-    parts += ["trace.py", "recorder.py", "workload.py"]
-    prices = ["accelerator", "mapping", "cost", "rehearsal.py"] if priced else []
-    for part in parts + prices:
-        files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
-        for file in files:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+# the code that decides a run's bits; and where prices decide, too
+_CODE = (
+    "arithmetic", "engine", "training", "precision", "trace.py", "recorder.py", "workload.py"
+)  # fmt: skip
+_PRICING = ("accelerator", "mapping", "cost", "rehearsal.py")
 
 
 def prepare(
-    workload_path: Path,
+    workload_file: Path | Document,
     policy_kind: str,
     policy: Policy,
     seed: int,
@@ -116,26 +112,27 @@ def prepare(
     near : a directory in which a policy's accelerator is looked for as well
     decided : decisions are at hand, as in a replay: a policy's accelerator is not needed
     """
-    workload, model = workloads.load(workload_path)
+    source = yaml_reader.read(workload_file)
+    workload, model = workloads.load(source)
     data = dataset or datasets.load(
         data_name or workload.dataset, data_directory, model.input_shape
     )
     if data.shape != model.input_shape or data.classes != workload.classes:
         raise ConfigError(
-            f"{workload_path}: input {list(model.input_shape)} and {workload.classes} classes must"
+            f"{source.path}: input {list(model.input_shape)} and {workload.classes} classes must"
             f" be those of {data.name}, {list(data.shape)} and {data.classes}"
         )
     if data.label_shape != model.label_shape or data.tokens != model.reads_tokens:
         kinds = {True: "tokens", False: "images"}
         raise ConfigError(
-            f"{workload_path}: the network reads {kinds[model.reads_tokens]} and gives logits for"
+            f"{source.path}: the network reads {kinds[model.reads_tokens]} and gives logits for"
             f" labels of shape {list(model.label_shape)} a sample; {data.name} has"
             f" {kinds[data.tokens]} and labels of shape {list(data.label_shape)}"
         )
     size = workload.training.batch
     if size > data.train_size:
         raise ConfigError(
-            f"{workload_path}: training.batch must be at most the {data.train_size} training"
+            f"{source.path}: training.batch must be at most the {data.train_size} training"
             f" samples of {data.name}, not {size}"
         )
     machine = None
@@ -148,9 +145,17 @@ def prepare(
             raise ConfigError(f"{initial}: float32 begins from its own weights, not from a run's")
         earlier.load(weights, model)
     return RunInputs(
-        workload_path, workload, model, data, policy_kind, policy,
+        source, workload, model, data, policy_kind, policy,
         epochs or workload.training.epochs, seed, weights, machine,
     )  # fmt: skip
+
+
+def finished(directory: Path, inputs: RunInputs) -> Run | None:
+    """The run in a directory, if it was made from the same inputs."""
+    if not (directory / "run.json").is_file():
+        return None
+    old = Run.load(directory)
+    return old if old.manifest["inputs_sha256"] == inputs.sha256() else None
 
 
 def execute(
@@ -205,8 +210,7 @@ def _finish(
         pd.DataFrame(network.evaluations).to_parquet(fresh / "evaluations.parquet")
         pd.DataFrame(network.decisions).to_parquet(fresh / "decisions.parquet")
         np.savez_compressed(fresh / "weights.npz", **checkpoint.arrays_of(network))
-        text = inputs.workload_path.read_text(encoding="utf-8")
-        (fresh / "workload.yaml").write_text(text, encoding="utf-8")
+        (fresh / "workload.yaml").write_text(inputs.source.text, encoding="utf-8")
         if constants := _constants(inputs.policy, network):
             (fresh / "constants.json").write_text(json.dumps(constants), encoding="utf-8")
         if inputs.initial is not None:
@@ -281,6 +285,11 @@ def versions() -> dict[str, str]:
     }
 
 
+def machine_facts() -> dict[str, Any]:
+    """The machine that a report was made on; no run's bits depend on it."""
+    return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+
+
 _MANIFEST = (
     "inputs_sha256", "workload", "dataset", "dataset_sha256", "policy", "epochs", "seed", "steps",
     "weights_sha256", "test_accuracy",
@@ -314,13 +323,13 @@ class Run:
             raise DataError(f"{directory}: must be the directory of a run: {reason}") from None
         return cls(directory, manifest, *tables)
 
-    def matches(self, kind: str, policy: Policy, workload: Path, epochs: int | None) -> bool:
+    def matches(self, kind: str, policy: Policy, workload: Document, epochs: int | None) -> bool:
         """Whether the run was made from this policy and workload (and epochs, if given)."""
         recipe = {"kind": kind, **json.loads(policy.model_dump_json())}
         text = (self.directory / "workload.yaml").read_text(encoding="utf-8")
         return (
             self.manifest["policy"] == recipe
-            and text == workload.read_text(encoding="utf-8")
+            and text == workload.text
             and epochs in (None, self.manifest["epochs"])
         )
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Literal, Protocol, get_args
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from fxsim import runs, shipped, yaml_reader
+from fxsim import prices, runs, shipped, variants, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
-from fxsim.cost import literature
-from fxsim.cost.price import Priced, price
 from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
+from fxsim.prices import Costs
 from fxsim.runs import Policy, Run, RunInputs
 from fxsim.training import data as datasets
 from fxsim.training.settings import Watcher
+from fxsim.variants import Use, UseOf, Variant
+from fxsim.yaml_reader import Document, Location
 
 QUICKSTART = "quickstart"
+PRICES = "prices"  # the folder of prices that are kept, in a study's directory
+Section = Literal[
+    "accuracy", "bits", "blocks", "cost", "roofline", "utilisation", "numbers", "pareto", "papers",
+    "seeds",
+]  # fmt: skip
+SECTIONS: tuple[Section, ...] = get_args(Section)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
 
@@ -35,22 +43,41 @@ class PolicySpec(BaseModel):
     kind: str
 
 
+class ReportSpec(BaseModel):
+    """What a study's report shows, and in which forms.
+
+    sections : of the page, in its own order; all unless named
+    figures : formats of the figures' files
+    layers : how many layers' block maps are shown, those with the most multiply-accumulates
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sections: Annotated[tuple[Section, ...], Field(min_length=1)] = SECTIONS
+    figures: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg")
+    layers: Annotated[int, Field(ge=1, le=8)] = 3
+
+
 class StudySpec(BaseModel):
     """A study's YAML.
 
     baseline : the policy that speedups and savings are stated against, on the same accelerator
+    baseline_accelerator : against the baseline on this one instead
+    objective : what the mapper minimises
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
     title: str
-    workload: str
+    workload: UseOf
     dataset: str | None = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     policies: Annotated[tuple[PolicySpec, ...], Field(min_length=1)]
-    accelerators: Annotated[tuple[str, ...], Field(min_length=1)]
+    accelerators: Annotated[tuple[UseOf, ...], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     baseline: str
+    baseline_accelerator: str | None = None
+    objective: Literal["cycles", "energy", "edp"] = "edp"
+    report: ReportSpec = ReportSpec()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +86,7 @@ class Study:
 
     spec: StudySpec
     path: Path
-    workload_path: Path
+    workload: Document
     policies: dict[str, tuple[str, Policy]]
     machines: dict[str, Accelerator]
 
@@ -68,13 +95,18 @@ class Study:
 class StudyResult:
     """What a study found.
 
-    runs : {(policy, seed): run}; priced : {(policy, seed, accelerator): cost}
+    runs : {(policy, seed): run}; costs : {(policy, seed, accelerator): what it costs}
     """
 
     study: Study
     directory: Path
     runs: dict[tuple[str, int], Run]
-    priced: dict[tuple[str, int, str], Priced]
+    costs: dict[tuple[str, int, str], Costs]
+
+    def base(self, seed: int, machine: str) -> Costs | None:
+        """What the baseline costs that a price on a machine is compared with."""
+        spec = self.study.spec
+        return self.costs.get((spec.baseline, seed, spec.baseline_accelerator or machine))
 
 
 class StudyWatcher(Protocol):
@@ -83,8 +115,8 @@ class StudyWatcher(Protocol):
     def run(self, label: str, reused: bool) -> Watcher | None:
         """A run begins (or an old one with the same inputs is used); who watches it."""
 
-    def pricing(self, label: str) -> None:
-        """A run is being priced."""
+    def pricing(self, total: int) -> Callable[[str], None]:
+        """So many prices follow; what is told of each as it begins, and of the end with ""."""
 
 
 def load(path: Path) -> Study:
@@ -93,22 +125,7 @@ def load(path: Path) -> Study:
     spec = document.validate(StudySpec, "study")
     policies: dict[str, tuple[str, Policy]] = {}
     for i, entry in enumerate(spec.policies):
-        if entry.name in policies:
-            document.fail(
-                ("policies", i, "name"), f"policies.{i}.name: {entry.name!r} is given twice"
-            )
-        if entry.kind not in POLICIES:
-            document.fail(
-                ("policies", i, "kind"),
-                f"policies.{i}.kind must be one of {', '.join(POLICIES)},"
-                f" not {entry.kind!r}{hint(entry.kind, POLICIES)}",
-            )
-        parameters = dict(entry.model_extra or {})
-        built = document.build(POLICIES[entry.kind], parameters, ("policies", i))
-        if isinstance(built, CostAware):
-            where = ("policies", i, "accelerator")
-            schema.load(_named(document, where, "accelerators", built.accelerator, path))
-        policies[entry.name] = (entry.kind, built)
+        _policies(document, i, entry, policies)
     if spec.baseline not in policies:
         document.fail(
             ("baseline",),
@@ -116,23 +133,94 @@ def load(path: Path) -> Study:
             f" not {spec.baseline!r}{hint(spec.baseline, policies)}",
         )
     machines: dict[str, Accelerator] = {}
-    for i, name in enumerate(spec.accelerators):
-        machine = schema.load(_named(document, ("accelerators", i), "accelerators", name, path))
-        if machine.name in machines:
-            document.fail(("accelerators", i), f"accelerators.{i}: {machine.name!r} is given twice")
-        machines[machine.name] = machine
-    workload_path = _named(document, ("workload",), "workloads", spec.workload, path)
-    workloads.load(workload_path)
+    for i, use in enumerate(spec.accelerators):
+        for machine in machines_of(document, ("accelerators", i), use):
+            if machine.name in machines:
+                document.fail(
+                    ("accelerators", i),
+                    f"accelerators.{i}: {machine.name!r} is given twice; give it a name",
+                )
+            machines[machine.name] = machine
+    on = spec.baseline_accelerator
+    if on is not None and on not in machines:
+        document.fail(
+            ("baseline_accelerator",),
+            f"baseline_accelerator must be one of the study's ({', '.join(machines)}),"
+            f" not {on!r}{hint(on, machines)}",
+        )
+    versions = variants_of(document, ("workload",), "workloads", spec.workload)
+    if len(versions) > 1:
+        document.fail(
+            ("workload", "set"), "workload.set must have one value a key; a sweep takes several"
+        )
+    workloads.load(versions[0].document)
     if spec.dataset is not None and (problem := datasets.unknown(spec.dataset)):
         document.fail(("dataset",), problem)
-    return Study(spec, path, workload_path, policies, machines)
+    return Study(spec, path, versions[0].document, policies, machines)
 
 
-def _named(
-    document: yaml_reader.Document, at: yaml_reader.Location, kind: str, name: str, path: Path
-) -> Path:
+def _policies(
+    document: Document, i: int, entry: PolicySpec, found: dict[str, tuple[str, Policy]]
+) -> None:
+    """Add the policies of an entry, one for each combination of parameters given as lists."""
+    at = ("policies", i)
+    if entry.kind not in POLICIES:
+        document.fail(
+            (*at, "kind"),
+            f"policies.{i}.kind must be one of {', '.join(POLICIES)},"
+            f" not {entry.kind!r}{hint(entry.kind, POLICIES)}",
+        )
+    parameters = dict(entry.model_extra or {})
+    fields = POLICIES[entry.kind].model_fields
+    several = [
+        key
+        for key, value in parameters.items()
+        if isinstance(value, list)
+        and key in fields
+        and ("tuple" not in str(fields[key].annotation) or all(isinstance(v, list) for v in value))
+    ]
+    for values in itertools.product(*(parameters[key] for key in several)):
+        chosen = dict(zip(several, values, strict=True))
+        name = "-".join([entry.name, *(variants.label_of(k, v) for k, v in chosen.items())])
+        if name in found:
+            document.fail((*at, "name"), f"policies.{i}.name: {name!r} is given twice")
+        built = document.build(POLICIES[entry.kind], {**parameters, **chosen}, at)
+        if isinstance(built, CostAware):
+            schema.load(_named(document, (*at, "accelerator"), "accelerators", built.accelerator))
+        found[name] = (entry.kind, built)
+
+
+def machines_of(document: Document, at: Location, use: Use) -> list[Accelerator]:
+    """The accelerators that a place in a YAML file asks for."""
+    found = []
+    for variant in variants_of(document, at, "accelerators", use):
+        machine = schema.load(variant.document)
+        name = use.name or machine.name
+        settings = ", ".join(f"{key} = {value}" for key, value in variant.values.items())
+        if not use.name and not variant.label and settings:
+            short = variants.short_names(variant.values)
+            labels = [variants.label_of(short[k], v) for k, v in variant.values.items()]
+            name = "-".join([name, *labels])
+        name = "-".join(filter(None, [name, variant.label]))
+        source = f"{machine.source}; here with {settings}" if settings else machine.source
+        found.append(machine.model_copy(update={"name": name, "source": source}))
+    return found
+
+
+def variants_of(document: Document, at: Location, kind: str, use: Use) -> list[Variant]:
+    """The variants of a shipped file, or one beside the document, that a place in it asks for."""
+    where = (*at, "use") if isinstance(document.at(at), dict) else at
+    base = yaml_reader.read(_named(document, where, kind, use.use))
+    marks = {key: document.mark((*at, "set", key)) for key in use.set}
     try:
-        return shipped.find(kind, name, path.parent)
+        return variants.grid(base, use.set, marks)
+    except ConfigError as problem:
+        document.fail((*at, "set"), f"{'.'.join(map(str, at))}.set: {problem}")
+
+
+def _named(document: Document, at: Location, kind: str, name: str) -> Path:
+    try:
+        return shipped.find(kind, name, document.path.parent)
     except ConfigError as problem:
         document.fail(at, f"{'.'.join(map(str, at))}: {problem}")
 
@@ -147,56 +235,58 @@ def run(
 ) -> StudyResult:
     """Train every policy and seed, price every trace on every accelerator.
 
-    A run in `directory` with the same inputs (code, workload, data, policy, epochs, seed) is used
-    again unless `force`.
+    What is in `directory` with the same inputs (code, workload, data, policy, epochs, seed; for a
+    price also the machine) is used again unless `force`.
     """
     dataset = None
     planned: dict[tuple[str, int], RunInputs] = {}
     for name, (kind, policy) in study.policies.items():
         for seed in study.spec.seeds:
             planned[name, seed] = runs.prepare(
-                study.workload_path, kind, policy, seed, dataset, data_directory,
-                study.spec.dataset, epochs or study.spec.epochs, near=study.path.parent,
+                study.workload, kind, policy, seed, dataset, data_directory, study.spec.dataset,
+                epochs or study.spec.epochs, near=study.path.parent,
             )  # fmt: skip
             dataset = planned[name, seed].dataset
     found: dict[tuple[str, int], Run] = {}
     for (name, seed), inputs in planned.items():
         place = directory / "runs" / f"{name}-seed{seed}"
-        old = None if force else _reusable(place, inputs)
+        old = None if force else runs.finished(place, inputs)
         following = watcher.run(f"{name}, seed {seed}", old is not None)
         found[name, seed] = old or runs.execute(
             inputs, place, following, resume=not force, force=force
         )
-    return price_runs(study, directory, found, watcher.pricing)
+    if force:
+        shutil.rmtree(directory / PRICES, ignore_errors=True)
+    return priced(study, directory, found, watcher)
 
 
-def price_runs(
+def priced(
     study: Study,
     directory: Path,
     found: dict[tuple[str, int], Run],
-    tell: Callable[[str], None] = lambda label: None,
+    watcher: StudyWatcher | None = None,
 ) -> StudyResult:
     """Price every integer run on every accelerator of a study."""
-    priced: dict[tuple[str, int, str], Priced] = {}
-    for (name, seed), run_ in found.items():
-        if not run_.integer:
-            continue
-        tell(f"{name}, seed {seed}")
-        trace = run_.trace()
-        for machine in study.machines.values():
-            priced[name, seed, machine.name] = price(trace, machine)
-    return StudyResult(study, directory, found, priced)
+    objective = study.spec.objective
+    tasks = [
+        (name, seed, machine)
+        for (name, seed), run_ in found.items()
+        if run_.integer
+        for machine in study.machines.values()
+    ]
+    told = watcher.pricing(len(tasks)) if watcher else lambda label: None
+    bills: dict[tuple[str, int, str], Costs] = {}
+    for name, seed, machine in tasks:
+        told(f"{name}, seed {seed}, on {machine.name}")
+        bills[name, seed, machine.name] = prices.costs(
+            found[name, seed], machine, objective, directory / PRICES
+        )
+    told("")
+    return StudyResult(study, directory, found, bills)
 
 
-def _reusable(place: Path, inputs: RunInputs) -> Run | None:
-    if not (place / "run.json").is_file():
-        return None
-    old = Run.load(place)
-    return old if old.manifest.get("inputs_sha256") == inputs.sha256() else None
-
-
-def load_result(directory: Path, study: Study) -> StudyResult:
-    """The finished runs of a study, priced again, without training.
+def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = None) -> StudyResult:
+    """The finished runs of a study, with their prices, without training.
 
     Raises DataError if one of them was made from another policy, workload or number of epochs.
     """
@@ -204,83 +294,14 @@ def load_result(directory: Path, study: Study) -> StudyResult:
     for name, (kind, policy) in study.policies.items():
         for seed in study.spec.seeds:
             run_ = Run.load(directory / "runs" / f"{name}-seed{seed}")
-            same = run_.matches(kind, policy, study.workload_path, study.spec.epochs)
+            same = run_.matches(kind, policy, study.workload, study.spec.epochs)
             if not same:
                 raise DataError(
                     f"{run_.directory}: must be a run of the study as it is now, not of an earlier"
                     f" version; fxsim run {study.path}"
                 )
             found[name, seed] = run_
-    return price_runs(study, directory, found)
-
-
-def summary(result: StudyResult) -> pd.DataFrame:
-    """A row a policy, accelerator and seed; speedup and saving against the baseline.
-
-    Units: accuracy as a fraction, bits, cycles and microjoules of the whole training run, array
-    area in mm2. Float policies have no cycles on integer arrays (NaN).
-    """
-    rows: list[dict[str, Any]] = []
-    for (name, seed), run_ in result.runs.items():
-        for machine in result.study.machines.values():
-            cost = result.priced.get((name, seed, machine.name))
-            base = result.priced.get((result.study.spec.baseline, seed, machine.name))
-            bits = run_.mean_bits()
-            rows.append(
-                {
-                    "policy": name,
-                    "accelerator": machine.name,
-                    "seed": seed,
-                    "test_accuracy": run_.manifest["test_accuracy"],
-                    **{f"{r}_bits": bits.get(r, 32.0) for r in ("weight", "activation", "error")},
-                    "cycles": cost.cycles if cost else float("nan"),
-                    "energy_uj": cost.energy_pj / 1e6 if cost else float("nan"),
-                    "speedup": base.cycles / cost.cycles if cost and base else float("nan"),
-                    "energy_saving": base.energy_pj / cost.energy_pj
-                    if cost and base
-                    else float("nan"),
-                    "array_area_mm2": machine.array_area_mm2,
-                    "weights_sha256": run_.manifest["weights_sha256"],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def averaged(table: pd.DataFrame) -> pd.DataFrame:
-    """`summary` averaged over seeds: a row a policy and accelerator, with the first seed's hash."""
-    keys = ["policy", "accelerator"]
-    numbers = table.drop(columns=["seed", "weights_sha256"]).groupby(keys, sort=False).mean()
-    first = table.groupby(keys, sort=False)["weights_sha256"].first()
-    return numbers.join(first).reset_index()
-
-
-def cost_table(result: StudyResult) -> pd.DataFrame:
-    """All costs: a row a policy, seed, accelerator, layer, pass and operation, steps summed."""
-    parts = []
-    for (name, seed, machine), cost in result.priced.items():
-        numbers = cost.table.drop(columns=["step", "maps", "bound_by"])
-        total = numbers.groupby(["layer", "pass", "operation"], sort=False).sum().reset_index()
-        names = pd.DataFrame({"policy": name, "seed": seed, "accelerator": machine}, total.index)
-        parts.append(pd.concat([names, total], axis=1))
-    return pd.concat(parts, ignore_index=True)
-
-
-def literature_table(result: StudyResult) -> pd.DataFrame:
-    """What each integer run cost as papers count it; see `fxsim.cost.literature.figures`.
-
-    The accuracy to be reached is that of the float policy's run with the same seed, or the
-    baseline's where there is none.
-    """
-    floats = [name for name, (_, policy) in result.study.policies.items() if not policy.integer]
-    standard = floats[0] if floats else result.study.spec.baseline
-    rows = []
-    for (name, seed), run_ in result.runs.items():
-        if run_.integer:
-            target = result.runs[standard, seed].manifest["test_accuracy"]
-            reached = [float(found) for found in run_.evaluations["test_accuracy"]]
-            counted = literature.figures(run_.trace(), run_.decisions, reached, target)
-            rows.append({"policy": name, "seed": seed, **counted})
-    return pd.DataFrame(rows)
+    return priced(study, directory, found, watcher)
 
 
 def default_directory(study: Study) -> Path:

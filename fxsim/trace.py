@@ -11,7 +11,8 @@ A trace is a directory of Parquet tables:
   saturated and zero codes, and the bits of the words (or masters) that were cast
 - `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
 - `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps,
-  and what its words were like (`fxsim.arithmetic.essential_bits`)
+  what its words were like (`fxsim.arithmetic.essential_bits`), and sums of squares of what its cast
+  changed (noise) and of what was cast (signal), as floats
 """
 
 from __future__ import annotations
@@ -76,10 +77,12 @@ SCHEMAS = {
         "signed": pa.bool_(), "top_bits": pa.list_(pa.int64()), "ones": pa.list_(pa.int64()),
         "booth": pa.list_(pa.int64()), "positions": pa.list_(pa.int64()),
         "booth_positions": pa.list_(pa.int64()),
+        "noise": pa.float64(), "signal": pa.float64(),
     },
 }  # fmt: skip
 
 
+POWERS = ["noise", "signal"]
 # what a sampled operand's words were like, beside whether they are signed
 WORD_COLUMNS = ("top_bits", "ones", "booth", "positions", "booth_positions")
 
@@ -111,6 +114,8 @@ class Trace:
                 tables[name]["source_bits"] = np.where(weights, 32, 16)
             if name == "maps" and "signed" not in tables[name].columns:  # before version 3
                 tables[name] = tables[name].assign(signed=None, **dict.fromkeys(WORD_COLUMNS))
+            if name == "maps" and "noise" not in tables[name].columns:  # before version 4
+                tables[name] = tables[name].assign(noise=np.nan, signal=np.nan)
             missing = [column for column in schema if column not in tables[name].columns]
             if missing:
                 raise DataError(

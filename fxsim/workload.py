@@ -266,9 +266,9 @@ class Workload(_Part):
 INPUTS = {"add": (2, 2), "multiply": (2, 2), "concat": (2, 16), "lstm": (1, 2), "gru": (1, 2)}
 
 
-def load(path: Path) -> tuple[Workload, Model]:
+def load(source: Path | yaml_reader.Document) -> tuple[Workload, Model]:
     """Read a workload and build its network; every error names its line."""
-    document = yaml_reader.read(path)
+    document = yaml_reader.read(source)
     workload = document.validate(Workload, "workload")
     if problem := datasets.unknown(workload.dataset):
         document.fail(("dataset",), problem)

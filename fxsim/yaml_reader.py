@@ -6,8 +6,10 @@ user typed; duplicate keys are refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,21 +20,92 @@ Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
 
-class Document:
-    """A parsed YAML file: plain data, and where each part of it stands."""
+class Mark(NamedTuple):
+    """Where something stands."""
 
-    def __init__(self, path: Path, data: Any, marks: dict[Location, tuple[int, int]]) -> None:
+    path: Path
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+class Document:
+    """A parsed YAML file: its text, plain data, and where each part of it stands."""
+
+    def __init__(self, path: Path, text: str, data: Any, marks: dict[Location, Mark]) -> None:
         self.path = path
+        self.text = text
         self.data = data
         self._marks = marks
 
+    def mark(self, location: Location) -> Mark:
+        """Where the deepest known part of a location stands."""
+        while location not in self._marks:
+            location = location[:-1]
+        return self._marks[location]
+
     def fail(self, location: Location, problem: str) -> NoReturn:
         """Raise a ConfigError at the deepest known part of a location."""
-        known = location
-        while known not in self._marks:
-            known = known[:-1]
-        line, column = self._marks[known]
-        raise ConfigError(f"{self.path}:{line}:{column}: {problem}")
+        raise ConfigError(f"{self.mark(location)}: {problem}")
+
+    def find(self, dotted: str) -> Location:
+        """The location of `pe_array.rows`, `memory.left_buffer.read_energy_pj_per_bit`, ...
+
+        Entries of a list are named by their number or their `name`. The last part may be absent
+        from a mapping, as optional keys are. Raises ConfigError, with no place in a file.
+        """
+        location: Location = ()
+        part = self.data
+        parts = dotted.split(".")
+        for i, word in enumerate(parts):
+            if isinstance(part, list):
+                named = {str(e["name"]): n for n, e in enumerate(part) if _has_name(e)}
+                numbers = {str(n): n for n in range(len(part))}
+                known: dict[str, Any] = {**numbers, **named}
+                if word not in known:
+                    names = named or numbers
+                    raise ConfigError(
+                        f"{dotted}: {word!r} must be one of {', '.join(names)}{hint(word, names)}"
+                    )
+                location = (*location, known[word])
+                part = part[known[word]]
+            elif isinstance(part, dict) and (word in part or i == len(parts) - 1):
+                location = (*location, word)
+                part = part.get(word)
+            else:
+                known = part if isinstance(part, dict) else {}
+                raise ConfigError(
+                    f"{dotted}: {self.path.name} has no {'.'.join(parts[: i + 1])}"
+                    f"{hint(word, known)}"
+                )
+        return location
+
+    def at(self, location: Location) -> Any:
+        """The plain data at a location; None where there is none."""
+        part = self.data
+        for word in location:
+            if isinstance(part, dict) and word not in part:
+                return None
+            part = part[word]
+        return part
+
+    def changed(self, changes: Mapping[Location, tuple[Any, Mark]]) -> Document:
+        """The document with other values at some locations, and where these were given."""
+        if not changes:
+            return self
+        data, marks = deepcopy(self.data), dict(self._marks)
+        for location, (value, mark) in changes.items():
+            part = data
+            for word in location[:-1]:
+                part = part[word]
+            part[location[-1]] = value
+            for known in [k for k in marks if k[: len(location)] == location]:
+                del marks[known]
+            marks[location] = mark
+        text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
+        return Document(self.path, text, data, marks)
 
     def validate(self, schema: type[M], kind: str) -> M:
         """The file as an object of its schema; the file must say `kind: <kind>`."""
@@ -66,8 +139,10 @@ class Document:
         )
 
 
-def read(path: Path) -> Document:
-    """Parse a YAML file."""
+def read(path: Path | Document) -> Document:
+    """Parse a YAML file; what is parsed already stays as it is."""
+    if isinstance(path, Document):
+        return path
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -86,20 +161,44 @@ def read(path: Path) -> Document:
         raise ConfigError(f"{path}:1:1: not valid YAML: {problem}".splitlines()[0]) from None
     if node is None:
         raise ConfigError(f"{path}:1:1: must be a mapping; the file is empty")
-    marks: dict[Location, tuple[int, int]] = {}
+    marks: dict[Location, Mark] = {}
     data = _plain(path, node, (), marks, set())
-    return Document(path, data, marks)
+    return Document(path, text, data, marks)
+
+
+class _Plain(
+    yaml.emitter.Emitter, yaml.serializer.Serializer, yaml.representer.SafeRepresenter,
+    yaml.resolver.BaseResolver,
+):  # fmt: skip
+    """Writes scalars as they are read: as plain text, quoted only where they would be null."""
+
+    def __init__(self, stream: Any, **options: Any) -> None:
+        wanted = ("indent", "width", "allow_unicode")
+        yaml.emitter.Emitter.__init__(self, stream, **{k: options[k] for k in wanted})
+        yaml.serializer.Serializer.__init__(self, explicit_start=None, explicit_end=None)
+        yaml.representer.SafeRepresenter.__init__(
+            self, default_flow_style=False, sort_keys=options["sort_keys"]
+        )
+        yaml.resolver.BaseResolver.__init__(self)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Plain; "null", "~" and nothing in quotes, or they would not be text."""
+        style = '"' if data.lower() in ("null", "~", "") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Plain.add_representer(str, _Plain.represent_str)
 
 
 def _plain(
     path: Path,
     node: yaml.Node,
     at: Location,
-    marks: dict[Location, tuple[int, int]],
+    marks: dict[Location, Mark],
     above: set[int],
 ) -> Any:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
-    marks.setdefault(at, (line, column))
+    marks.setdefault(at, Mark(path, line, column))
     if id(node) in above:
         raise ConfigError(f"{path}:{line}:{column}: an alias must not contain itself")
     above = above | {id(node)}
@@ -111,12 +210,12 @@ def _plain(
                 raise ConfigError(f"{path}:{key_line}:{key_column}: a key must be a plain word")
             key = key_node.value
             if key in result:
-                first = marks[(*at, key)][0]
+                first = marks[(*at, key)].line
                 raise ConfigError(
                     f"{path}:{key_line}:{key_column}: duplicate key {key!r},"
                     f" already given on line {first}"
                 )
-            marks[(*at, key)] = (key_line, key_column)
+            marks[(*at, key)] = Mark(path, key_line, key_column)
             result[key] = _plain(path, value_node, (*at, key), marks, above)
         return result
     if isinstance(node, yaml.SequenceNode):
@@ -124,6 +223,10 @@ def _plain(
     if node.tag == "tag:yaml.org,2002:null":
         return None
     return node.value
+
+
+def _has_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and "name" in entry
 
 
 def _name(value: Any) -> str:

@@ -12,8 +12,9 @@ from support import ROOT
 ORDER = (
     "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "recorder",
     "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier",
-    "journal", "runs", "replays", "inference", "study", "estimates", "report", "catalogue",
-    "console", "progress", "options", "cli",
+    "journal", "runs", "replays", "inference", "prices", "variants", "study", "comparison",
+    "results", "estimates", "sweeps", "onnx_import", "trackers", "explain", "report",
+    "catalogue", "html", "api", "console", "progress", "options", "commands", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 

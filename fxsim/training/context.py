@@ -76,10 +76,10 @@ class Recorder(Protocol):
     """Watches a step; the trace implements it."""
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
-        source_bits: int,
+        self, layer: str, role: Role, tensor: FixedTensor, source: FixedTensor, saturated: int,
+        analysed: int, source_bits: int,
     ) -> None:  # fmt: skip
-        """A tensor of `source_bits` was cast to operand format, each tile comparing `analysed`."""
+        """`source`, of `source_bits` a word, was cast, with `analysed` comparisons a tile."""
 
     def product(
         self,
@@ -107,12 +107,14 @@ class Renamed:
     recorded: set[tuple[str, Role]] = field(default_factory=set)
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, saturated: int, analysed: int,
-        source_bits: int,
+        self, layer: str, role: Role, tensor: FixedTensor, source: FixedTensor, saturated: int,
+        analysed: int, source_bits: int,
     ) -> None:  # fmt: skip
         """See `Recorder`."""
         self.recorded.add((layer, role))
-        self.recorder.operand(layer + self.suffix, role, tensor, saturated, analysed, source_bits)
+        self.recorder.operand(
+            layer + self.suffix, role, tensor, source, saturated, analysed, source_bits
+        )
 
     def product(
         self, layer: str, pass_: str, contraction: Contraction, losses: Losses,
@@ -209,7 +211,7 @@ class StepContext:
         self._count(like, result)
         if self.recorder is not None:
             source = self.stored_bits if role is Role.WEIGHT else WORD_BITS
-            self.recorder.operand(layer, role, result, saturated, analysed, source)
+            self.recorder.operand(layer, role, result, tensor, saturated, analysed, source)
         return result
 
     @property

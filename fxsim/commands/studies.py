@@ -1,0 +1,117 @@
+"""Commands on studies and runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxsim.console import print_files, print_json, print_table, records, summarised, warn
+from fxsim.options import (
+    DataDir,
+    Json,
+    Out,
+    Threads,
+    telling,
+    use_threads,
+)
+
+
+def run(
+    study: Annotated[
+        str | None, typer.Argument(help="A study's YAML file or name; the quickstart if absent.")
+    ] = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the study's.")] = None,
+    threads: Threads = None,
+    force: Annotated[bool, typer.Option(help="Train again what has not changed.")] = False,
+    json_: Json = False,
+) -> None:
+    """Run a study: train under every policy, price on every accelerator, write a report.
+
+    Example: fxsim run            (the quickstart: digits, 3 policies, 2 accelerators)
+    """
+    from fxsim import study as studies
+    from fxsim.report import of_study, tables, write
+
+    use_threads(threads)
+    loaded = studies.load(studies.find(study))
+    directory = out or studies.default_directory(loaded)
+    with telling() as progress:
+        result = studies.run(loaded, directory, progress, data_dir, force, epochs)
+        averages, written = write.study(result, progress.task("figures", None))
+    warn([line for run_ in result.runs.values() for line in run_.warnings()])
+    if json_:
+        print_json({"summary": records(averages), "files": [str(p) for p in written]})
+        return
+    print_table(tables.readable(averages), loaded.spec.title)
+    for line in of_study.answers(result, averages):
+        typer.echo(line)
+    print_files(summarised(written))
+
+
+def report(
+    study: Annotated[str, typer.Argument(help="A study's YAML file or name, already run.")],
+    out: Out = None,
+) -> None:
+    """Price a finished study again and write its report, without training.
+
+    Example: fxsim report quickstart
+    """
+    from fxsim import study as studies
+    from fxsim.report import write
+
+    loaded = studies.load(studies.find(study))
+    directory = out or studies.default_directory(loaded)
+    with telling() as progress:
+        result = studies.load_result(directory, loaded, progress)
+        _, written = write.study(result, progress.task("figures", None))
+    print_files(summarised(written))
+
+
+def compare(
+    runs_: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Runs, studies' directories, CSV or Parquet tables."),
+    ],
+    accelerator: Annotated[
+        list[str] | None, typer.Option("--accelerator", "-a", help="Price them on these, too.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What the others are compared with; the first if absent.")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(help="End with code 1 if so, as in 'speedup<4'; repeatable."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Compare runs, whoever made them: means over seeds, differences, significance.
+
+    Seeds of the same run are averaged; p is of a t-test on test accuracies.
+
+    Example: fxsim compare reports/quickstart -a dynasty --baseline uniform8
+
+    Example: fxsim compare old/ new/ theirs.csv --fail-if "accuracy_change<-0.5"
+
+    Example: fxsim compare reports/* -a mine.yaml --fail-if "dynasty@mine:speedup<4"
+    """
+    from fxsim import comparison, estimates
+    from fxsim.errors import ThresholdError
+    from fxsim.report import tables
+
+    thresholds = [comparison.Threshold.parse(text) for text in fail_if or []]
+    machines = [estimates.machine(name) for name in accelerator or []]
+    with telling() as progress:
+        told = progress.task("pricing", None)
+        table = comparison.of_runs(runs_, machines, baseline, told)
+    first = baseline or str(table["policy"].iloc[0])
+    met = [line for limit in thresholds for line in limit.met_by(table, first)]
+    if json_:
+        print_json(records(table))
+    else:
+        print_table(tables.readable(table), f"compared with {first}")
+    if met:
+        raise ThresholdError("; ".join(met))

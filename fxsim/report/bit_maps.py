@@ -1,0 +1,169 @@
+"""Word lengths: layer by step, block by block, and how many words have which."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from fxsim.report.style import Plot, colours, dots, panel
+from fxsim.results import ROLES
+from fxsim.runs import Run
+from fxsim.trace import Trace
+
+COLUMNS = 160  # steps are averaged to at most so many
+CORNER = 64  # blocks of a map that are shown, in each direction
+MOST_BITS = 8  # the brightest, where none is wider
+
+
+def heat_maps(run: Run, name: str) -> list[Plot]:
+    """Mean word length of every layer's operands (rows) over the steps (columns), by role."""
+    operands = run.trace().operands
+    operands = operands[~operands["layer"].str.contains("@")]  # of the pass that trains
+    steps = int(operands["step"].max()) + 1
+    columns = min(COLUMNS, steps)
+    bits = operands["word_bits"] / (operands["rows"] * operands["columns"])
+    most = max(MOST_BITS, bits.max())
+    found = []
+    for role in ROLES:
+        rows = operands["role"] == role
+        table = pd.DataFrame(
+            {
+                "layer": operands["layer"][rows], "bits": bits[rows],
+                "bin": operands["step"][rows] * columns // steps,
+            }
+        ).pivot_table(index="layer", columns="bin", values="bits", sort=False)  # fmt: skip
+        table = table[sorted(table.columns)]
+        figure, (axes,) = panel(0.8 + 0.15 * max(len(table), 6))
+        image = axes.imshow(
+            table.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=most,
+            extent=(0, steps, len(table) - 0.5, -0.5), interpolation="nearest",
+        )  # fmt: skip
+        axes.set_yticks(range(len(table)), list(table.index), fontsize=7)
+        axes.set(xlabel="step", title=role)
+        figure.colorbar(image, ax=axes, label="mean bits", pad=0.02)
+        caption = f"{name}: mean word length of each layer's {role} operand, step by step."
+        found.append(Plot(f"bits_{name}_{role}", caption, figure))
+    return found
+
+
+def distribution(shares: pd.DataFrame) -> list[Plot]:
+    """Which share of words has which length, a bar a policy, a panel a role.
+
+    shares : see `fxsim.results.bits_table`
+    """
+    found = []
+    mean = shares.groupby(["role", "policy", "bits"], sort=False)["share"].mean()
+    lengths = sorted(shares["bits"].unique())
+    shades = colormaps["viridis"](np.array(lengths) / max(MOST_BITS, lengths[-1]))
+    for role in ROLES:
+        if role not in shares["role"].unique():
+            continue
+        table = mean[role].unstack().fillna(0.0).reindex(columns=lengths, fill_value=0.0)
+        table = table.reindex([p for p in shares["policy"].unique() if p in table.index])
+        table = table / table.sum(axis=1).to_numpy()[:, None]
+        figure, (axes,) = panel(1.1 + 0.3 * len(table))
+        left = np.zeros(len(table))
+        for length, shade in zip(lengths, shades, strict=True):
+            values = table[length].to_numpy() * 100
+            if values.any():
+                axes.barh(table.index, values, left=left, color=shade, label=f"{length}",
+                          height=0.7)  # fmt: skip
+            left = left + values
+        axes.set(xlabel="share of words [%]", title=role, xlim=(0, 100))
+        axes.invert_yaxis()
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles, labels, title="bits", loc="center left", bbox_to_anchor=(1, 0.5),
+                    frameon=False)  # fmt: skip
+        caption = f"Words of the {role} operand by word length, over all layers and steps."
+        found.append(Plot(f"distribution_{role}", caption, figure))
+    return found
+
+
+def largest_layers(trace: Trace, count: int) -> list[str]:
+    """The layers with the most multiply-accumulates."""
+    macs = trace.layers.set_index("layer")["macs"]
+    return [str(layer) for layer in macs.sort_values(ascending=False, kind="stable").index[:count]]
+
+
+def _grids(trace: Trace, layer: str) -> dict[str, list[tuple[int, NDArray[np.uint8]]]]:
+    """{role: (step, bits of the map's first corner, wide rather than high)} at sampled steps."""
+    found: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {}
+    for step in trace.sampled():
+        maps = trace.block_maps(step)
+        for role in ROLES:
+            if (layer, role) in maps:
+                bits = maps[layer, role].bits
+                bits = bits if bits.shape[0] <= bits.shape[1] else bits.T
+                found.setdefault(role, []).append((step, bits[:CORNER, :CORNER]))
+    return found
+
+
+def block_maps(trace: Trace, name: str, layer: str, shown: int = 4) -> Plot:
+    """The blocks of one layer's operands at a few sampled steps (a corner, where large)."""
+    grids = _grids(trace, layer)
+    count = min(shown, max(len(grid) for grid in grids.values()))
+    figure, axes = panel(0.5 + 1.0 * len(grids), count, len(grids))
+    for j, (role, steps) in enumerate(grids.items()):
+        for i in range(count):
+            step, grid = steps[i * (len(steps) - 1) // max(count - 1, 1)]
+            part = axes[j * count + i]
+            image = part.imshow(grid, cmap="viridis", vmin=0, vmax=MOST_BITS, aspect="auto")
+            part.set_xticks([])
+            part.set_yticks([])
+            if j == 0:
+                part.set_title(f"step {step}", fontsize=8)
+            if i == 0:
+                part.set_ylabel(role)
+    figure.colorbar(image, ax=axes, label="bits of a block", shrink=0.8)
+    return Plot(f"blocks_{name}_{layer}", f"{name}, layer {layer}: one cell a block.", figure)
+
+
+def film(trace: Trace, layer: str) -> list[dict[str, object]]:
+    """A layer's block maps over all sampled steps, as images that a slider moves through.
+
+    A dictionary a role: role, steps, width and height of a map, and `image`, a data URI of the
+    maps one below the other.
+    """
+    table = (colormaps["viridis"](np.arange(256) / MOST_BITS)[:, :3] * 255).astype(np.uint8)
+    found: list[dict[str, object]] = []
+    for role, steps in _grids(trace, layer).items():
+        stack = np.concatenate([grid for _, grid in steps])
+        image = Image.fromarray(stack, mode="P")
+        image.putpalette(table.tobytes())
+        buffer = io.BytesIO()
+        image.save(buffer, format="png", optimize=True)
+        height, width = steps[0][1].shape
+        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        found.append({"role": role, "steps": [step for step, _ in steps], "width": width,
+                      "height": height, "image": uri})  # fmt: skip
+    return found
+
+
+def numbers(table: pd.DataFrame) -> list[Plot]:
+    """Rounding noise and saturation by layer, a dot a policy.
+
+    table : see `fxsim.results.numbers_table`
+    """
+    table = table[~table["layer"].str.contains("@")]
+    mean = table.groupby(["role", "policy", "layer"], sort=False)[["noise_db", "saturated"]].mean()
+    hues = colours(table["policy"].unique())
+    found = []
+    for column, label, what, scale in (
+        ("noise_db", "noise over signal [dB]", "What rounding (and saturation) changed", 1),
+        ("saturated", "saturated words [%]", "Words that saturated", 100),
+    ):
+        for role in ROLES:
+            if role not in mean.index.get_level_values(0):
+                continue
+            values = mean.loc[role][column].unstack(sort=False)
+            if not (values.abs() > 0).any(axis=None):
+                continue
+            caption = f"{what} in the {role} operand, by layer."
+            found.append(dots(values * scale, hues, label, role, f"{column}_{role}", caption))
+    return found

@@ -1,0 +1,106 @@
+"""Cycles, energy, rooflines and utilisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from fxsim.accelerator.schema import Accelerator
+from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel
+from fxsim.report.tables import PASSES
+
+_PEAKS = (8, 4, 2)  # word lengths whose peaks a roofline shows
+
+
+def stacked(table: pd.DataFrame, name: str, label: str, caption: str) -> Plot:
+    """Bars of policies on accelerators (rows of `table`), stacked by its columns."""
+    table = table.loc[:, (table.abs() > 0).any()]
+    figure, (axes,) = panel(1.5 + 0.42 * len(table))
+    rows = [f"{policy}\non {machine}" for policy, machine in table.index]
+    left = np.zeros(len(table))
+    for column, colour in colours(map(str, table.columns)).items():
+        axes.barh(rows, table[column], left=left, color=colour, label=column, height=0.68)
+        left = left + table[column].to_numpy()
+    axes.set(xlabel=label)
+    axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=6)
+    axes.grid(axis="x")
+    legend(axes, len(table.columns))
+    return Plot(name, caption, figure)
+
+
+def by_layer(costs: pd.DataFrame, column: str, scale: float, label: str, what: str) -> list[Plot]:
+    """A dot a layer and policy, a panel an accelerator; sums over passes, means over seeds.
+
+    costs : see `fxsim.results.cost_table`, with `column`
+    """
+    found = []
+    hues = colours(costs["policy"].unique())
+    costs = costs.assign(layer=costs["layer"].str.partition("@")[0])  # probes beside their layer
+    for machine, rows in costs.groupby("accelerator", sort=False):
+        sums = rows.groupby(["seed", "policy", "layer"], sort=False)[column].sum()
+        table = sums.groupby(["policy", "layer"], sort=False).mean().unstack(sort=False) / scale
+        caption = f"{what.capitalize()} by layer on {machine}, all passes."
+        place = f"{what}_by_layer_{machine}"
+        found.append(dots(table, hues, label, str(machine), place, caption, (0, None)))
+    return found
+
+
+def roofline(table: pd.DataFrame, machine: Accelerator) -> Plot:
+    """Each layer and pass under a machine's roofs: off-chip bandwidth, and peaks at word lengths.
+
+    table : rows of `fxsim.results.roofline_table` on this machine
+    """
+    figure, (axes,) = panel(4.0)
+    table = table[(table["achieved"] > 0) & (table["dram_bits"] > 0)]
+    hues = colours(table["policy"].unique())
+    passes = [p for p in PASSES if p in set(table["pass"])]
+    for (policy, pass_), rows in table.groupby(["policy", "pass"], sort=False):
+        axes.plot(
+            rows["intensity"], rows["achieved"], MARKERS[passes.index(str(pass_))], markersize=4,
+            color=hues[str(policy)], alpha=0.6, markeredgewidth=0,
+        )  # fmt: skip
+    dram = machine.dram
+    rate = dram.bandwidth_bits_per_cycle + (dram.write_bandwidth_bits_per_cycle or 0)
+    low, high = table["intensity"].min() / 2, table["intensity"].max() * 2
+    top = max(machine.peak_macs(2, 2), table["achieved"].max())
+    reach = np.geomspace(low, max(high, 2 * top / rate), 50)
+    axes.plot(reach, np.minimum(reach * rate, top), color=INK, linewidth=1)
+    seen = set()
+    for bits in _PEAKS:
+        peak = machine.peak_macs(bits, bits)
+        if np.isfinite(peak) and peak not in seen:
+            axes.axhline(peak, color=FAINT, linewidth=0.9, zorder=0)
+            axes.annotate(f"{bits}x{bits} bits", (reach[-1], peak), ha="right", va="bottom",
+                          fontsize=7)  # fmt: skip
+            seen.add(peak)
+    for policy, hue in hues.items():
+        axes.plot([], [], "o", color=hue, label=policy)
+    for pass_, marker in zip(passes, MARKERS, strict=False):
+        axes.plot([], [], marker, color=INK, label=pass_, markersize=4)
+    axes.set(
+        xscale="log", yscale="log", xlabel="multiply-accumulates a bit of off-chip traffic",
+        ylabel="multiply-accumulates a cycle", title=machine.name,
+    )  # fmt: skip
+    legend(axes, len(hues) + len(passes))
+    return Plot(f"roofline_{machine.name}",
+                f"Each layer and pass on {machine.name}, first seed. Slope: off-chip bandwidth;"
+                " grey: the array's peak at a word length.", figure)  # fmt: skip
+
+
+def utilisation(costs: pd.DataFrame) -> list[Plot]:
+    """Which share of its cycles the array works at full elasticity, by layer; a dot a policy."""
+    products = costs[(costs["operation"] == "product") & ~costs["layer"].str.contains("@")]
+    hues = colours(products["policy"].unique())
+    found = []
+    for machine, rows in products.groupby("accelerator", sort=False):
+        sums = rows.groupby(["policy", "layer"], sort=False)[
+            ["elastic_cycles", "array_cycles", "lockstep_cycles"]
+        ].sum()
+        share = (sums["elastic_cycles"] / sums["array_cycles"] * 100).unstack(sort=False)
+        caption = f"Elastic cycles over the array's cycles, by layer, on {machine}; all passes."
+        found.append(
+            dots(share, hues, "array utilisation [%]", str(machine), f"utilisation_{machine}",
+                 caption, (0, 102))
+        )  # fmt: skip
+    return found

@@ -1,0 +1,103 @@
+"""Accuracy and loss while training, and what is gained for what: Pareto fronts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fxsim.report.style import INK, Plot, colours, legend, markers, panel
+from fxsim.results import ROLES
+from fxsim.runs import Run
+from fxsim.study import StudyResult
+
+__all__ = ["ROLES", "accuracy_and_loss", "dominated", "front"]
+
+
+def accuracy_and_loss(result: StudyResult) -> list[Plot]:
+    """Test accuracy after each epoch, and training loss by step; thin lines are seeds."""
+    accuracy, (left,) = panel(3.2)
+    losses, (right,) = panel(3.2)
+    found = _by_policy(result)
+    for (name, runs), colour in zip(found.items(), colours(found).values(), strict=True):
+        curves = [run.evaluations["test_accuracy"].to_numpy() * 100 for run in runs]
+        epochs = np.arange(1, len(curves[0]) + 1)
+        smooth = [_smooth(run.metrics["loss"]) for run in runs]
+        for curve, loss in zip(curves, smooth, strict=True):
+            if len(curves) > 1:
+                left.plot(epochs, curve, color=colour, linewidth=0.6, alpha=0.45)
+                right.plot(loss, color=colour, linewidth=0.6, alpha=0.45)
+        style: Any = {"color": colour, "linewidth": 1.8, "label": name}
+        dot = "o" if len(epochs) == 1 else ""
+        left.plot(epochs, np.mean(curves, axis=0), marker=dot, **style)
+        right.plot(np.mean(smooth, axis=0), **style)
+    left.set(xlabel="epoch", ylabel="test accuracy [%]")
+    left.locator_params(axis="x", integer=True)
+    right.set(xlabel="step", ylabel="training loss, smoothed", yscale="log")
+    for axes in (left, right):
+        axes.grid(axis="y")
+        legend(axes, len(found))
+    seeds = "Thick: mean over seeds; thin: each seed." if len(result.study.spec.seeds) > 1 else ""
+    return [
+        Plot("accuracy", f"Test accuracy after each epoch. {seeds}".strip(), accuracy),
+        Plot("loss", f"Training loss. {seeds}".strip(), losses),
+    ]
+
+
+def _by_policy(result: StudyResult) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {}
+    for (policy, _), run in result.runs.items():
+        found.setdefault(policy, []).append(run)
+    return found
+
+
+def _smooth(values: pd.Series) -> np.ndarray:
+    window = max(1, len(values) // 60)
+    smoothed: np.ndarray = values.rolling(window, min_periods=1).mean().to_numpy()
+    return smoothed
+
+
+def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
+    """Whether another row is no worse in every column and better in one.
+
+    senses : {column: 1 if more is better, -1 if less is}
+    """
+    values = table[list(senses)].to_numpy(float) * np.array(list(senses.values()))
+    better = (values[:, None] >= values[None]).all(axis=2) & (values[:, None] > values[None]).any(
+        axis=2
+    )
+    return pd.Series(better.any(axis=0), table.index)
+
+
+def front(
+    table: pd.DataFrame, x: str, y: str, senses: dict[str, int], labels: Sequence[str],
+    colour: str, marker: str, name: str, caption: str,
+) -> Plot:  # fmt: skip
+    """Points of a table by two of its columns, and the Pareto front among them.
+
+    labels : of the axes; colour, marker : the columns that these stand for
+    """
+    table = table.dropna(subset=[x, y])
+    hues, shapes = colours(table[colour].unique()), markers(table[marker].unique())
+    figure, (axes,) = panel(3.5)
+    best = table[~dominated(table, {k: senses[k] for k in (x, y)})].sort_values(x)
+    axes.plot(best[x], best[y], color=INK, linewidth=0.9, linestyle=":", zorder=1)
+    for (hue, shape), group in table.groupby([colour, marker], sort=False):
+        errors = group.get(f"{y}_sd")
+        axes.errorbar(
+            group[x], group[y], yerr=errors, color=hues[hue], marker=shapes[shape], linestyle="",
+            markersize=5.5, elinewidth=0.8,
+        )  # fmt: skip
+    for hue, value in hues.items():
+        axes.plot([], [], color=value, marker="o", linestyle="", label=str(hue))
+    if len(shapes) > 1 and marker != colour:
+        for shape, value in shapes.items():
+            axes.plot([], [], color=INK, marker=value, linestyle="", label=f"on {shape}")
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    if (table[x] > 0).all() and table[x].max() > 20 * table[x].min():
+        axes.set_xscale("log")
+    axes.grid()
+    legend(axes, len(hues) + len(shapes))
+    return Plot(name, caption, figure)

@@ -1,0 +1,46 @@
+"""What a report says of where its numbers come from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from fxsim.accelerator.schema import Accelerator
+from fxsim.cost import price
+from fxsim.precision import POLICIES
+from fxsim.report.page import Source
+
+_SECTIONS = (
+    "technology", "pe_array", "pe", "dataflow", "sync", "packing", "vector_unit", "analytics_unit",
+)  # fmt: skip
+
+
+def assumptions() -> list[str]:
+    """The list in the pricing module's docstring, which is the one place where it stands."""
+    listed = (price.__doc__ or "").split("\n- ")[1:]
+    return [" ".join(item.split()) for item in listed]
+
+
+def of_policy(name: str, kind: str) -> Source:
+    """A policy's paper, what is known of it and what is reconstructed."""
+    found = POLICIES[kind]
+    return Source(name, f"{found.summary} [{found.source}]", inspect.getdoc(found) or "")
+
+
+def of_machine(machine: Accelerator) -> Source:
+    """An accelerator's source, and that of each of its parts."""
+    parts = [
+        (name, section.source)
+        for name in _SECTIONS
+        if (section := getattr(machine, name)) is not None
+    ]
+    parts += [(level.name, level.source) for level in machine.memory]
+    return Source(machine.name, machine.source, parts=parts)
+
+
+def of_policies(kinds: Iterable[tuple[str, str]]) -> list[Source]:
+    """Of (name, kind) pairs, each kind once, under all its names."""
+    names: dict[str, list[str]] = {}
+    for name, kind in kinds:
+        names.setdefault(kind, []).append(name)
+    return [of_policy(", ".join(found), kind) for kind, found in names.items()]

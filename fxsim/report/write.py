@@ -1,0 +1,66 @@
+"""A report's files: page, Markdown, tables, figures, manifest, copies of what it was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fxsim.files import atomic_file
+from fxsim.report import of_study
+from fxsim.report.html import html, markdown
+from fxsim.report.page import Page
+from fxsim.report.style import save, styled, svg
+from fxsim.study import StudyResult
+
+
+def study(
+    result: StudyResult, tell: Callable[[str], None] = lambda label: None
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Write the report of a study into its directory.
+
+    Returns the averages that it is about, see `fxsim.results.averages`, and the files.
+    """
+    found = of_study.tables_of(result)
+    with styled():
+        page = of_study.page(result, found["summary"], found)
+    return found["summary"], files(
+        page, found, result.directory, result.study.spec.report.figures, tell
+    )
+
+
+def files(
+    page: Page, tables: Mapping[str, pd.DataFrame], directory: Path, figures: Sequence[str],
+    tell: Callable[[str], None] = lambda label: None,
+) -> list[Path]:  # fmt: skip
+    """Write a page in all its forms, and its tables as CSV and Parquet."""
+    drawings = {}
+    for plot in page.plots:
+        tell(plot.name)
+        drawings[plot.name] = svg(plot.figure)
+    texts = {
+        "report.html": html(page, drawings),
+        "report.md": markdown(page, "figures"),
+        "manifest.json": json.dumps(page.manifest, indent=2) + "\n",
+        **{f"inputs/{name}": text for name, text in page.inputs.items()},
+    }
+    written = []
+    for name, text in texts.items():
+        with atomic_file(directory / name) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        written.append(directory / name)
+    for name, table in tables.items():
+        for suffix in (".csv", ".parquet"):
+            path = directory / "tables" / f"{name}{suffix}"
+            with atomic_file(path) as fresh:
+                if suffix == ".csv":
+                    table.to_csv(fresh, index=False)
+                else:
+                    table.to_parquet(fresh, index=False)
+            written.append(path)
+    for plot in page.plots:
+        tell(plot.name)
+        written += save(plot, drawings[plot.name], directory / "figures", figures)
+    return written
