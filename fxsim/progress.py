@@ -92,7 +92,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line about what goes on."""
-        self._console.print(text, style="dim", highlight=False)
+        self._console.print(text, style="dim", highlight=False, soft_wrap=True)
 
 
 class _RunProgress:

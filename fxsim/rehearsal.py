@@ -25,6 +25,7 @@ from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.model import Model
 from fxsim.training.policy import Moment, PrecisionPolicy, State
 from fxsim.training.settings import TrainingSettings
+from fxsim.yaml_reader import Document
 
 
 def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) -> Trace:
@@ -53,11 +54,11 @@ def one_step(model: Model, policy: PrecisionPolicy, settings: TrainingSettings) 
 
 
 def market(
-    model: Model, policy: Any, settings: TrainingSettings, accelerator: Path | None = None
+    model: Model, policy: Any, settings: TrainingSettings, accelerator: Document | None = None
 ) -> State:
     """The prices that a cost-aware policy starts from, as integers; nothing for any other.
 
-    accelerator : the machine's file; None: the policy's, by its name
+    accelerator : the machine; None: the policy's, by its name
     """
     if not isinstance(policy, CostAware):
         return {}

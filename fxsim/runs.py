@@ -70,7 +70,7 @@ class RunInputs:
     epochs: int
     seed: int
     initial: Path | None = None
-    machine: Path | None = None
+    machine: Document | None = None
 
     def sha256(self) -> str:
         """Hash of the code and of all inputs; equal hashes give equal runs."""
@@ -80,7 +80,7 @@ class RunInputs:
             self.policy.model_dump_json(), str(self.epochs), str(self.seed),
         ]  # fmt: skip
         if self.machine is not None:
-            parts.append(self.machine.read_text(encoding="utf-8"))
+            parts.append(self.machine.text)
         if self.initial is not None:
             parts.append(hashlib.sha256(self.initial.read_bytes()).hexdigest())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -105,12 +105,14 @@ def prepare(
     initial: Path | None = None,
     near: Path | None = None,
     decided: bool = False,
+    machine: Document | None = None,
 ) -> RunInputs:
     """Read and check all inputs of a run, before anything is written.
 
     initial : the directory of a run, or of a checkpoint, whose weights to begin from
     near : a directory in which a policy's accelerator is looked for as well
     decided : decisions are at hand, as in a replay: a policy's accelerator is not needed
+    machine : the accelerator that a policy weighs, instead of the one that it names
     """
     source = yaml_reader.read(workload_file)
     workload, model = workloads.load(source)
@@ -135,9 +137,11 @@ def prepare(
             f"{source.path}: training.batch must be at most the {data.train_size} training"
             f" samples of {data.name}, not {size}"
         )
-    machine = None
-    if isinstance(policy, CostAware) and not decided:
-        machine = shipped.find("accelerators", policy.accelerator, near)
+    if not isinstance(policy, CostAware) or decided:
+        machine = None
+    else:
+        named = machine or shipped.find("accelerators", policy.accelerator, near)
+        machine = yaml_reader.read(named)
         schema.load(machine)
     weights = None if initial is None else earlier.find(initial)
     if weights is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -93,6 +95,13 @@ class Accelerator(BaseModel):
     vector_unit: VectorUnit
     analytics_unit: AnalyticsUnit | None = None
     results: Results = Results(source="default: the vector unit takes results from their buffer")
+
+    @property
+    def sha256(self) -> str:
+        """A hash of everything but name and source: equal hashes give equal prices."""
+        data = self.model_dump(exclude={"name", "source"})
+        text = json.dumps(data, sort_keys=True, default=sorted)  # sets have no order of their own
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def units(self) -> int:

@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from fxsim.console import print_files, print_json, print_table, records, summarised, warn
-from fxsim.options import (
-    DataDir,
-    Json,
-    Out,
-    Threads,
-    telling,
-    use_threads,
-)
+from fxsim.options import DataDir, Json, Out, Threads, fail, telling, use_threads
 
 
 def run(
@@ -49,6 +42,54 @@ def run(
     print_table(tables.readable(averages), loaded.spec.title)
     for line in of_study.answers(result, averages):
         typer.echo(line)
+    print_files(summarised(written))
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep's YAML file or name.")],
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Local processes; all processors by default, 1 is this process."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="A dask cluster's scheduler; its workers must see the results' folder."),
+    ] = None,
+    out: Out = None,
+    data_dir: DataDir = None,
+    force: Annotated[bool, typer.Option(help="Measure again what has not changed.")] = False,
+    json_: Json = False,
+) -> None:
+    """Sweep keys of accelerators, policies and workloads: a grid, or a search for Pareto fronts.
+
+    Results are kept as they come; the same command goes on after anything. Failed points are
+    reported, and tried again next time.
+
+    Example: fxsim sweep arrays --jobs 2
+
+    Example: fxsim sweep mine.yaml --scheduler tcp://head:8786 --out /shared/mine
+    """
+    from fxsim import shipped
+    from fxsim.engine.threads import available_threads
+    from fxsim.report import write
+    from fxsim.sweeps import spec
+    from fxsim.sweeps import sweep as sweeps
+
+    loaded = spec.load(shipped.find("reports", str(file)))
+    directory = out or Path("reports") / loaded.spec.name
+    if scheduler is not None and jobs is not None:
+        fail("--jobs starts local processes; leave it away where --scheduler names a cluster")
+    count = 1 if scheduler else jobs or available_threads()
+    with telling() as progress:
+        result = sweeps.run(loaded, directory, progress, data_dir, count, scheduler, force)
+        front, written = write.sweep(result, progress.task("figures", None))
+    failed = result.table[result.table["error"] != ""]
+    warn([f"{row.point} failed: {row.error}" for row in failed.itertuples()])
+    if json_:
+        names = [str(path) for path in written]
+        print_json({"points": records(result.table), "front": records(front), "files": names})
+        return
+    print_table(front, f"{loaded.spec.title}: the Pareto front")
     print_files(summarised(written))
 
 

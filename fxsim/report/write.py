@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from fxsim.files import atomic_file
-from fxsim.report import of_study
+from fxsim.report import of_study, of_sweep
 from fxsim.report.html import html, markdown
 from fxsim.report.page import Page
 from fxsim.report.style import save, styled, svg
 from fxsim.study import StudyResult
+from fxsim.sweeps.sweep import SweepResult
 
 
 def study(
@@ -29,6 +30,16 @@ def study(
     return found["summary"], files(
         page, found, result.directory, result.study.spec.report.figures, tell
     )
+
+
+def sweep(
+    result: SweepResult, tell: Callable[[str], None] = lambda label: None
+) -> tuple[pd.DataFrame, list[Path]]:
+    """Write the report of a sweep into its directory; its Pareto front as text, and the files."""
+    with styled():
+        page = of_sweep.page(result)
+    tables = {"points": result.table, "front": of_sweep.pareto(result)}
+    return page.table, files(page, tables, result.directory, ("png", "svg"), tell)
 
 
 def files(

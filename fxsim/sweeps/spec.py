@@ -1,0 +1,317 @@
+"""A sweep's YAML: what varies, what is wanted, and what is asked of each point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fxsim import shipped, variants, yaml_reader
+from fxsim import workload as workloads
+from fxsim.accelerator import schema
+from fxsim.accelerator.schema import Accelerator
+from fxsim.errors import ConfigError, hint
+from fxsim.precision import POLICIES
+from fxsim.precision.cost_aware import CostAware
+from fxsim.study import Name
+from fxsim.training import data as datasets
+from fxsim.yaml_reader import Document, Location, Mark
+
+PARTS = ("workload", "policy", "accelerator")  # that an axis may vary, or a key of
+Objective = Literal["accuracy", "cycles", "seconds", "energy", "edp", "area"]
+COLUMNS: dict[str, str] = {
+    "accuracy": "test_accuracy", "cycles": "cycles", "seconds": "seconds", "energy": "energy_uj",
+    "edp": "edp_js", "area": "area_mm2",
+}  # fmt: skip
+MOST_POINTS = 100_000  # of a grid
+
+
+class Range(BaseModel):
+    """Numbers from low to high, both included.
+
+    step : only every so much; powers_of_two : only these; log : searched on a logarithmic scale
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    low: float
+    high: float
+    step: Annotated[float, Field(gt=0)] | None = None
+    log: bool = False
+    powers_of_two: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its numbers are integers."""
+        return all(v == int(v) for v in (self.low, self.high, self.step or 1))
+
+    def values(self) -> list[Any] | None:
+        """All of them, in order; None if they are not countable."""
+        if self.powers_of_two:
+            first, last = math.ceil(math.log2(self.low)), math.floor(math.log2(self.high))
+            return [2**i for i in range(first, last + 1)]
+        if self.step is None and not (self.whole and self.high - self.low < 64 and not self.log):
+            return None
+        step = self.step or 1
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        found = [self.low + i * step for i in range(count)]
+        return [int(v) for v in found] if self.whole else found
+
+
+class GridSearch(BaseModel):
+    """All combinations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["grid"] = "grid"
+
+
+class ParetoSearch(BaseModel):
+    """Points are proposed towards the Pareto front, generation by generation.
+
+    sampler : NSGA-II (Deb et al. 2002), a multi-objective tree-structured Parzen estimator (Ozaki
+        et al. 2022), or random; Optuna's
+    generation : how many points are proposed before any of their results is seen. It does not
+        depend on the number of workers, so a search is a function of its file alone
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["pareto"]
+    points: Annotated[int, Field(ge=1)]
+    sampler: Literal["nsga2", "tpe", "random"] = "nsga2"
+    generation: Annotated[int, Field(ge=1)] = 16
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class PolicyOf(BaseModel):
+    """A policy by kind; every further key is one of its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+    name: str | None = None
+
+
+class Baseline(BaseModel):
+    """What speedups and savings are stated against; what is absent is the sweep's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    policy: PolicyOf | None = None
+    accelerator: str | None = None
+
+
+class SweepSpec(BaseModel):
+    """A sweep's YAML.
+
+    axes : {"policy.weight_budget", "accelerator.pe_array.rows", "workload.training.batch", or
+        "policy" or "accelerator" as a whole: values, or a range}
+    objectives : what is wanted of each; limits : above (accuracy: below) which no point counts
+    objective : what the mapper minimises
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Name
+    title: str
+    workload: str
+    dataset: str | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    policy: PolicyOf = PolicyOf(kind="uniform")
+    accelerator: str
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    axes: Annotated[dict[str, Any], Field(min_length=1)]
+    search: Annotated[GridSearch | ParetoSearch, Field(discriminator="kind")] = GridSearch()
+    objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "energy")
+    limits: dict[Objective, float] = {}
+    baseline: Baseline | None = None
+    objective: Literal["cycles", "energy", "edp"] = "edp"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """One thing that varies.
+
+    part : one of PARTS; key : of it, dotted; empty: the whole
+    values : all there are; None where a range has too many
+    """
+
+    name: str
+    part: str
+    key: str
+    values: list[Any] | None
+    range: Range | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """What a point is made of: everything that must be trained and priced."""
+
+    workload: Document
+    policy_name: str
+    policy_kind: str
+    policy: Any
+    machine: Accelerator
+    machine_document: Document
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sweep:
+    """A sweep, read and checked."""
+
+    spec: SweepSpec
+    path: Path
+    document: Document
+    axes: tuple[Axis, ...]
+
+    def recipe(self, values: Mapping[str, Any]) -> Recipe:
+        """What a point is made of.
+
+        values : {axis: value}; raises ConfigError if they make no sense together
+        """
+        wholes = {axis.part: values[axis.name] for axis in self.axes if not axis.key}
+        spec = self.spec
+        policy = wholes.get("policy", {"kind": spec.policy.kind, **(spec.policy.model_extra or {})})
+        machine = wholes.get("accelerator", spec.accelerator)
+        network = wholes.get("workload", spec.workload)
+        keys: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        for axis in self.axes:
+            if axis.key:
+                keys[axis.part][axis.key] = values[axis.name]
+        settings = {**policy, **keys["policy"]}
+        kind, name = settings.pop("kind"), settings.pop("name", None)
+        marks = {key: self.document.mark(("axes", f"policy.{key}")) for key in keys["policy"]}
+        chosen = self.document.mark(("axes", "policy") if "policy" in wholes else ("policy",))
+        document = self.document.changed(
+            {("policy",): ({}, chosen)}
+            | {("policy", key): (value, marks.get(key, chosen)) for key, value in settings.items()}
+        )
+        if kind not in POLICIES:
+            document.fail(
+                ("policy",),
+                f"policy.kind must be one of {', '.join(POLICIES)}, not {kind!r}"
+                f"{hint(str(kind), POLICIES)}",
+            )
+        if not POLICIES[kind].integer:
+            document.fail(("policy",), f"policy.kind: a sweep takes integer policies, not {kind}")
+        built = document.build(POLICIES[kind], settings, ("policy",))
+        changed_machine = self._changed("accelerators", machine, keys["accelerator"])
+        loaded = schema.load(changed_machine)
+        short = variants.short_names(keys["accelerator"])
+        labels = [variants.label_of(short[k], v) for k, v in keys["accelerator"].items()]
+        loaded = loaded.model_copy(update={"name": "-".join([loaded.name, *labels])})
+        network_document = self._changed("workloads", network, keys["workload"])
+        if isinstance(built, CostAware) and "accelerator" not in settings:
+            built = built.model_copy(update={"accelerator": loaded.name})
+        return Recipe(network_document, name or kind, kind, built, loaded, changed_machine)
+
+    def _changed(self, kind: str, name: str, settings: Mapping[str, Any]) -> Document:
+        base = yaml_reader.read(shipped.find(kind, name, self.path.parent))
+        part = kind.removesuffix("s")
+        marks = {key: self.document.mark(("axes", f"{part}.{key}")) for key in settings}
+        changes: dict[Location, tuple[Any, Mark]] = {
+            base.find(key): (value, marks[key]) for key, value in settings.items()
+        }
+        return base.changed(changes)
+
+
+def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
+    """What is wrong with a point; empty if nothing is."""
+    try:
+        workloads.load(sweep.recipe(values).workload)
+    except ConfigError as problem:
+        return str(problem)
+    return ""
+
+
+def load(path: Path) -> Sweep:
+    """Read a sweep; every error names its line."""
+    document = yaml_reader.read(path)
+    spec = document.validate(SweepSpec, "sweep")
+    axes = tuple(_axis(document, name, given) for name, given in spec.axes.items())
+    for kind, name, key in (
+        ("workloads", spec.workload, "workload"), ("accelerators", spec.accelerator, "accelerator"),
+    ):  # fmt: skip
+        try:
+            shipped.find(kind, name, path.parent)
+        except ConfigError as problem:
+            document.fail((key,), f"{key}: {problem}")
+    if spec.dataset is not None and (wrong := datasets.unknown(spec.dataset)):
+        document.fail(("dataset",), wrong)
+    if isinstance(spec.search, GridSearch):
+        size = 1
+        for axis in axes:
+            if axis.values is None:
+                document.fail(
+                    ("axes", axis.name),
+                    f"axes.{axis.name} must be a list, or have a step or powers_of_two, for a grid;"
+                    " search: {kind: pareto, points: 100} takes any range",
+                )
+            size *= len(axis.values)
+        if size > MOST_POINTS:
+            document.fail(
+                ("axes",), f"axes: a grid of at most {MOST_POINTS:,} points, not {size:,}"
+            )
+    sweep = Sweep(spec, path, document, axes)
+    _check(document, sweep)
+    return sweep
+
+
+def _axis(document: Document, name: str, given: Any) -> Axis:
+    at = ("axes", name)
+    part, _, key = name.partition(".")
+    if part not in PARTS:
+        document.fail(
+            at, f"axes: {name!r} must be or begin with {', '.join(PARTS)}{hint(part, PARTS)}"
+        )
+    if isinstance(given, dict):
+        if not key:
+            document.fail(at, f"axes.{name} must be a list of {part} choices, not a range")
+        span = document.build(Range, given, at)
+        if span.low > span.high or (span.low <= 0 and (span.log or span.powers_of_two)):
+            document.fail(
+                at, f"axes.{name}: low must be at most high, and above 0 where log or powers_of_two"
+            )
+        values = span.values()
+        if values == []:
+            document.fail(at, f"axes.{name}: no power of two lies from low to high")
+        return Axis(name, part, key, values, span)
+    if not isinstance(given, list) or not given:
+        document.fail(at, f"axes.{name} must be a list of values or a range, not {given!r}")
+    if part == "policy" and not key:
+        bad = next(
+            (i for i, v in enumerate(given) if not (isinstance(v, dict) and "kind" in v)), None
+        )
+        if bad is not None:
+            document.fail((*at, bad), f"axes.{name}.{bad} must be a policy with its kind")
+    return Axis(name, part, key, given, None)
+
+
+def _check(document: Document, sweep: Sweep) -> None:
+    """Every value of every axis, so that a slip is found before anything is trained.
+
+    A value is refused if it makes no sense with the others at their first nor at their last; what
+    makes none in other combinations is found at its point.
+    """
+    ends = {axis.name: axis.values or [axis.range.low, axis.range.high] for axis in sweep.axes}  # type: ignore[union-attr]
+    for axis in sweep.axes:
+        if axis.key and axis.part != "policy":
+            own = {"workload": sweep.spec.workload, "accelerator": sweep.spec.accelerator}
+            whole = next((a.values for a in sweep.axes if a.name == axis.part), None)
+            for name in whole or [own[axis.part]]:
+                base = yaml_reader.read(shipped.find(f"{axis.part}s", name, sweep.path.parent))
+                try:
+                    base.find(axis.key)
+                except ConfigError as problem:
+                    document.fail(("axes", axis.name), f"axes.{axis.name}: {problem}")
+    corners = [{name: values[end] for name, values in ends.items()} for end in (0, -1)]
+    for axis in sweep.axes:
+        for i, value in enumerate(ends[axis.name]):
+            problems = [_problem(sweep, {**corner, axis.name: value}) for corner in corners]
+            if all(problems):
+                at = ("axes", axis.name, i) if axis.range is None else ("axes", axis.name)
+                if problems[0].startswith(f"{document.path}:"):
+                    raise ConfigError(problems[0])
+                document.fail(at, f"axes.{axis.name}: {problems[0]}")
+    objectives = sweep.spec.objectives
+    if len(set(objectives)) < len(objectives):
+        document.fail(("objectives",), "objectives must name each once")

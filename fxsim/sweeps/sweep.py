@@ -1,0 +1,255 @@
+"""Running a sweep: points in generations, results kept as they come, resumed by what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from fxsim import prices
+from fxsim.engine.threads import available_threads
+from fxsim.errors import DataError, FxsimError
+from fxsim.files import atomic_file
+from fxsim.sweeps import search
+from fxsim.sweeps.jobs import TOKEN, Failure, Pricing, Training, inputs_of, line
+from fxsim.sweeps.pool import Outcome, pool
+from fxsim.sweeps.spec import COLUMNS, GridSearch, Sweep
+from fxsim.training.settings import Watcher
+from fxsim.variants import label_of, short_names
+
+POINTS = "points"  # the folder of results, a Parquet file a point
+
+
+class SweepWatcher(Protocol):
+    """Hears of a sweep's progress."""
+
+    def run(self, label: str, reused: bool) -> Watcher | None:
+        """A run begins in this process; who watches it."""
+
+    def point(self, label: str, done: int, total: int) -> None:
+        """A point is done."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepResult:
+    """What a sweep found.
+
+    table : a row a point, in the order in which they were proposed: `point` (its name), a column an
+        axis (text where a choice is a mapping), test_accuracy, cycles, seconds, energy_uj, edp_js,
+        area_mm2, mean bits, wall_s, `error` (empty if none), `within` (its limits), `reused`;
+        speedup and energy_saving where there is a baseline
+    """
+
+    sweep: Sweep
+    directory: Path
+    table: pd.DataFrame
+
+    @property
+    def good(self) -> pd.DataFrame:
+        """The points that were measured and are within the limits."""
+        return self.table[(self.table["error"] == "") & self.table["within"]]
+
+
+class _Planner:
+    """Makes jobs of points; datasets are read once."""
+
+    def __init__(self, sweep: Sweep, directory: Path, data: Path | None, threads: int) -> None:
+        self._sweep, self._directory, self._data = sweep, directory, data
+        self._threads = threads
+        self._datasets: dict[str, Any] = {}
+
+    def of(self, sweep: Sweep) -> _Planner:
+        """The same for another sweep."""
+        return _Planner(sweep, self._directory, self._data, self._threads)
+
+    def jobs(self, values: Mapping[str, Any]) -> tuple[str, list[Training], Pricing]:
+        """(key, trainings, pricing) of a point; raises FxsimError if it makes no sense."""
+        spec, recipe = self._sweep.spec, self._sweep.recipe(values)
+        trainings = []
+        for seed in spec.seeds:
+            job = Training(
+                "", self._directory, recipe.workload, recipe.policy_kind, recipe.policy, seed,
+                spec.dataset, self._data, spec.epochs, recipe.machine_document, self._threads,
+            )  # fmt: skip
+            network = recipe.workload.data
+            known = json.dumps([spec.dataset or network["dataset"], network["input"]])
+            inputs = inputs_of(job, self._datasets.get(known))
+            self._datasets[known] = inputs.dataset
+            fields = {n: getattr(job, n) for n in Training.__dataclass_fields__}
+            trainings.append(Training(**{**fields, "sha256": inputs.sha256()}))
+        pricing = Pricing(
+            self._directory, tuple(job.place for job in trainings), recipe.machine, spec.objective,
+            self._threads,
+        )  # fmt: skip
+        parts = [job.sha256 for job in trainings]
+        parts += [prices.code_sha256(), recipe.machine.sha256, spec.objective]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest(), trainings, pricing
+
+
+def run(
+    sweep: Sweep,
+    directory: Path,
+    watcher: SweepWatcher,
+    data_directory: Path | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    force: bool = False,
+) -> SweepResult:
+    """Measure the points of a sweep.
+
+    jobs : local processes; scheduler : a dask cluster's address, whose workers see the directory
+    A point that is kept in the directory with the same inputs (code, YAML, data, seeds) is not
+    measured again unless `force`; one that failed is tried again. Failures are rows, not errors.
+    """
+    home = directory.resolve()  # as workers in other directories have it
+    _claim(sweep, home)
+    threads = max(1, available_threads() // jobs) if scheduler is None else 1
+    data = data_directory and data_directory.resolve()
+    planner = _Planner(sweep, home, data, threads)
+    kept = {} if force else _kept(directory)
+    rows: list[dict[str, Any]] = []
+    steps = search.generations(sweep)
+    grid = isinstance(sweep.spec.search, GridSearch)
+    with pool(jobs, scheduler, lambda label: watcher.run(label, False)) as (workers, _):
+        generation = next(steps)
+        total = len(generation) if grid else sweep.spec.search.points  # type: ignore[union-attr]
+        base = _baseline(sweep, planner, kept, workers, directory)
+        while generation:
+            found: list[dict[str, Any]] = [
+                {**_named(sweep, values), "error": "", "within": True, "reused": False}
+                for values in generation
+            ]
+            waiting: list[tuple[int, str]] = []
+            work = []
+            for i, values in enumerate(generation):
+                try:
+                    key, trainings, pricing = planner.jobs(values)
+                except FxsimError as problem:
+                    found[i]["error"] = line(problem)
+                    continue
+                if key in kept:
+                    found[i] |= {**kept[key], "reused": True}
+                else:
+                    waiting.append((i, key))
+                    work.append((found[i]["point"], trainings, pricing))
+            ready = len(found) - len(waiting)
+            for number, outcome in workers.work(work):
+                i, key = waiting[number]
+                _take(found[i], outcome)
+                if not found[i]["error"]:
+                    kept[key] = _numbers(found[i])
+                    _keep(directory, key, found[i])
+                ready += 1
+                said = found[i]["error"] or _words(sweep, found[i])
+                watcher.point(f"{found[i]['point']}: {said}", len(rows) + ready, total)
+            for row in found:
+                if not row["error"]:
+                    within = search.excesses(sweep.spec.limits, row)
+                    row["within"] = all(v <= 0 for v in within)
+            rows += found
+            generation = _next(steps, found)
+    table = pd.DataFrame(rows)
+    if base is not None:
+        table["speedup"] = base["seconds"] / table["seconds"]
+        table["energy_saving"] = base["energy_uj"] / table["energy_uj"]
+    return SweepResult(sweep, directory, table)
+
+
+def _next(steps: Any, rows: list[dict[str, Any]]) -> list[search.Values]:
+    try:
+        found: list[search.Values] = steps.send(rows)
+        return found
+    except StopIteration:
+        return []
+
+
+def _claim(sweep: Sweep, directory: Path) -> None:
+    """The directory is this sweep's; a file in it shows workers that they see it."""
+    if directory.exists() and not directory.is_dir():
+        raise DataError(f"{directory}: must be a directory, for the results of a sweep")
+    with atomic_file(directory / TOKEN) as fresh:
+        fresh.write_text(sweep.document.text, encoding="utf-8")
+
+
+def _kept(directory: Path) -> dict[str, dict[str, Any]]:
+    """{key: numbers} of the points that are kept."""
+    found = {}
+    for path in sorted((directory / POINTS).glob("*.parquet")):
+        try:
+            row = pd.read_parquet(path).iloc[0].to_dict()
+        except (OSError, ValueError, IndexError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise DataError(f"{path}: must be a point's result: {reason}; remove it") from None
+        found[path.stem] = _numbers(row)
+    return found
+
+
+def _keep(directory: Path, key: str, row: Mapping[str, Any]) -> None:
+    with atomic_file(directory / POINTS / f"{key}.parquet") as fresh:
+        pd.DataFrame([row]).drop(columns=["reused", "within"]).to_parquet(fresh, index=False)
+
+
+_NUMBERS = (
+    *COLUMNS.values(), "test_accuracy_sd", "weight_bits", "activation_bits", "error_bits", "wall_s"
+)  # fmt: skip
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _NUMBERS if name in row}
+
+
+def _take(row: dict[str, Any], outcome: Outcome) -> None:
+    if isinstance(outcome, Failure):
+        row["error"] = outcome.problem
+    else:
+        row |= outcome
+
+
+def _named(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's name and its axes' values, mappings as their names."""
+    short = short_names(values)
+    labels = [label_of(short[name] if "." in name else "", v) for name, v in values.items()]
+    return {"point": "-".join(labels), **{name: plain(value) for name, value in values.items()}}
+
+
+def plain(value: Any) -> Any:
+    """A YAML value as a table has it: a number if it is one, a mapping as its name."""
+    if isinstance(value, dict | list):
+        return label_of("", value)
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except (TypeError, ValueError):
+            continue
+    return value
+
+
+def _words(sweep: Sweep, row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {row[COLUMNS[name]]:.4g}" for name in sweep.spec.objectives)
+
+
+def _baseline(
+    sweep: Sweep, planner: _Planner, kept: dict[str, dict[str, Any]], workers: Any, directory: Path
+) -> dict[str, Any] | None:
+    """What the baseline costs."""
+    if sweep.spec.baseline is None:
+        return None
+    given = sweep.spec.baseline
+    own = {"policy": given.policy or sweep.spec.policy,
+           "accelerator": given.accelerator or sweep.spec.accelerator}  # fmt: skip
+    plain = Sweep(sweep.spec.model_copy(update=own), sweep.path, sweep.document, ())
+    key, trainings, pricing = planner.of(plain).jobs({})
+    if key not in kept:
+        ((_, outcome),) = workers.work([("baseline", trainings, pricing)])
+        if isinstance(outcome, Failure):
+            raise DataError(f"{sweep.document.mark(('baseline',))}: baseline: {outcome.problem}")
+        kept[key] = _numbers(outcome)
+        _keep(
+            directory, key, {"point": "baseline", "error": "", "reused": 0, "within": 0, **outcome}
+        )
+    return kept[key]
