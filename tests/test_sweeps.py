@@ -11,6 +11,7 @@ import time
 
 import pandas as pd
 import pytest
+from distributed import Client
 from support import jit_only
 from test_cli import ENVIRONMENT, fxsim
 
@@ -149,7 +150,7 @@ def test_a_cluster_that_loses_a_worker_loses_nothing(grid, tmp_path):
         until(file.is_file)
         address = json.loads(file.read_text())["address"]
         worker = ("worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
-        processes += [start(tmp_path, *worker), start(tmp_path, *worker)]
+        processes.append(start(tmp_path, *worker))
         (tmp_path / "small.yaml").write_text(GRID)
         command = [sys.executable, "-c", "from fxsim.cli import main; main()", "sweep"]
         sweeping = subprocess.Popen(
@@ -158,7 +159,11 @@ def test_a_cluster_that_loses_a_worker_loses_nothing(grid, tmp_path):
         )  # fmt: skip
         processes.append(sweeping)
         runs = tmp_path / "reports" / "small" / "runs"
-        until(lambda: len(list(runs.glob("*.unfinished"))) == 2)  # both are training
+        until(lambda: any(runs.glob("*.unfinished/metrics.csv")))  # it trains
+        os.kill(processes[1].pid, signal.SIGSTOP)  # and does not end before the other is there
+        processes.append(start(tmp_path, *worker))
+        with Client(address) as client:
+            client.wait_for_workers(2, timeout=60)
         os.kill(processes[1].pid, signal.SIGKILL)
         out, errors = sweeping.communicate(timeout=300)
         assert sweeping.returncode == 0, errors

@@ -73,11 +73,12 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
 
 def front(
     table: pd.DataFrame, x: str, y: str, senses: dict[str, int], labels: Sequence[str],
-    colour: str, marker: str, name: str, caption: str,
+    colour: str, marker: str, name: str, caption: str, on: str = "on",
 ) -> Plot:  # fmt: skip
     """Points of a table by two of its columns, and the Pareto front among them.
 
-    labels : of the axes; colour, marker : the columns that these stand for
+    labels : of the axes; colour, marker : the columns that these stand for; on : a word for the
+        marker's column
     """
     table = table.dropna(subset=[x, y])
     hues, shapes = colours(table[colour].unique()), markers(table[marker].unique())
@@ -94,7 +95,7 @@ def front(
         axes.plot([], [], color=value, marker="o", linestyle="", label=str(hue))
     if len(shapes) > 1 and marker != colour:
         for shape, value in shapes.items():
-            axes.plot([], [], color=INK, marker=value, linestyle="", label=f"on {shape}")
+            axes.plot([], [], color=INK, marker=value, linestyle="", label=f"{on} {shape}")
     axes.set(xlabel=labels[0], ylabel=labels[1])
     if (table[x] > 0).all() and table[x].max() > 20 * table[x].min():
         axes.set_xscale("log")

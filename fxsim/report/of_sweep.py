@@ -15,6 +15,7 @@ from fxsim.runs import machine_facts, versions
 from fxsim.sweeps.search import BETTER
 from fxsim.sweeps.spec import COLUMNS, GridSearch
 from fxsim.sweeps.sweep import SweepResult, plain
+from fxsim.variants import short_names
 
 LABELS = {
     "accuracy": "test accuracy [%]", "cycles": "cycles [millions]", "seconds": "time [s]",
@@ -79,8 +80,9 @@ def pareto(result: SweepResult) -> pd.DataFrame:
 def readable(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
     """Points with their axes and what was measured, as text."""
     spec = result.sweep.spec
+    short = short_names({axis.name: 0 for axis in result.sweep.axes})
     shown: dict[str, Any] = {
-        axis.name: [_number(v) for v in table[axis.name]]
+        short[axis.name]: [_number(v) for v in table[axis.name]]
         for axis in result.sweep.axes
         if axis.name in table
     }
@@ -120,7 +122,8 @@ def _answer(
     for name in objectives:
         column = COLUMNS[name]
         best = good.loc[good[column].idxmax() if BETTER[name] > 0 else good[column].idxmin()]
-        value = f"{best[column] * _SCALES.get(name, 1):.4g}"
+        unit = LABELS[name].partition(" [")[2].rstrip("]")
+        value = f"{best[column] * _SCALES.get(name, 1):.4g} {unit}"
         parts.append(f"the best {_short(name)} is {value} at {best['point']}")
     trouble = f"; {len(failed)} failed" if len(failed) else ""
     share = f"Of {len(good)} points, {len(front)} lie on the Pareto front: "
@@ -140,6 +143,7 @@ def _fronts(result: SweepResult) -> Section:
     plots: list[Plot] = []
     if not good.empty:
         table = _scaled(good)
+        short = short_names({axis.name: 0 for axis in result.sweep.axes})
         axes = [axis.name for axis in result.sweep.axes]
         few = [name for name in axes if table[name].nunique() <= 8] or axes[:1]
         hue = next((n for n in few if n.partition(".")[0] == "policy"), few[0])
@@ -156,7 +160,7 @@ def _fronts(result: SweepResult) -> Section:
                     table, x, y, senses, (LABELS[x], LABELS[y]), hue, shape, f"front_{y}_{x}",
                     f"{_short(y).capitalize()} against {x}; dotted: what no other point beats in"
                     f" both. Colours: {hue}"
-                    + (f"; markers: {shape}." if shape != hue else "."),
+                    + (f"; markers: {shape}." if shape != hue else "."), short[shape],
                 )
             )  # fmt: skip
     return Section("front", "Pareto fronts", plots=plots)
