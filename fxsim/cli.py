@@ -22,7 +22,7 @@ COMMANDS = {
     "Studies": (studies.run, studies.sweep, studies.compare, studies.report),
     "Single runs": (training.simulate, training.evaluate, training.replay),
     "Accelerators": (pricing.estimate,),
-    "Files": (files.check, files.list_),
+    "Files": (files.check, files.import_, files.list_),
 }
 
 app = typer.Typer(

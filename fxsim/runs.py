@@ -33,7 +33,7 @@ from fxsim import earlier, journal, rehearsal, shipped, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.engine import processor
-from fxsim.errors import ConfigError, DataError
+from fxsim.errors import ConfigError, DataError, hint
 from fxsim.files import atomic_directory, source_sha256
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
@@ -116,6 +116,20 @@ def prepare(
     """
     source = yaml_reader.read(workload_file)
     workload, model = workloads.load(source)
+    for i, layer in enumerate(workload.layers):
+        if isinstance(layer, workloads.OpaqueSpec):
+            source.fail(
+                ("layers", i),
+                f"layers.{i}, opaque {layer.name!r}: {layer.operator} is not executed, only priced"
+                f" (fxsim estimate {source.path})",
+            )
+    for name in getattr(policy, "layers", {}):
+        known = [layer.name for layer in model.layers]
+        if name not in known:
+            raise ConfigError(
+                f"{source.path}: the policy's layers must be the network's; it has no"
+                f" {name!r}{hint(name, known)}"
+            )
     data = dataset or datasets.load(
         data_name or workload.dataset, data_directory, model.input_shape
     )

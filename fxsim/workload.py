@@ -12,6 +12,7 @@ from fxsim import yaml_reader
 from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
 from fxsim.training.layers import KINDS, Layer
+from fxsim.training.layers.opaque import MatrixProduct
 from fxsim.training.model import INPUT, Model
 from fxsim.training.schedule import Schedule
 from fxsim.training.settings import TrainingSettings
@@ -198,6 +199,25 @@ class AttentionSpec(_LayerBase):
     bias: bool = True
 
 
+class MatrixProductSpec(_Part):
+    """See `fxsim.training.layers.opaque.MatrixProduct`."""
+
+    rows: Positive
+    depth: Positive
+    features: Positive
+    repeats: Positive = 1
+    weights: bool = True
+
+
+class OpaqueSpec(_LayerBase):
+    """An operator that is priced and not executed."""
+
+    kind: Literal["opaque"]
+    operator: Text
+    out: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
+    product: MatrixProductSpec | None = None
+
+
 class PlainSpec(_LayerBase):
     """A layer without parameters of its own."""
 
@@ -211,7 +231,7 @@ class PlainSpec(_LayerBase):
 LayerSpec = Annotated[
     Conv2dSpec | DepthwiseSpec | ConvTranspose2dSpec | LinearSpec | PoolSpec | GroupsSpec
     | LeakyReluSpec | PactSpec | DropoutSpec | ShortcutSpec | SliceSpec | EmbeddingSpec
-    | RecurrentSpec | AttentionSpec | PlainSpec,
+    | RecurrentSpec | AttentionSpec | OpaqueSpec | PlainSpec,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -263,7 +283,10 @@ class Workload(_Part):
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
 
 
-INPUTS = {"add": (2, 2), "multiply": (2, 2), "concat": (2, 16), "lstm": (1, 2), "gru": (1, 2)}
+INPUTS = {
+    "add": (2, 2), "multiply": (2, 2), "concat": (2, 16), "lstm": (1, 2), "gru": (1, 2),
+    "opaque": (1, 16),
+}  # fmt: skip
 
 
 def load(source: Path | yaml_reader.Document) -> tuple[Workload, Model]:
@@ -325,4 +348,6 @@ def load(source: Path | yaml_reader.Document) -> tuple[Workload, Model]:
 def _build(spec: Any, inputs: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> Layer:
     own = {n: getattr(spec, n) for n in type(spec).model_fields if n not in _LayerBase.model_fields}
     own.pop("kind")
+    if isinstance(own.get("product"), MatrixProductSpec):
+        own["product"] = MatrixProduct(**dict(own["product"]))
     return KINDS[spec.kind](name=spec.name, inputs=inputs, in_shapes=shapes, **own)

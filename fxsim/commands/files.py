@@ -7,11 +7,51 @@ from typing import Annotated, Any
 
 import typer
 
-from fxsim.console import print_json
+from fxsim.console import print_files, print_json, warn
 from fxsim.errors import hint
 from fxsim.options import (
     Json,
 )
+
+
+def import_(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX or QONNX model.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The workload's file; NAME.yaml if absent.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset; assumed from the input's shape if absent.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The workload's name; the file's if absent.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Make a workload of an ONNX model; of QONNX's bit-widths, a study as well.
+
+    What fxsim has no layer for is named, with its node and its line in the workload, and is priced
+    but not trained. The weights' values stay behind.
+
+    Example: fxsim import resnet18.onnx --data cifar10
+
+    Example: fxsim import model.onnx && fxsim estimate model.yaml --batch 1 -a eyeriss
+    """
+    from dataclasses import asdict
+
+    from fxsim.onnx_import.write import import_model
+
+    found = import_model(model, out, data, name)
+    warn([f"{found.workload}:{line}: not executable: {why}" for why, line in found.refused.items()])
+    if json_:
+        paths = {"workload": str(found.workload), "study": found.study and str(found.study)}
+        print_json({**asdict(found), **paths})
+        return
+    for remark in found.remarks:
+        typer.echo(f"note: {remark}")
+    use = "priced only" if found.refused else "executable"
+    size = f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample"
+    typer.echo(f"{found.layers} layers, {size}; {use}")
+    print_files([found.workload, *([found.study] if found.study else [])])
 
 
 def check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.arithmetic.formats import MAX_FRAC, Overflow, TensorFormat
 from fxsim.precision.base import IntegerPolicy
@@ -15,6 +15,15 @@ OperandBits = Annotated[int, Field(ge=2, le=16)]
 StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
 
 
+class LayerBits(BaseModel):
+    """Word lengths of one layer's operands; None: as all layers'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    weight: OperandBits | None = None
+    activation: OperandBits | None = None
+    error: OperandBits | None = None
+
+
 class Uniform(IntegerPolicy):
     """The same bits for every tensor of a role, at a dynamic or a static power-of-two scale.
 
@@ -22,6 +31,7 @@ class Uniform(IntegerPolicy):
     weight_frac, activation_frac, error_frac : a role's fractional bits; None is dynamic, the finest
         scale at which a tensor's largest value fits
     overflow : what becomes of values outside a static scale's word
+    layers : {layer: {role: bits}} of layers that have their own; a layer's parts count as the layer
     With a static scale, which may leave a bound on sums far from them, `word_scale` is "peak"
     unless it is given.
 
@@ -38,6 +48,7 @@ class Uniform(IntegerPolicy):
     activation_frac: StaticFrac = None
     error_frac: StaticFrac = None
     overflow: OverflowName = Overflow.SAT
+    layers: dict[str, LayerBits] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -60,4 +71,6 @@ class Uniform(IntegerPolicy):
             Role.ACTIVATION: (self.activation, self.activation_frac),
             Role.ERROR: (self.error, self.error_frac),
         }[role]
+        own = self.layers.get(layer) or self.layers.get(layer.partition(".")[0])
+        bits = (own and getattr(own, role.value)) or bits
         return TensorFormat(bits, frac, self.operand_rounding(role), self.overflow)

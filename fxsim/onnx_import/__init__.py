@@ -1,0 +1,1 @@
+"""From ONNX, and QONNX's bit-widths, to a workload."""
