@@ -14,11 +14,10 @@ def everything() -> dict[str, dict[str, str]]:
     """{kind: {name: description}}."""
     found = {"policies": {n: f"{p.summary} [{p.source}]" for n, p in POLICIES.items()}}
     for kind, key in (("workloads", "source"), ("accelerators", "source"), ("reports", "title")):
-        entries = {}
         for name, path in shipped.names(kind).items():
             data = yaml_reader.read(path).data
-            entries[name] = " ".join(str(data.get(key, "")).split())
-        found["studies" if kind == "reports" else kind] = entries
+            place = {"study": "studies", "sweep": "sweeps"}.get(data["kind"], kind)
+            found.setdefault(place, {})[name] = " ".join(str(data.get(key, "")).split())
     found["datasets"] = {
         name: str(reader.__doc__).splitlines()[0] for name, reader in READERS.items()
     }

@@ -21,7 +21,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "Studies": (studies.run, studies.sweep, studies.compare, studies.report),
     "Single runs": (training.simulate, training.evaluate, training.replay),
-    "Accelerators": (pricing.estimate,),
+    "Accelerators": (pricing.estimate, pricing.explain),
     "Files": (files.check, files.import_, files.list_),
 }
 

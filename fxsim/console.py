@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +38,19 @@ def print_table(table: pd.DataFrame, title: str) -> None:
         drawn.add_row(*(escape(str(value)) for value in row))
     console = Console()
     Console(width=console.width if console.is_terminal else 200).print(drawn)
+
+
+def print_catalogue(found: dict[str, dict[str, str]]) -> None:
+    """Names and their descriptions: wrapped on a terminal, a line each elsewhere."""
+    width = max(len(name) for entries in found.values() for name in entries)
+    room = shutil.get_terminal_size().columns - width - 4
+    for kind, entries in found.items():
+        typer.secho(kind, bold=True)
+        for name, words in entries.items():
+            lines = textwrap.wrap(words, max(room, 40)) if sys.stdout.isatty() else [words]
+            typer.echo(f"  {name:{width}}  {lines[0]}")
+            for line in lines[1:]:
+                typer.echo(" " * (width + 4) + line)
 
 
 def print_files(paths: list[Path]) -> None:

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 import fxsim
-from fxsim import earlier, journal, rehearsal, shipped, yaml_reader
+from fxsim import earlier, journal, notebook, rehearsal, shipped, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.engine import processor
@@ -377,6 +377,19 @@ class Run:
         """For people."""
         kind = self.manifest["policy"]["kind"]
         return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
+
+    def _repr_html_(self) -> str:
+        bits = ", ".join(f"{role} {value:.2f}" for role, value in self.mean_bits().items())
+        return notebook.facts(
+            self.label,
+            {
+                "test accuracy": f"{100 * self.manifest['test_accuracy']:.2f} %",
+                "epochs, steps": f"{self.manifest['epochs']}, {self.manifest['steps']}",
+                "mean bits": bits or "float32",
+                "weights SHA-256": self.manifest["weights_sha256"][:16],
+                "directory": self.directory,
+            },
+        )
 
     def warnings(self) -> list[str]:
         """A line for each accumulator that overflowed: which, how often, and where first."""

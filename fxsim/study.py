@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fxsim import prices, runs, shipped, variants, yaml_reader
+from fxsim import notebook, prices, runs, shipped, variants, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
@@ -102,6 +102,20 @@ class StudyResult:
     directory: Path
     runs: dict[tuple[str, int], Run]
     costs: dict[tuple[str, int, str], Costs]
+
+    def _repr_html_(self) -> str:
+        rows: dict[str, object] = {}
+        for (policy, seed), run_ in self.runs.items():
+            accuracy = f"{100 * run_.manifest['test_accuracy']:.2f} %"
+            rows[f"{policy}, seed {seed}"] = ", ".join(
+                [accuracy]
+                + [
+                    f"{machine}: {cost.cycles / 1e6:,.2f} M cycles, {cost.energy_pj / 1e9:,.3g} mJ"
+                    for (name, number, machine), cost in self.costs.items()
+                    if (name, number) == (policy, seed)
+                ]
+            )
+        return notebook.facts(self.study.spec.title, {**rows, "directory": self.directory})
 
     def base(self, seed: int, machine: str) -> Costs | None:
         """What the baseline costs that a price on a machine is compared with."""

@@ -10,11 +10,11 @@ from support import ROOT
 
 # From the lowest to the highest: a module imports only what stands before its own place.
 ORDER = (
-    "errors", "files", "arithmetic", "engine", "training", "precision", "trace", "recorder",
+    "errors", "files", "notebook", "arithmetic", "engine", "training", "precision", "trace", "recorder",
     "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier",
     "journal", "runs", "replays", "inference", "prices", "variants", "study", "comparison",
-    "results", "estimates", "sweeps", "onnx_import", "trackers", "explain", "report",
-    "catalogue", "html", "api", "console", "progress", "options", "commands", "cli",
+    "results", "estimates", "sweeps", "onnx_import", "trackers", "report",
+    "catalogue", "console", "progress", "options", "api", "commands", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 
@@ -44,7 +44,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_point_down(file):
     if file.name == "__init__.py" and file.parent == PACKAGE:
-        assert imported(file) == set()
+        assert imported(file) <= {"api"}  # for type checkers; loaded when used
         return
     own = ORDER.index(part(file))
     assert {name for name in imported(file) if ORDER.index(name) > own} == set()

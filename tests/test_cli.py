@@ -291,7 +291,9 @@ def test_check_and_list(tmp_path):
     files = sorted((ROOT / "accelerators").glob("*.yaml"))
     assert fxsim("check", *files, at=tmp_path).stdout.count("a good accelerator") == len(files)
     found = json.loads(fxsim("list", "--json", at=tmp_path).stdout)
-    kinds = {"policies", "workloads", "accelerators", "studies", "datasets", "engine paths"}
+    kinds = {
+        "policies", "workloads", "accelerators", "studies", "sweeps", "datasets", "engine paths",
+    }  # fmt: skip
     assert kinds == set(found)
     assert all(words for entries in found.values() for words in entries.values())
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fxsim import yaml_reader
+from fxsim import notebook, yaml_reader
 from fxsim.accelerator.dataflow import LETTER, Dataflow, Operand
 from fxsim.accelerator.memory import OPERANDS, MemoryLevel, NotNegative, Packing, Positive, Section
 from fxsim.accelerator.pe import PE, Text
@@ -102,6 +102,11 @@ class Accelerator(BaseModel):
         data = self.model_dump(exclude={"name", "source"})
         text = json.dumps(data, sort_keys=True, default=sorted)  # sets have no order of their own
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _repr_html_(self) -> str:
+        from fxsim.accelerator.drawing import text  # which draws this class
+
+        return notebook.text(text(self))
 
     @property
     def units(self) -> int:

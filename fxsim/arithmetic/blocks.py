@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fxsim import notebook
 from fxsim.errors import FormatError
 
 
@@ -51,6 +52,20 @@ class BlockMap:
             view = getattr(self, name).view()
             view.flags.writeable = False
             object.__setattr__(self, name, view)
+
+    def _repr_html_(self) -> str:
+        bits, counts = np.unique(self.bits, return_counts=True)
+        shares = counts / self.bits.size
+        return notebook.facts(
+            f"{self.rows} x {self.columns} in blocks of {self.block_rows} x {self.block_columns}",
+            {
+                "blocks": " x ".join(map(str, self.bits.shape)),
+                "bits": ", ".join(
+                    f"{b}: {s:.1%}" for b, s in zip(bits.tolist(), shares.tolist(), strict=True)
+                ),
+                "map": notebook.heat_map(self.bits),
+            },
+        )
 
     @classmethod
     def whole(cls, rows: int, columns: int, bits: int) -> BlockMap:

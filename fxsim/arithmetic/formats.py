@@ -13,6 +13,7 @@ from fractions import Fraction
 from operator import index
 from typing import ClassVar
 
+from fxsim import notebook
 from fxsim.errors import FormatError
 
 MAX_DATA_BITS = 32
@@ -105,6 +106,17 @@ class FixedPoint:
     def step(self) -> Fraction:
         """The value of one unit in the last place, exactly."""
         return Fraction(1, 1 << self.frac) if self.frac >= 0 else Fraction(1 << -self.frac)
+
+    def _repr_html_(self) -> str:
+        low, high = (float(code * self.step) for code in (self.min_code, self.max_code))
+        return notebook.facts(
+            repr(self),
+            {
+                "word": notebook.word(self.bits, self.frac, self.signed),
+                "values": f"{low:g} to {high:g} in steps of {float(self.step):g}",
+                "codes": f"{self.min_code} to {self.max_code}",
+            },
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fxsim.console import print_files, print_json, warn
+from fxsim.console import print_catalogue, print_files, print_json, warn
 from fxsim.errors import hint
 from fxsim.options import (
     Json,
@@ -57,17 +57,18 @@ def import_(
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
 ) -> None:
-    """Check workloads, accelerators and studies without running anything.
+    """Check workloads, accelerators, studies, sweeps and mappings without running anything.
 
     Example: fxsim check accelerators/*.yaml
     """
     from fxsim import study, workload, yaml_reader
     from fxsim.accelerator import schema
     from fxsim.mapping import mapping
+    from fxsim.sweeps import spec
 
     loaders: dict[str, Any] = {
         "accelerator": schema.load, "workload": workload.load, "study": study.load,
-        "mapping": mapping.load,
+        "mapping": mapping.load, "sweep": spec.load,
     }  # fmt: skip
     for path in files:
         document = yaml_reader.read(path)
@@ -84,15 +85,14 @@ def check(
 
 
 def list_(json_: Json = False) -> None:
-    """List policies, workloads, accelerators, studies, datasets and this machine's engine paths."""
+    """List policies, workloads, accelerators, studies, datasets and engine paths, with sources.
+
+    Example: fxsim list --json
+    """
     from fxsim import catalogue
 
     found = catalogue.everything()
     if json_:
         print_json(found)
         return
-    width = max(len(name) for entries in found.values() for name in entries)
-    for kind, entries in found.items():
-        typer.secho(kind, bold=True)
-        for name, words in entries.items():
-            typer.echo(f"  {name:{width}}  {words}")
+    print_catalogue(found)

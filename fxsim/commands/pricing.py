@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -84,3 +85,21 @@ def estimate(
         return
     for name, table in tables.items():
         print_table(estimates.readable(table), f"{label} on {name}")
+
+
+def explain(
+    accelerator: Annotated[str, typer.Argument(help="An accelerator's name or YAML file.")],
+    json_: Json = False,
+) -> None:
+    """Draw an accelerator: its memories, its array, what it can do at which bits, its sources.
+
+    Example: fxsim explain accelerators/dynasty.yaml
+    """
+    from fxsim import estimates
+    from fxsim.accelerator import drawing
+
+    machine = estimates.machine(accelerator)
+    if json_:
+        print_json(json.loads(machine.model_dump_json()))
+    else:
+        typer.echo(drawing.text(machine))

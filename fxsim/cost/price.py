@@ -44,6 +44,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fxsim import notebook
 from fxsim.accelerator.memory import OPERANDS
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
@@ -97,6 +98,19 @@ class Priced:
     def energy_pj(self) -> float:
         """All energy [pJ]."""
         return float(self.table[list(ENERGIES)].to_numpy().sum())
+
+    def _repr_html_(self) -> str:
+        parts = {name.removesuffix("_pj"): self.table[name].sum() for name in ENERGIES}
+        shares = ", ".join(f"{n} {v / self.energy_pj:.0%}" for n, v in parts.items() if v)
+        return notebook.facts(
+            f"priced on {self.machine.name}",
+            {
+                "cycles": f"{self.cycles:,.0f} ({self.seconds:.4g} s)",
+                "energy": f"{self.energy_pj / 1e6:,.4g} uJ: {shares}",
+                "energy x delay": f"{self.edp_js:.4g} J s",
+                "average power": f"{self.average_power_w:.4g} W",
+            },
+        )
 
     @property
     def seconds(self) -> float:

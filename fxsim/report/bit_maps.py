@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image
 
+from fxsim.notebook import MOST_BITS, png_uri
 from fxsim.report.style import Plot, colours, dots, panel
 from fxsim.results import ROLES
 from fxsim.runs import Run
@@ -18,7 +15,6 @@ from fxsim.trace import Trace
 
 COLUMNS = 160  # steps are averaged to at most so many
 CORNER = 64  # blocks of a map that are shown, in each direction
-MOST_BITS = 8  # the brightest, where none is wider
 
 
 def heat_maps(run: Run, name: str) -> list[Plot]:
@@ -130,16 +126,10 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
     A dictionary a role: role, steps, width and height of a map, and `image`, a data URI of the
     maps one below the other.
     """
-    table = (colormaps["viridis"](np.arange(256) / MOST_BITS)[:, :3] * 255).astype(np.uint8)
     found: list[dict[str, object]] = []
     for role, steps in _grids(trace, layer).items():
-        stack = np.concatenate([grid for _, grid in steps])
-        image = Image.fromarray(stack, mode="P")
-        image.putpalette(table.tobytes())
-        buffer = io.BytesIO()
-        image.save(buffer, format="png", optimize=True)
         height, width = steps[0][1].shape
-        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        uri = png_uri(np.concatenate([grid for _, grid in steps]))
         found.append({"role": role, "steps": [step for step, _ in steps], "width": width,
                       "height": height, "image": uri})  # fmt: skip
     return found

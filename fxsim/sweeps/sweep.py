@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +49,10 @@ class SweepResult:
     sweep: Sweep
     directory: Path
     table: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        shown = self.table.drop(columns=["point", "within", "reused"], errors="ignore")
+        return f"<b>{escape(self.sweep.spec.title)}</b>{shown.to_html(max_rows=40, index=False)}"
 
     @property
     def good(self) -> pd.DataFrame:
