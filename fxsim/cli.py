@@ -19,7 +19,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 COMMANDS = {
-    "Studies": (studies.run, studies.sweep, studies.compare, studies.report),
+    "Studies": (studies.run, studies.sweep, studies.compare, studies.report, studies.track),
     "Single runs": (training.simulate, training.evaluate, training.replay),
     "Accelerators": (pricing.estimate, pricing.explain),
     "Files": (files.check, files.import_, files.list_),

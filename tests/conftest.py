@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
+from support import STUDY, fxsim, jit_only
 
 settings.register_profile("fxsim", deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000)
 if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":  # interpreted kernels are slow
     settings.register_profile("fxsim", settings.get_profile("fxsim"), max_examples=25)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fxsim"))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A one-epoch study, run once: its place, and what the command said."""
+    jit_only()
+    place = tmp_path_factory.mktemp("study")
+    (place / "small.yaml").write_text(STUDY)
+    return place, fxsim("run", "small.yaml", at=place)

@@ -10,10 +10,10 @@ from support import ROOT
 
 # From the lowest to the highest: a module imports only what stands before its own place.
 ORDER = (
-    "errors", "files", "notebook", "arithmetic", "engine", "training", "precision", "trace", "recorder",
-    "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped", "rehearsal", "earlier",
-    "journal", "runs", "replays", "inference", "prices", "variants", "study", "comparison",
-    "results", "estimates", "sweeps", "onnx_import", "trackers", "report",
+    "errors", "files", "notebook", "arithmetic", "engine", "training", "precision", "trace",
+    "recorder", "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped",
+    "rehearsal", "earlier", "journal", "runs", "replays", "inference", "prices", "variants",
+    "study", "comparison", "results", "estimates", "sweeps", "onnx_import", "trackers", "report",
     "catalogue", "console", "progress", "options", "api", "commands", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"

@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from support import ROOT, jit_only
-
-COMMAND = [sys.executable, "-c", "from fxsim.cli import main; main()"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
-
-
-def fxsim(*arguments: object, at: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=at, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
-STUDY = """\
-kind: study
-name: small
-title: A small study
-workload: digits_cnn
-epochs: 1
-policies:
-  - {name: float32, kind: float32}
-  - {name: uniform8, kind: uniform}
-  - {name: dynasty, kind: dynasty, weight_budget: 0.2, warmup: 5}
-accelerators: [dynasty, int8_systolic]
-seeds: [0]
-baseline: uniform8
-"""
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A one-epoch study, run once for this module."""
-    jit_only()
-    place = tmp_path_factory.mktemp("study")
-    (place / "small.yaml").write_text(STUDY)
-    return place, fxsim("run", "small.yaml", at=place)
+from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only
 
 
 def test_a_study_prints_its_table_and_names_its_files(study):

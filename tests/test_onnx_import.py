@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support import ROOT, jit_only
-from test_cli import fxsim
+from support import ROOT, fxsim, jit_only
 
 from fxsim import workload
 from fxsim.errors import ConfigError, FxsimError

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pandas as pd
-from support import jit_only, shared
-from test_cli import fxsim
+from support import fxsim, jit_only, shared
 
 
 def test_the_quickstart_ends_within_a_point_of_float32(tmp_path):

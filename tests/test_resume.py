@@ -11,8 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from support import ROOT, jit_only
-from test_cli import COMMAND, ENVIRONMENT, fxsim
+from support import COMMAND, ENVIRONMENT, ROOT, fxsim, jit_only
 
 from fxsim import runs
 from fxsim.precision import Uniform

@@ -12,8 +12,7 @@ import time
 import pandas as pd
 import pytest
 from distributed import Client
-from support import jit_only
-from test_cli import ENVIRONMENT, fxsim
+from support import ENVIRONMENT, fxsim, jit_only
 
 from fxsim.errors import ConfigError
 from fxsim.sweeps import search, spec, sweep

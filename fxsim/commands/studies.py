@@ -156,3 +156,40 @@ def compare(
         print_table(tables.readable(table), f"compared with {first}")
     if met:
         raise ThresholdError("; ".join(met))
+
+
+def track(
+    runs_: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, or studies' directories.")
+    ],
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write event logs into this directory.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Log to this server or database, as sqlite:///mlflow.db.")
+    ] = None,
+    experiment: Annotated[str, typer.Option(help="MLflow's experiment.")] = "fxsim",
+    accelerator: Annotated[
+        list[str] | None,
+        typer.Option("--accelerator", "-a", help="With each step's cycles and energy on these."),
+    ] = None,
+) -> None:
+    """Export runs' scalars and artefacts to TensorBoard or MLflow.
+
+    Example: fxsim track reports/quickstart --tensorboard logs -a dynasty
+
+    Example: fxsim track runs/* --mlflow sqlite:///mlflow.db --experiment bits
+    """
+    from fxsim import comparison, estimates, trackers
+
+    if tensorboard is None and mlflow is None:
+        fail("--tensorboard or --mlflow must say where to")
+    machines = [estimates.machine(name) for name in accelerator or []]
+    found = [run for several in comparison.gather(runs_)[0].values() for run in several]
+    with telling() as progress:
+        told = progress.task("runs", len(found))
+        if tensorboard is not None:
+            print_files(trackers.tensorboard(found, tensorboard, machines, told))
+        if mlflow is not None:
+            for identity in trackers.mlflow(found, mlflow, experiment, machines, told):
+                typer.echo(f"logged {identity}")
