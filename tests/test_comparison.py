@@ -18,13 +18,7 @@ SEEDS = {"a": [0.90, 0.92, 0.91, 0.93], "b": [0.91, 0.94, 0.92, 0.95], "c": [0.9
 
 def table():
     rows = [
-        {
-            "policy": policy,
-            "accelerator": "-",
-            "seed": seed,
-            "test_accuracy": value,
-            "cycles": 100.0,
-        }
+        {"policy": policy, "accelerator": "-", "seed": seed, "test_accuracy": value, "cycles": 9.0}
         for policy, values in SEEDS.items()
         for seed, value in enumerate(values)
     ]

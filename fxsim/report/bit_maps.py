@@ -19,7 +19,8 @@ CORNER = 64  # blocks of a map that are shown, in each direction
 
 def heat_maps(run: Run, name: str) -> list[Plot]:
     """Mean word length of every layer's operands (rows) over the steps (columns), by role."""
-    operands = run.trace().operands
+    trace = run.trace()
+    operands = trace.operands
     operands = operands[~operands["layer"].str.contains("@")]  # of the pass that trains
     steps = int(operands["step"].max()) + 1
     columns = min(COLUMNS, steps)
@@ -35,6 +36,8 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
             }
         ).pivot_table(index="layer", columns="bin", values="bits", sort=False)  # fmt: skip
         table = table[sorted(table.columns)]
+        forward = [layer for layer in trace.layers["layer"] if layer in table.index]
+        table = table.loc[[*forward, *(layer for layer in table.index if layer not in forward)]]
         figure, (axes,) = panel(0.8 + 0.15 * max(len(table), 6))
         image = axes.imshow(
             table.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=most,

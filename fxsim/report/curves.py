@@ -34,6 +34,7 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
         left.plot(epochs, np.mean(curves, axis=0), marker=dot, **style)
         right.plot(np.mean(smooth, axis=0), **style)
     left.set(xlabel="epoch", ylabel="test accuracy [%]")
+    left.set_xlim(0.5, len(epochs) + 0.5)
     left.locator_params(axis="x", integer=True)
     right.set(xlabel="step", ylabel="training loss, smoothed", yscale="log")
     for axes in (left, right):
@@ -73,12 +74,12 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
 
 def front(
     table: pd.DataFrame, x: str, y: str, senses: dict[str, int], labels: Sequence[str],
-    colour: str, marker: str, name: str, caption: str, on: str = "on",
+    colour: str, marker: str, name: str, caption: str, on: str = "on", of: str = "",
 ) -> Plot:  # fmt: skip
     """Points of a table by two of its columns, and the Pareto front among them.
 
-    labels : of the axes; colour, marker : the columns that these stand for; on : a word for the
-        marker's column
+    labels : of the axes; colour, marker : the columns that these stand for; of, on : words before
+        their values
     """
     table = table.dropna(subset=[x, y])
     hues, shapes = colours(table[colour].unique()), markers(table[marker].unique())
@@ -92,7 +93,7 @@ def front(
             markersize=5.5, elinewidth=0.8,
         )  # fmt: skip
     for hue, value in hues.items():
-        axes.plot([], [], color=value, marker="o", linestyle="", label=str(hue))
+        axes.plot([], [], color=value, marker="o", linestyle="", label=f"{of} {hue}".strip())
     if len(shapes) > 1 and marker != colour:
         for shape, value in shapes.items():
             axes.plot([], [], color=INK, marker=value, linestyle="", label=f"{on} {shape}")

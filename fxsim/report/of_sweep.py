@@ -161,6 +161,7 @@ def _fronts(result: SweepResult) -> Section:
                     f"{_short(y).capitalize()} against {x}; dotted: what no other point beats in"
                     f" both. Colours: {hue}"
                     + (f"; markers: {shape}." if shape != hue else "."), short[shape],
+                    short[hue] if "." in hue else "",
                 )
             )  # fmt: skip
     return Section("front", "Pareto fronts", plots=plots)
