@@ -50,7 +50,7 @@ from fxsim.study import Study, StudyResult
 from fxsim.sweeps import spec
 from fxsim.sweeps import sweep as sweeps
 from fxsim.sweeps.sweep import SweepResult
-from fxsim.yaml_reader import Mark
+from fxsim.yaml_reader import Location, Mark
 
 Place = str | Path
 
@@ -89,8 +89,9 @@ def policy(kind: str, parameters: Mapping[str, Any] | None = None) -> Any:
         raise ConfigError(
             f"policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}"
         )
-    document = yaml_reader.Document(Path(kind), "", {}, {(): Mark(Path("parameters"), 1, 1)})
-    return document.build(POLICIES[kind], dict(parameters or {}), ())
+    given, here = dict(parameters or {}), Mark(Path(kind), 1, 1)
+    marks: dict[Location, Mark] = {(): here, **{(key,): here for key in given}}
+    return yaml_reader.Document(Path(kind), "", given, marks).build(POLICIES[kind], given, ())
 
 
 def simulate(

@@ -57,8 +57,9 @@ def word(bits: int, frac: int, signed: bool) -> Html:
     return Html("".join(cells))
 
 
-def heat_map(grid: NDArray[np.uint8], most: int = MOST_BITS, width: int = 320) -> Html:
-    """Small whole numbers as colours."""
+def heat_map(grid: NDArray[np.uint8], most: int = MOST_BITS, width: int = 480) -> Html:
+    """Small whole numbers as colours: a corner of at most 64 x 128, lying rather than standing."""
+    grid = (grid if grid.shape[0] <= grid.shape[1] else grid.T)[:64, :128]
     return Html(
         f"<img src='{png_uri(grid, most)}' style='width:{width}px;image-rendering:pixelated'"
         " alt='word lengths of blocks'>"

@@ -11,6 +11,9 @@ from fxsim.accelerator.schema import Accelerator
 WIDTH = 90
 _COLUMN = 28  # of each operand's, at most
 _PAIRS = ((16, 16), (8, 8), (8, 4), (4, 4), (2, 2))
+_SECTIONS = (
+    "technology", "pe_array", "pe", "dataflow", "sync", "packing", "vector_unit", "analytics_unit",
+)  # fmt: skip
 _OPERANDS = {"left": "left operand", "right": "right operand", "output": "sums"}
 _FAMILIES = {
     "bit_parallel": "multipliers of one width: wider words take passes, narrower ones waste it",
@@ -24,8 +27,23 @@ _FAMILIES = {
 
 def text(machine: Accelerator) -> str:
     """The drawing, the peaks at several word lengths, and the sources."""
-    parts = [_head(machine), _drawing(machine), _abilities(machine), _sources(machine)]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return "\n\n".join("\n".join(part) for part in parts(machine))
+
+
+def parts(machine: Accelerator) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Lines of the head, the drawing, what it can do, and its sources."""
+    listed = ["sources:"]
+    for name, source in sources(machine):
+        wrapped = textwrap.wrap(f"{name}: {source}", WIDTH - 4)
+        listed += [f"  {wrapped[0]}", *(" " * 4 + line for line in wrapped[1:])]
+    return _head(machine), _drawing(machine), _abilities(machine), listed
+
+
+def sources(machine: Accelerator) -> list[tuple[str, str]]:
+    """(part, where its numbers come from)."""
+    named = [(name, getattr(machine, name)) for name in _SECTIONS]
+    named += [(level.name, level) for level in machine.memory]
+    return [(name, part.source) for name, part in named if part is not None]
 
 
 def size(bits: int | None) -> str:
@@ -168,20 +186,4 @@ def _abilities(machine: Accelerator) -> list[str]:
         f"off-chip {rate * clock / 8e9:.3g} GB/s, leakage {machine.leakage_w * 1e3:.3g} mW,"
         f" at most {machine.peak_power_w():.3g} W",
     ]
-    return lines
-
-
-def _sources(machine: Accelerator) -> list[str]:
-    lines = ["sources:"]
-    parts = {
-        name: getattr(machine, name)
-        for name in ("technology", "pe_array", "pe", "dataflow", "sync", "packing", "vector_unit",
-                     "analytics_unit")
-    }  # fmt: skip
-    parts |= {level.name: level for level in machine.memory}
-    for name, part in parts.items():
-        if part is not None:
-            indent = " " * 4
-            wrapped = textwrap.wrap(f"{name}: {part.source}", WIDTH - 4)
-            lines += [f"  {wrapped[0]}", *(indent + line for line in wrapped[1:])]
     return lines

@@ -5,14 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
+from fxsim.accelerator import drawing
 from fxsim.accelerator.schema import Accelerator
 from fxsim.cost import price
 from fxsim.precision import POLICIES
 from fxsim.report.page import Source
-
-_SECTIONS = (
-    "technology", "pe_array", "pe", "dataflow", "sync", "packing", "vector_unit", "analytics_unit",
-)  # fmt: skip
 
 
 def assumptions() -> list[str]:
@@ -29,13 +26,7 @@ def of_policy(name: str, kind: str) -> Source:
 
 def of_machine(machine: Accelerator) -> Source:
     """An accelerator's source, and that of each of its parts."""
-    parts = [
-        (name, section.source)
-        for name in _SECTIONS
-        if (section := getattr(machine, name)) is not None
-    ]
-    parts += [(level.name, level.source) for level in machine.memory]
-    return Source(machine.name, machine.source, parts=parts)
+    return Source(machine.name, machine.source, parts=drawing.sources(machine))
 
 
 def of_policies(kinds: Iterable[tuple[str, str]]) -> list[Source]:
