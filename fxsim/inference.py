@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def evaluate(
     data_directory: Path | None = None,
     predictions: Path | None = None,
     fold: bool = False,
+    tell: Callable[[int], Callable[[str], None]] | None = None,
 ) -> dict[str, float]:
     """{test_loss, test_accuracy} of a run's last state, or of a checkpoint of the same network.
 
@@ -70,8 +72,11 @@ def evaluate(
     step = min(steps, len(run.decisions)) - 1  # the last that was made, as the run's own evaluation
     decisions = run.decided(step)
     rows: list[pd.DataFrame] = []
+    batches = -(-inputs.dataset.test_size // loop.EVALUATION_BATCH)
+    told = tell(batches) if tell else lambda label: None
 
     def one(batch: Batch) -> dict[str, float]:
+        told("test samples")
         context = StepContext(
             inputs.seed, step, False, policy, decisions, parameters, dict(running), gains
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -22,8 +22,37 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Directory of the datasets' official files (else FXSIM_DATA)."),
 ]
+
+
+def shipped_names(kind: str) -> Callable[[str], list[str]]:
+    """What completes the name of a shipped file."""
+
+    def complete(incomplete: str) -> list[str]:
+        from fxsim import shipped
+
+        return [name for name in shipped.names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+def policies(incomplete: str) -> list[str]:
+    """What completes the name of a policy; without what loading them would take."""
+    return [name for name in POLICY_NAMES if name.startswith(incomplete)]
+
+
+POLICY_NAMES = (
+    "float32", "uniform", "adapt", "adaqat", "dynasty", "cost_aware", "apt", "muppet", "wage",
+    "niti", "dorefa_pact",
+)  # fmt: skip
+PolicyKind = Annotated[str, typer.Option(help="Precision policy.", autocompletion=policies)]
 Accelerators = Annotated[
-    list[str], typer.Option("--accelerator", "-a", help="Accelerator, by name or YAML file.")
+    list[str],
+    typer.Option(
+        "--accelerator",
+        "-a",
+        help="Accelerator, by name or YAML file.",
+        autocompletion=shipped_names("accelerators"),
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the results.")]
 

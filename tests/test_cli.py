@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,13 @@ import time
 
 import pandas as pd
 import pytest
+import typer
 from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only
+
+from fxsim import cli
+from fxsim.commands import training
+from fxsim.options import POLICY_NAMES
+from fxsim.precision import POLICIES
 
 
 def test_a_study_prints_its_table_and_names_its_files(study):
@@ -258,6 +266,52 @@ def test_check_and_list(tmp_path):
     }  # fmt: skip
     assert kinds == set(found)
     assert all(words for entries in found.values() for words in entries.values())
+
+
+def test_every_command_has_an_example_that_parses():
+    """The examples of the help name commands and options that there are."""
+    app = typer.main.get_command(cli.app)
+    commands = [command for group in cli.COMMANDS.values() for command in group]
+    for command in [*commands, training.fetch]:
+        examples = re.findall(r"Example: fxsim (.+)", command.__doc__)
+        assert examples, command.__name__
+        for example in examples:
+            words = shlex.split(example.partition("   (")[0].partition(" && ")[0])
+            chosen = app.commands[words[0]]
+            if words[0] == "data":
+                chosen, words = chosen.commands[words[1]], words[1:]
+            with chosen.make_context("fxsim", words[1:], resilient_parsing=False):
+                pass
+
+
+def test_names_are_completed(tmp_path):
+    for words, wanted in {
+        "fxsim simulate lstm": {"lstm_char"},
+        "fxsim explain bit": {"bitfusion"},
+        "fxsim estimate lenet5 -a scale": {"scalesim_is", "scalesim_os", "scalesim_ws"},
+        "fxsim simulate lenet5 --policy dyn": {"dynasty"},
+        "fxsim swe": {"sweep"},
+    }.items():
+        environment = {**ENVIRONMENT, "_FXSIM_COMPLETE": "complete_bash", "COMP_WORDS": words,
+                       "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
+        script = "import sys; sys.argv[0] = 'fxsim'; from fxsim.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+        )
+        assert set(done.stdout.split()) == wanted, (words, done.stderr)
+    assert set(POLICY_NAMES) == set(POLICIES)
+
+
+def test_an_accelerator_is_drawn_and_its_data_given(tmp_path):
+    drawn = fxsim("explain", "dynasty", at=tmp_path).stdout
+    assert "left_buffer" in drawn
+    assert "32 KiB, double-buffered" in drawn
+    assert "  8 x 8            256    0.256       0.47" in drawn
+    assert "sources:" in drawn
+    data = json.loads(fxsim("explain", "dynasty", "--json", at=tmp_path).stdout)
+    assert data["pe_array"]["rows"] == 4
+    done = fxsim("explain", "dinasty", at=tmp_path, code=2)
+    assert "did you mean 'dynasty'?" in done.stderr
 
 
 def test_help_does_not_load_the_engine(tmp_path):

@@ -9,17 +9,16 @@ from typing import Annotated
 import typer
 
 from fxsim.console import print_json, print_table, records
-from fxsim.options import (
-    Accelerators,
-    Json,
-    fail,
-    one_of,
-    telling,
-)
+from fxsim.options import Accelerators, Json, fail, one_of, shipped_names, telling
 
 
 def estimate(
-    target: Annotated[str, typer.Argument(help="A run's directory, or a workload.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run's directory, or a workload.", autocompletion=shipped_names("workloads")
+        ),
+    ],
     accelerator: Accelerators,
     policy: Annotated[
         str, typer.Option(help="For a workload: the policy of the step.")
@@ -57,6 +56,8 @@ def estimate(
 
     Example: fxsim estimate resnet20 --batch 8 -a eyeriss --by layer,component --objective edp
     """
+    from functools import partial
+
     from fxsim import estimates
     from fxsim.cost.price import price
     from fxsim.mapping import mapping as mappings
@@ -74,8 +75,8 @@ def estimate(
     with telling() as progress:
         trace, label = estimates.trace_of(target, policy, progress, batch)
         for on in machines:
-            progress.note(f"pricing on {on.name}")
-            cost = price(trace, on, goal, given)
+            tell = partial(progress.task, f"pricing on {on.name}")
+            cost = price(trace, on, goal, given, tell)
             tables[on.name] = estimates.view(cost, show, columns)
             if save_mapping:
                 mappings.save(save_mapping, on.name, cost.mappings)
@@ -88,7 +89,13 @@ def estimate(
 
 
 def explain(
-    accelerator: Annotated[str, typer.Argument(help="An accelerator's name or YAML file.")],
+    accelerator: Annotated[
+        str,
+        typer.Argument(
+            help="An accelerator's name or YAML file.",
+            autocompletion=shipped_names("accelerators"),
+        ),
+    ],
     json_: Json = False,
 ) -> None:
     """Draw an accelerator: its memories, its array, what it can do at which bits, its sources.

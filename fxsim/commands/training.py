@@ -13,16 +13,23 @@ from fxsim.options import (
     DataDir,
     Json,
     Out,
+    PolicyKind,
     Threads,
     policy_of,
+    shipped_names,
     telling,
     use_threads,
 )
 
 
 def simulate(
-    workload: Annotated[str, typer.Argument(help="A workload's YAML file or name.")],
-    policy: Annotated[str, typer.Option(help="Precision policy.")] = "uniform",
+    workload: Annotated[
+        str,
+        typer.Argument(
+            help="A workload's YAML file or name.", autocompletion=shipped_names("workloads")
+        ),
+    ],
+    policy: PolicyKind = "uniform",
     parameter: Annotated[
         list[str] | None,
         typer.Option("--set", help="A parameter of the policy, as name=value; repeatable."),
@@ -95,12 +102,14 @@ def evaluate(
 
     Example: fxsim evaluate runs/lenet5-mnist-uniform-seed0 --predictions predictions.csv
     """
+    from functools import partial
+
     from fxsim import inference
 
     use_threads(threads)
     with telling() as progress:
-        progress.note(f"{source}: inference on the test samples")
-        found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold)
+        tell = partial(progress.task, "inference")
+        found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold, tell)
     if json_:
         print_json(found)
         return

@@ -49,7 +49,7 @@ from fxsim.accelerator.memory import OPERANDS
 from fxsim.accelerator.schema import Accelerator
 from fxsim.arithmetic.blocks import BlockMap
 from fxsim.cost import elementwise
-from fxsim.cost.products import ProductCost, ProductPricer
+from fxsim.cost.products import ProductCost, ProductPricer, Teller
 from fxsim.cost.records import Records
 from fxsim.errors import DataError
 from fxsim.mapping.mapping import Mapping
@@ -249,16 +249,17 @@ class Priced:
 
 def price(
     trace: Trace, machine: Accelerator, objective: Objective = "edp",
-    mappings: dict[tuple[str, str], Mapping] | None = None,
+    mappings: dict[tuple[str, str], Mapping] | None = None, tell: Teller | None = None,
 ) -> Priced:  # fmt: skip
     """Price every recorded step of a trace on a machine.
 
     objective : what the mapper minimises: "cycles", "energy" or "edp", their product, which costs
         hardly a cycle where the array is the limit, and saves much traffic
     mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
+    tell : hears of each product, see `ProductPricer.costs`
     """
     records = Records.of(trace)
-    costs = tuple(ProductPricer(records, machine, objective, mappings).costs())
+    costs = tuple(ProductPricer(records, machine, objective, mappings).costs(tell=tell))
     parts = [_rows(costs), elementwise.vectors(trace, machine), elementwise.casts(records, machine)]
     return Priced(machine, _table(parts, machine), costs, records)
 

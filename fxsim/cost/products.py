@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from fxsim.mapping.search import Found, Objective, best_mapping
 
 Floats = NDArray[np.float64]
 FLOAT_SUM_BITS = 32  # what floating-point units add up in
+
+Teller = Callable[[int], Callable[[str], None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +59,21 @@ class ProductPricer:
             if (layer, pass_) not in known:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
 
-    def costs(self, products: list[Product] | None = None) -> list[ProductCost]:
-        """Of these products; of every layer and pass if None."""
+    def costs(
+        self, products: list[Product] | None = None, tell: Teller | None = None
+    ) -> list[ProductCost]:
+        """Of these products; of every layer and pass if None.
+
+        tell : asked with the number of products for who hears of each as it begins
+        """
         chosen = self.records.products if products is None else products
-        return [cost for product in chosen for cost in self._priced(product)]
+        told = tell(len(chosen)) if tell else lambda what: None
+        found = []
+        for product in chosen:
+            told(product.what)
+            found += self._priced(product)
+        told("")
+        return found
 
     def _priced(self, product: Product) -> list[ProductCost]:
         """One product; where units pack narrow words, apart for each pair of word lengths."""
