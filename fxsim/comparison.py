@@ -152,7 +152,7 @@ def of_runs(
                 }  # fmt: skip
                 if on is not None and run.integer:
                     tell(f"{run.label} on {on.name}")
-                    cost = prices.costs(run, on)
+                    cost = prices.costs(run, on, kept=prices.beside(run))
                     row |= {
                         "cycles": cost.cycles, "energy_uj": cost.energy_pj / 1e6,
                         "edp_js": cost.edp_js,

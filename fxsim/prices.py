@@ -14,6 +14,7 @@ from fxsim.files import atomic_directory, source_sha256
 from fxsim.mapping.search import Objective
 from fxsim.runs import Run
 
+KEPT = "prices"  # the folder of prices that are kept, in a study's directory
 TABLES = ("operations", "memory", "roofline", "steps")
 _CODE = ("trace.py", "accelerator", "mapping", "cost", "arithmetic", "engine/joint.py")
 
@@ -82,6 +83,12 @@ def key(run: Run, machine: Accelerator, objective: Objective) -> str:
         machine.sha256, objective,
     ]  # fmt: skip
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def beside(run: Run) -> Path | None:
+    """Where the study that a run belongs to keeps prices, if it does."""
+    place = run.directory.parent.parent / KEPT
+    return place if run.directory.parent.name == "runs" and place.is_dir() else None
 
 
 def known(

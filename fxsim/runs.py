@@ -27,6 +27,7 @@ from typing import Any
 import numba
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 import fxsim
 from fxsim import earlier, journal, notebook, rehearsal, shipped, yaml_reader
@@ -343,13 +344,17 @@ class Run:
 
     def matches(self, kind: str, policy: Policy, workload: Document, epochs: int | None) -> bool:
         """Whether the run was made from this policy and workload (and epochs, if given)."""
-        recipe = {"kind": kind, **json.loads(policy.model_dump_json())}
+        recorded = dict(self.manifest["policy"])
+        if recorded.pop("kind") != kind:
+            return False
+        try:
+            same = (
+                POLICIES[kind].model_validate(recorded) == policy
+            )  # parameters since then: default
+        except ValidationError:
+            return False
         text = (self.directory / "workload.yaml").read_text(encoding="utf-8")
-        return (
-            self.manifest["policy"] == recipe
-            and text == workload.text
-            and epochs in (None, self.manifest["epochs"])
-        )
+        return same and text == workload.text and epochs in (None, self.manifest["epochs"])
 
     def constants(self) -> Decisions:
         """The decisions that hold for the whole run."""

@@ -26,7 +26,6 @@ from fxsim.variants import Use, UseOf, Variant
 from fxsim.yaml_reader import Document, Location
 
 QUICKSTART = "quickstart"
-PRICES = "prices"  # the folder of prices that are kept, in a study's directory
 Section = Literal[
     "accuracy", "bits", "blocks", "cost", "roofline", "utilisation", "numbers", "pareto", "papers",
     "seeds",
@@ -270,7 +269,7 @@ def run(
             inputs, place, following, resume=not force, force=force
         )
     if force:
-        shutil.rmtree(directory / PRICES, ignore_errors=True)
+        shutil.rmtree(directory / prices.KEPT, ignore_errors=True)
     return priced(study, directory, found, watcher)
 
 
@@ -293,7 +292,7 @@ def priced(
     for name, seed, machine in tasks:
         told(f"{name}, seed {seed}, on {machine.name}")
         bills[name, seed, machine.name] = prices.costs(
-            found[name, seed], machine, objective, directory / PRICES
+            found[name, seed], machine, objective, directory / prices.KEPT
         )
     told("")
     return StudyResult(study, directory, found, bills)

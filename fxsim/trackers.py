@@ -38,7 +38,7 @@ def scalars(run: Run, machines: Sequence[Accelerator] = ()) -> Iterator[Scalar]:
                 yield f"test/{name.removeprefix('test_')}", epoch, float(value)
     for machine in machines:
         if run.integer:
-            steps = prices.costs(run, machine).steps
+            steps = prices.costs(run, machine, kept=prices.beside(run)).steps
             for row in steps.itertuples():
                 yield f"{machine.name}/cycles", int(row.step), float(row.cycles)
                 yield f"{machine.name}/energy_uj", int(row.step), float(row.energy_pj) / 1e6

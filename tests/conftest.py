@@ -11,6 +11,11 @@ import pytest
 from hypothesis import settings
 from support import STUDY, fxsim, jit_only
 
+# side by side, each worker has a processor to itself, and so have the commands that it starts
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    known = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {known[int(worker.removeprefix("gw")) % len(known)]})
+
 settings.register_profile("fxsim", deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("fuzz", deadline=None, max_examples=20_000)
 if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":  # interpreted kernels are slow

@@ -32,13 +32,13 @@ def test_the_quickstart_ends_within_a_point_of_float32(tmp_path):
 
 
 def test_lenet_learns_fashion_mnist_under_dynasty(tmp_path):
-    """At least 88 % after 3 epochs."""
+    """At least 86 % after one epoch."""
     jit_only()
     place = shared("data", "fashion", "train-images-idx3-ubyte.gz").parents[1]
     done = fxsim(
         "simulate", "lenet5", "--data", "fashion-mnist", "--data-dir", place,
-        "--policy", "dynasty", "--json", at=tmp_path,
+        "--policy", "dynasty", "--epochs", 1, "--json", at=tmp_path,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    assert found["test_accuracy"] >= 0.88
+    assert found["test_accuracy"] >= 0.86
     assert found["mean_bits"]["weight"] < 8

@@ -70,7 +70,7 @@ def test_variants_are_priced_and_only_what_is_new_is_computed(study, tmp_path):
     shutil.copytree(study[0] / "reports", tmp_path / "reports")
     prices = tmp_path / "reports" / "small" / "prices"
     before = {p.name for p in prices.iterdir()}
-    (tmp_path / "small.yaml").write_text(VARIANTS)
+    (tmp_path / "small.yaml").write_text(VARIANTS + "report: {sections: [pareto]}\n")
     done = fxsim("run", "small.yaml", at=tmp_path)
     assert done.stderr.count("unchanged, using the earlier run") == 3
     # two policies on three new machines; dynasty's prices are the earlier ones
@@ -93,7 +93,7 @@ def test_variants_are_priced_and_only_what_is_new_is_computed(study, tmp_path):
 
 def test_a_kept_price_is_the_price(study, tmp_path):
     shutil.copytree(study[0] / "reports", tmp_path / "reports")
-    (tmp_path / "small.yaml").write_text(STUDY)
+    (tmp_path / "small.yaml").write_text(STUDY + "report: {sections: [pareto]}\n")
     tables = tmp_path / "reports" / "small" / "tables"
     kept = {p.name: p.read_bytes() for p in tables.glob("*.csv")}
     shutil.rmtree(tmp_path / "reports" / "small" / "prices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,19 +117,18 @@ def test_the_front_is_what_no_point_beats(grid):
         assert beaten == (row["point"] not in set(front["point"]))
 
 
-def test_what_is_measured_is_not_measured_again(grid):
-    place, _ = grid
-    before = {p: p.stat().st_mtime_ns for p in (place / "reports" / "small" / "runs").iterdir()}
-    done = fxsim("sweep", "small.yaml", "--jobs", 1, "--json", at=place)
-    points = json.loads(done.stdout)["points"]
-    assert all(point["reused"] == (point["error"] == "") for point in points)
+def test_what_is_measured_is_not_measured_again(grid, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(grid[0] / "reports" / "small", home)
+    before = {p: p.stat().st_mtime_ns for p in (home / "runs").iterdir()}
+    again = sweep.run(spec.load(grid[0] / "small.yaml"), home, Quiet()).table
+    assert (again["reused"] == (again["error"] == "")).all()
     assert before == {p: p.stat().st_mtime_ns for p in before}
     # another axis value: only what is new is measured
-    (place / "wide.yaml").write_text(GRID.replace("rows: [2, 4]", "rows: [4, 8]"))
-    done = fxsim("sweep", "wide.yaml", "--jobs", 1, "--json", at=place)
-    points = json.loads(done.stdout)["points"]
-    assert {p["accelerator.pe_array.rows"] for p in points if p["reused"]} == {4}
-    assert {p["accelerator.pe_array.rows"] for p in points if not p["reused"]} == {8}
+    (tmp_path / "wide.yaml").write_text(GRID.replace("rows: [2, 4]", "rows: [4, 8]"))
+    wide = sweep.run(spec.load(tmp_path / "wide.yaml"), home, Quiet()).table
+    assert (wide["reused"] == (wide["accelerator.pe_array.rows"] == 4)).all()
+    assert set((home / "runs").iterdir()) == set(before)
 
 
 def start(place, *command):

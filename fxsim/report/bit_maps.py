@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from fxsim.notebook import MOST_BITS, png_uri
-from fxsim.report.style import Plot, colours, dots, panel
+from fxsim.report.style import Plot, dots, panel
 from fxsim.results import ROLES
 from fxsim.runs import Run
 from fxsim.trace import Trace
@@ -138,14 +138,13 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
     return found
 
 
-def numbers(table: pd.DataFrame) -> list[Plot]:
+def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """Rounding noise and saturation by layer, a dot a policy.
 
     table : see `fxsim.results.numbers_table`
     """
     table = table[~table["layer"].str.contains("@")]
     mean = table.groupby(["role", "policy", "layer"], sort=False)[["noise_db", "saturated"]].mean()
-    hues = colours(table["policy"].unique())
     found = []
     for column, label, what, scale in (
         ("noise_db", "noise over signal [dB]", "What rounding (and saturation) changed", 1),

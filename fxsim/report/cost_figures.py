@@ -6,22 +6,27 @@ import numpy as np
 import pandas as pd
 
 from fxsim.accelerator.schema import Accelerator
-from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel
+from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel, unit
 from fxsim.report.tables import PASSES
 
 _PEAKS = (8, 4, 2)  # word lengths whose peaks a roofline shows
 
 
-def stacked(table: pd.DataFrame, name: str, label: str, caption: str) -> Plot:
-    """Bars of policies on accelerators (rows of `table`), stacked by its columns."""
+def stacked(table: pd.DataFrame, kind: str, name: str, caption: str) -> Plot:
+    """Bars of policies on accelerators (rows of `table`), stacked by its columns.
+
+    kind : cycles, energy [pJ] or bits, see `UNITS`
+    """
     table = table.loc[:, (table.abs() > 0).any()]
+    scale, word = unit(kind, table.sum(axis=1).max())
     figure, (axes,) = panel(1.5 + 0.42 * len(table))
     rows = [f"{policy}\non {machine}" for policy, machine in table.index]
     left = np.zeros(len(table))
     for column, colour in colours(map(str, table.columns)).items():
-        axes.barh(rows, table[column], left=left, color=colour, label=column, height=0.68)
-        left = left + table[column].to_numpy()
-    axes.set(xlabel=label)
+        values = table[column].to_numpy() / scale
+        axes.barh(rows, values, left=left, color=colour, label=column, height=0.68)
+        left = left + values
+    axes.set(xlabel=f"{kind} [{word}]")
     axes.invert_yaxis()
     axes.locator_params(axis="x", nbins=6)
     axes.grid(axis="x")
@@ -29,31 +34,32 @@ def stacked(table: pd.DataFrame, name: str, label: str, caption: str) -> Plot:
     return Plot(name, caption, figure)
 
 
-def by_layer(costs: pd.DataFrame, column: str, scale: float, label: str, what: str) -> list[Plot]:
+def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) -> list[Plot]:
     """A dot a layer and policy, a panel an accelerator; sums over passes, means over seeds.
 
-    costs : see `fxsim.results.cost_table`, with `column`
+    costs : see `fxsim.results.cost_table`, with `column`; kind : see `UNITS`
     """
     found = []
-    hues = colours(costs["policy"].unique())
     costs = costs.assign(layer=costs["layer"].str.partition("@")[0])  # probes beside their layer
     for machine, rows in costs.groupby("accelerator", sort=False):
         sums = rows.groupby(["seed", "policy", "layer"], sort=False)[column].sum()
-        table = sums.groupby(["policy", "layer"], sort=False).mean().unstack(sort=False) / scale
-        caption = f"{what.capitalize()} by layer on {machine}, all passes."
-        place = f"{what}_by_layer_{machine}"
-        found.append(dots(table, hues, label, str(machine), place, caption, (0, None)))
+        table = sums.groupby(["policy", "layer"], sort=False).mean().unstack(sort=False)
+        scale, word = unit(kind, table.max().max())
+        caption = f"{kind.capitalize()} by layer on {machine}, all passes."
+        place = f"{kind}_by_layer_{machine}"
+        label = f"{kind} [{word}]"
+        found.append(dots(table / scale, hues, label, str(machine), place, caption, (0, None)))
     return found
 
 
-def roofline(table: pd.DataFrame, machine: Accelerator) -> Plot:
+def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) -> Plot:
     """Each layer and pass under a machine's roofs: off-chip bandwidth, and peaks at word lengths.
 
     table : rows of `fxsim.results.roofline_table` on this machine
     """
     figure, (axes,) = panel(4.0)
     table = table[(table["achieved"] > 0) & (table["dram_bits"] > 0)]
-    hues = colours(table["policy"].unique())
+    hues = {name: hue for name, hue in hues.items() if name in set(table["policy"])}
     passes = [p for p in PASSES if p in set(table["pass"])]
     for (policy, pass_), rows in table.groupby(["policy", "pass"], sort=False):
         axes.plot(
@@ -88,10 +94,9 @@ def roofline(table: pd.DataFrame, machine: Accelerator) -> Plot:
                 " grey: the array's peak at a word length.", figure)  # fmt: skip
 
 
-def utilisation(costs: pd.DataFrame) -> list[Plot]:
+def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """Which share of its cycles the array works at full elasticity, by layer; a dot a policy."""
     products = costs[(costs["operation"] == "product") & ~costs["layer"].str.contains("@")]
-    hues = colours(products["policy"].unique())
     found = []
     for machine, rows in products.groupby("accelerator", sort=False):
         sums = rows.groupby(["policy", "layer"], sort=False)[

@@ -20,8 +20,9 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
     """Test accuracy after each epoch, and training loss by step; thin lines are seeds."""
     accuracy, (left,) = panel(3.2)
     losses, (right,) = panel(3.2)
-    found = _by_policy(result)
-    for (name, runs), colour in zip(found.items(), colours(found).values(), strict=True):
+    found, hues = _by_policy(result), colours(result.study.policies)
+    for name, runs in found.items():
+        colour = hues[name]
         curves = [run.evaluations["test_accuracy"].to_numpy() * 100 for run in runs]
         epochs = np.arange(1, len(curves[0]) + 1)
         smooth = [_smooth(run.metrics["loss"]) for run in runs]
@@ -75,6 +76,7 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
 def front(
     table: pd.DataFrame, x: str, y: str, senses: dict[str, int], labels: Sequence[str],
     colour: str, marker: str, name: str, caption: str, on: str = "on", of: str = "",
+    hues: dict[str, str] | None = None,
 ) -> Plot:  # fmt: skip
     """Points of a table by two of its columns, and the Pareto front among them.
 
@@ -82,7 +84,9 @@ def front(
         their values
     """
     table = table.dropna(subset=[x, y])
-    hues, shapes = colours(table[colour].unique()), markers(table[marker].unique())
+    shapes, there = markers(table[marker].unique()), set(table[colour])
+    known = hues or colours(table[colour].unique())
+    hues = {name: hue for name, hue in known.items() if name in there}
     figure, (axes,) = panel(3.5)
     best = table[~dominated(table, {k: senses[k] for k in (x, y)})].sort_values(x)
     axes.plot(best[x], best[y], color=INK, linewidth=0.9, linestyle=":", zorder=1)

@@ -10,6 +10,7 @@ import pandas as pd
 from fxsim import results, shipped
 from fxsim.report import bit_maps, cost_figures, curves, sources, tables
 from fxsim.report.page import Film, Page, Section
+from fxsim.report.style import colours, unit
 from fxsim.runs import Run, machine_facts, versions
 from fxsim.study import StudyResult
 
@@ -198,23 +199,21 @@ def _cost(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section
         return None
     costs, memory = found["costs"], found["memory"]
     cycles, energy = tables.stacks(costs)
-    levels = tables.by_level(memory, costs)
-    stacked = cost_figures.stacked
+    levels, hues = tables.by_level(memory, costs), colours(result.study.policies)
     plots = [
-        stacked(cycles["component"], "cycles_by_component", "cycles [millions]",
-                f"Cycles by component. {_MEAN}"),
-        stacked(energy["component"] / 1e3, "energy_by_component", "energy [mJ]",
-                f"Energy by component. {_MEAN}"),
-        stacked(cycles["pass"], "cycles_by_pass", "cycles [millions]", f"Cycles by pass. {_MEAN}"),
-        stacked(energy["pass"] / 1e3, "energy_by_pass", "energy [mJ]", f"Energy by pass. {_MEAN}"),
-        stacked(levels["energy"], "energy_by_level", "energy [mJ]",
-                f"Energy of memories by level. {_MEAN}"),
-        stacked(levels["bits"], "bits_by_level", "bits moved [Gbit]",
-                f"Bits read and written by memory level. {_MEAN}"),
-    ]  # fmt: skip
+        cost_figures.stacked(table, kind, f"{kind}_by_{what}", f"{words} by {what}. {_MEAN}")
+        for table, kind, what, words in (
+            (cycles["component"], "cycles", "component", "Cycles"),
+            (energy["component"], "energy", "component", "Energy"),
+            (cycles["pass"], "cycles", "pass", "Cycles"),
+            (energy["pass"], "energy", "pass", "Energy"),
+            (levels["energy"], "energy", "level", "Energy of memories"),
+            (levels["bits"], "bits", "level", "Bits read and written"),
+        )
+    ]
+    plots += cost_figures.by_layer(costs, "cycles", "cycles", hues)
     totals = costs.assign(energy_pj=tables.energy_of(costs))
-    plots += cost_figures.by_layer(totals, "cycles", 1e6, "cycles [millions]", "cycles")
-    plots += cost_figures.by_layer(totals, "energy_pj", 1e9, "energy [mJ]", "energy")
+    plots += cost_figures.by_layer(totals, "energy_pj", "energy", hues)
     return Section("cost", "Cycles and energy", plots=plots)
 
 
@@ -224,8 +223,9 @@ def _roofline(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Sec
     table = found["roofline"]
     first = table[table["seed"] == table["seed"].iloc[0]]
     first = first[~first["layer"].str.contains("@")]
+    hues = colours(result.study.policies)
     plots = [
-        cost_figures.roofline(first[first["accelerator"] == machine.name], machine)
+        cost_figures.roofline(first[first["accelerator"] == machine.name], machine, hues)
         for machine in result.study.machines.values()
     ]
     bound = tables.bounds(first)
@@ -241,7 +241,7 @@ def _utilisation(result: StudyResult, averages: pd.DataFrame, found: Tables) -> 
         "Elastic cycles are those of an array whose every multiplier is always busy at the exact"
         " word lengths of every product; the rest is lost to lockstep of mixed blocks, folds that"
         " do not fill the array, and filling and draining it.",
-        cost_figures.utilisation(found["costs"]),
+        cost_figures.utilisation(found["costs"], colours(result.study.policies)),
         tables=[("All layers and passes.", tables.utilisation(found["array_utilisation"]))],
     )  # fmt: skip
 
@@ -249,7 +249,7 @@ def _utilisation(result: StudyResult, averages: pd.DataFrame, found: Tables) -> 
 def _numbers(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
     if "numbers" not in found:
         return None
-    plots = bit_maps.numbers(found["numbers"])
+    plots = bit_maps.numbers(found["numbers"], colours(result.study.policies))
     return Section(
         "numbers", "Saturation and rounding error",
         "What casting to operands cost in accuracy of the numbers, means over seeds: the energy of"
@@ -264,18 +264,24 @@ def _pareto(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Secti
     table = averages.dropna(subset=["cycles"])
     if len(table) < 2:
         return None
+    scales = {
+        "cycles": unit("cycles", table["cycles"].max()),
+        "energy": unit("energy", table["energy_uj"].max() * 1e6),
+    }
     table = table.assign(
         accuracy=100 * table["test_accuracy"], accuracy_sd=100 * table["test_accuracy_sd"],
-        mega=table["cycles"] / 1e6, milli=table["energy_uj"] / 1e3,
+        cycles=table["cycles"] / scales["cycles"][0],
+        energy=table["energy_uj"] * 1e6 / scales["energy"][0],
     )  # fmt: skip
-    senses = {"accuracy": 1, "mega": -1, "milli": -1}
+    senses = {"accuracy": 1, "cycles": -1, "energy": -1}
     plots = [
-        curves.front(table, column, "accuracy", senses, (label, "test accuracy [%]"), "policy",
-                     "accelerator", f"pareto_{name}",
-                     f"Accuracy against {name}; dotted: what no other point beats in both.")
-        for column, label, name in (
-            ("mega", "cycles [millions]", "cycles"), ("milli", "energy [mJ]", "energy"),
+        curves.front(
+            table, name, "accuracy", senses, (f"{name} [{word}]", "test accuracy [%]"), "policy",
+            "accelerator", f"pareto_{name}",
+            f"Accuracy against {name}; dotted: what no other point beats in both.",
+            hues=colours(result.study.policies),
         )
+        for name, (_, word) in scales.items()
     ]  # fmt: skip
     best = table[~curves.dominated(table, senses)]
     names = ", ".join(f"{row.policy} on {row.accelerator}" for row in best.itertuples())

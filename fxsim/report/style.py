@@ -18,7 +18,11 @@ from matplotlib.figure import Figure
 from fxsim.files import atomic_file
 
 # Okabe and Ito's colour-blind safe palette, without its yellow, which white paper swallows
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#7A4FA3")
+# and Tol's muted colours where these do not suffice
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#7A4FA3",
+    "#44AA99", "#882255", "#999933", "#661100",
+)  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#010203", "#c9cdd2"  # as CSS, the page's own colours
 WIDTH = 4.7  # of a panel [inch]: at 390 pixels its text is as large as the page's small print
@@ -48,6 +52,18 @@ def styled() -> Iterator[None]:
     """In this context figures are drawn as ours."""
     with matplotlib.rc_context(_STYLE):
         yield
+
+
+UNITS = {
+    "cycles": ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, "")),
+    "energy": ((1e12, "J"), (1e9, "mJ"), (1e6, "uJ"), (1e3, "nJ"), (1, "pJ")),
+    "bits": ((1e12, "Tbit"), (1e9, "Gbit"), (1e6, "Mbit"), (1e3, "kbit"), (1, "bit")),
+}
+
+
+def unit(kind: str, most: float) -> tuple[float, str]:
+    """The scale and name in which cycles, energy [pJ] or bits up to `most` are told."""
+    return next((u for u in UNITS[kind] if most >= u[0]), UNITS[kind][-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +117,7 @@ def dots(
             alpha=0.85,
         )  # fmt: skip
     axes.set_yticks(range(len(layers)), layers, fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel=label, title=title, xlim=limits)
+    axes.set(xlabel=label, title=title, xlim=limits, ylim=(len(layers) - 0.4, -0.6))
     axes.grid()
     legend(axes, len(table))
     return Plot(name, caption, figure)

@@ -14,7 +14,7 @@ _PASS_LABELS = {"backward": "backward (vector unit)"}
 
 
 def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(cycles in millions, energy in microjoules) by component and by pass, averaged over seeds.
+    """(cycles, energy [pJ]) by component and by pass, averaged over seeds.
 
     Index (policy, accelerator); columns (grouping, part), grouping "component" or "pass".
     """
@@ -22,12 +22,12 @@ def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     seeds = costs.groupby(keys, sort=False)["seed"].nunique()
     cycles = pd.DataFrame(_cycle_parts(costs))
     by_component = cycles.groupby([costs[k] for k in keys], sort=False).sum().div(seeds, axis=0)
-    energy = costs.groupby(keys, sort=False)[list(ENERGIES)].sum().div(seeds, axis=0) / 1e6
+    energy = costs.groupby(keys, sort=False)[list(ENERGIES)].sum().div(seeds, axis=0)
     energy.columns = [c.removesuffix("_pj") for c in energy.columns]
     energy_pj = energy_of(costs)
     return (
-        _joined(by_component / 1e6, _by_pass(costs, costs["cycles"] / 1e6, seeds)),
-        _joined(energy, _by_pass(costs, energy_pj / 1e6, seeds)),
+        _joined(by_component, _by_pass(costs, costs["cycles"], seeds)),
+        _joined(energy, _by_pass(costs, energy_pj, seeds)),
     )
 
 
@@ -74,15 +74,15 @@ def energy_of(costs: pd.DataFrame) -> pd.Series:
 
 
 def by_level(memory: pd.DataFrame, costs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """{"energy": [mJ], "bits": [Gbit]} of policies on accelerators, a column a memory level.
+    """{"energy": [pJ], "bits"} of policies on accelerators, a column a memory level.
 
     memory, costs : see `fxsim.results`
     """
     keys = ["policy", "accelerator"]
     seeds = costs.groupby(keys, sort=False)["seed"].nunique()
     moved = memory.assign(
-        energy=(memory["read_pj"] + memory["write_pj"]) / 1e9,
-        bits=(memory["read_bits"] + memory["written_bits"]) / 1e9,
+        energy=memory["read_pj"] + memory["write_pj"],
+        bits=memory["read_bits"] + memory["written_bits"],
     )
     sums = moved.groupby([*keys, "level"], sort=False)[["energy", "bits"]].sum()
     return {

@@ -103,9 +103,8 @@ def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float
         _at_home(job.directory)
         set_threads(job.threads)
         found = [Run.load(place) for place in job.places]
-        costs = [
-            prices.costs(run, job.machine, job.objective, job.directory / "prices") for run in found
-        ]
+        kept = job.directory / prices.KEPT
+        costs = [prices.costs(run, job.machine, job.objective, kept) for run in found]
         columns: dict[str, list[float]] = {
             "test_accuracy": [run.manifest["test_accuracy"] for run in found],
             "cycles": [cost.cycles for cost in costs],

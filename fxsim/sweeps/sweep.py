@@ -212,7 +212,7 @@ def _take(row: dict[str, Any], outcome: Outcome) -> None:
     if isinstance(outcome, Failure):
         row["error"] = outcome.problem
     else:
-        row |= outcome
+        row |= _numbers(outcome)
 
 
 def _named(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
