@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ from fxsim.runs import Policy, Run, RunInputs
 from fxsim.training import data as datasets
 from fxsim.training.settings import Watcher
 from fxsim.variants import Use, UseOf, Variant
-from fxsim.yaml_reader import Document, Location
+from fxsim.yaml_reader import Document, Location, Mark
 
 QUICKSTART = "quickstart"
 Section = Literal[
@@ -81,13 +81,18 @@ class StudySpec(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """A study, read and checked, with everything that it names."""
+    """A study, read and checked, with everything that it names.
+
+    inputs : {file: text} of a study that needs no other file: itself with its variants resolved,
+        its workload, its accelerators
+    """
 
     spec: StudySpec
     path: Path
     workload: Document
     policies: dict[str, tuple[str, Policy]]
     machines: dict[str, Accelerator]
+    inputs: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,14 +151,16 @@ def load(path: Path) -> Study:
             f" not {spec.baseline!r}{hint(spec.baseline, policies)}",
         )
     machines: dict[str, Accelerator] = {}
+    inputs: dict[str, str] = {}
     for i, use in enumerate(spec.accelerators):
-        for machine in machines_of(document, ("accelerators", i), use):
+        for machine, text in machines_of(document, ("accelerators", i), use):
             if machine.name in machines:
                 document.fail(
                     ("accelerators", i),
                     f"accelerators.{i}: {machine.name!r} is given twice; give it a name",
                 )
             machines[machine.name] = machine
+            inputs[f"accelerators/{machine.name}.yaml"] = text
     on = spec.baseline_accelerator
     if on is not None and on not in machines:
         document.fail(
@@ -169,7 +176,12 @@ def load(path: Path) -> Study:
     workloads.load(versions[0].document)
     if spec.dataset is not None and (problem := datasets.unknown(spec.dataset)):
         document.fail(("dataset",), problem)
-    return Study(spec, path, versions[0].document, policies, machines)
+    here = document.mark(())
+    resolved = document.changed(
+        {("workload",): ("workload.yaml", here), ("accelerators",): (list(inputs), here)}
+    )
+    inputs |= {"workload.yaml": versions[0].document.text, "study.yaml": resolved.text}
+    return Study(spec, path, versions[0].document, policies, machines, inputs)
 
 
 def _policies(
@@ -203,8 +215,8 @@ def _policies(
         found[name] = (entry.kind, built)
 
 
-def machines_of(document: Document, at: Location, use: Use) -> list[Accelerator]:
-    """The accelerators that a place in a YAML file asks for."""
+def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accelerator, str]]:
+    """The accelerators that a place in a YAML file asks for, each with its YAML."""
     found = []
     for variant in variants_of(document, at, "accelerators", use):
         machine = schema.load(variant.document)
@@ -216,7 +228,14 @@ def machines_of(document: Document, at: Location, use: Use) -> list[Accelerator]
             name = "-".join([name, *labels])
         name = "-".join(filter(None, [name, variant.label]))
         source = f"{machine.source}; here with {settings}" if settings else machine.source
-        found.append(machine.model_copy(update={"name": name, "source": source}))
+        text = variant.document.text
+        if (name, source) != (machine.name, machine.source):
+            mark = document.mark(at)
+            named: dict[Location, tuple[Any, Mark]] = {
+                ("name",): (name, mark), ("source",): (source, mark)
+            }  # fmt: skip
+            text = variant.document.changed(named).text
+        found.append((machine.model_copy(update={"name": name, "source": source}), text))
     return found
 
 

@@ -301,6 +301,115 @@ def test_a_policys_layers_must_be_the_networks(tmp_path):
     assert "the policy's layers must be the network's; it has no 'conv9'; did you" in done.stderr
 
 
+SMALL = {
+    "mean without axes kept": (
+        lambda b: b.node("ReduceMean", "x", b.constant("a", value=[2, 3], kind=I64), keepdims=0),
+        ["global_average_pool", "flatten", "linear"], 4,
+    ),
+    "a sigmoid that others read": (
+        lambda b: flat(b, b.node("Add", b.node("Mul", b.node("Relu", "x", name="r"), s := b.node(
+            "Sigmoid", "r_output_0")), b.node("Tanh", s))),
+        ["relu", "sigmoid", "multiply", "tanh", "add", "global_average_pool", "flatten", "linear"],
+        4,
+    ),
+    "x + x first": (
+        lambda b: flat(b, b.node("Add", "x", "x")),
+        ["add", "global_average_pool", "flatten", "linear"], 4,
+    ),
+    "limits of one element": (
+        lambda b: flat(b, b.node("Clip", "x", b.constant("l", value=[0.0]),
+                                 b.constant("h", value=[6.0]))),
+        ["relu6", "global_average_pool", "flatten", "linear"], 4,
+    ),
+}  # fmt: skip
+
+
+def flat(b, x):
+    return b.node("Flatten", b.node("GlobalAveragePool", x))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_are_what_they_say(tmp_path, name):
+    make, kinds, channels = SMALL[name]
+    b = Builder((4, 6, 6))
+    path = b.save(tmp_path / "small.onnx", b.linear(make(b), channels, 10))
+    found = import_model(path, tmp_path / "small.yaml", "npz:any.npz")
+    assert found.refused == {}
+    ours, model = workload.load(tmp_path / "small.yaml")
+    assert [layer.kind for layer in ours.layers] == kinds
+    assert model.label_shape == ()
+
+
+REFUSED = {
+    "one-dimensional batch norm": ((4, 12), lambda b: b.norm("x", 4, "n")),
+    "a padding of ones": ((4, 6, 6), lambda b: b.conv(b.node(
+        "Pad", "x", b.constant("p", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64),
+        b.constant("v", value=1.0)), 4, 4)),
+    "a padding of edges": ((4, 6, 6), lambda b: b.conv(b.node(
+        "Pad", "x", b.constant("p", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64), mode="edge"),
+        4, 4)),
+    "a logarithm inside": ((4,), lambda b: b.node("Relu", b.node("LogSoftmax", "x"))),
+    "a computed summand": ((4,), lambda b: b.node(
+        "Gemm", b.node("Relu", "x"), b.constant("w.weight", 4, 4), "x", transB=1)),
+    "a scaled sigmoid": ((4, 6, 6), lambda b: b.node("Swish", "x", alpha=2.0)),
+    "a product over the width": ((8, 4, 8), lambda b: b.node(
+        "MatMul", "x", b.constant("w.weight", 8, 5))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_another_thing_is_refused(tmp_path, name):
+    shape, make = REFUSED[name]
+    b = Builder(shape, opset=24 if "sigmoid" in name else 21)
+    path = b.save(tmp_path / "r.onnx", make(b))
+    found = import_model(path, tmp_path / "r.yaml", "npz:any.npz")
+    assert len(found.refused) == 1
+
+
+def test_a_bias_is_folded_only_where_nothing_else_sees_the_product(tmp_path):
+    b = Builder((12, 4))
+    product = b.node("MatMul", "x", b.constant("w.weight", 4, 4))
+    biased = b.node("Relu", b.node("Add", product, b.constant("c", 4)))
+    path = b.save(tmp_path / "b.onnx", b.node("Add", biased, product))
+    found = import_model(path, tmp_path / "b.yaml", "npz:any.npz")
+    (why,) = found.refused
+    assert "an operand that is a constant" in why
+    ours, _ = workload.load(tmp_path / "b.yaml")
+    assert ours.layers[0].bias is False
+
+
+def test_large_constants_are_folded(tmp_path):
+    b = Builder((12, 300))
+    turned = b.node("Transpose", b.constant("l.weight", 300, 300), perm=[1, 0])
+    x = b.node("Add", b.node("MatMul", "x", turned), b.constant("l.bias", 300))
+    found = import_model(b.save(tmp_path / "l.onnx", x), tmp_path / "l.yaml", "npz:any.npz")
+    assert found.refused == {}
+    assert found.macs == 12 * 300 * 300
+    assert found.parameters == 300 * 300 + 300
+
+
+def test_bits_pass_through_what_moves_words(tmp_path):
+    b = Builder((1, 8, 8))
+    width = b.node("Constant", value=numpy_helper.from_array(np.float32(3)), name="three")
+    scale = [b.constant(n, value=v) for n, v in (("s", 0.1), ("z", 0.0))]
+    x = b.node("Quant", "x", *scale, width, domain="qonnx.custom_op.general", signed=0)
+    other = quantised(b, "x", 6.0)
+    pooled = b.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    one = b.conv(pooled, 1, 4, 3, "c1", pads=[1] * 4)
+    two = b.conv(other, 1, 4, 3, "c2", strides=[2, 2], pads=[1] * 4)
+    x = flat(b, b.node("Add", one, two))
+    turned = b.node("Transpose", quantised(b, b.constant("w", 10, 4), 1.0), perm=[1, 0])
+    found = import_model(
+        b.save(tmp_path / "q.onnx", b.node("MatMul", x, turned)), tmp_path / "q.yaml", "digits"
+    )
+    assert found.bits["c1"] == {"activation": 3}
+    assert found.bits["c2"] == {"activation": 6}
+    (last,) = set(found.bits) - {"c1", "c2"}
+    assert found.bits[last] == {"weight": 2}
+    assert any("1 bits, executed at 2" in remark for remark in found.remarks)
+    fxsim("check", tmp_path / "q_study.yaml", at=tmp_path)
+
+
 def bad(path, what):
     if what == "text":
         path.write_text("no model")

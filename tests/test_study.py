@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from support import STUDY, fxsim
+from support import ROOT, STUDY, fxsim
 
 from fxsim import study as studies
 from fxsim.errors import ConfigError
@@ -89,6 +89,24 @@ def test_variants_are_priced_and_only_what_is_new_is_computed(study, tmp_path):
     old = {p: p.stat().st_mtime_ns for p in runs.glob("*/run.json")}
     fxsim("run", "small.yaml", "--force", at=tmp_path)
     assert all(p.stat().st_mtime_ns > old[p] for p in old)
+
+
+def test_a_report_is_repeated_from_what_lies_beside_it(study, tmp_path):
+    """The inputs of a study of variants give its runs and prices again, and nothing new."""
+    shutil.copytree(study[0] / "reports", tmp_path / "reports")
+    text = VARIANTS + "report: {sections: [pareto]}\n"
+    (tmp_path / "small.yaml").write_text(text.replace("workload: digits_cnn", "workload: my.yaml"))
+    shutil.copy(ROOT / "workloads" / "digits_cnn.yaml", tmp_path / "my.yaml")
+    fxsim("run", "small.yaml", at=tmp_path)
+    results = tmp_path / "reports" / "small"
+    before = (results / "tables" / "summary.csv").read_bytes()
+    prices = sorted((results / "prices").iterdir())
+    (tmp_path / "my.yaml").unlink()
+    (tmp_path / "small.yaml").unlink()
+    done = fxsim("run", "reports/small/inputs/study.yaml", at=tmp_path)
+    assert done.stderr.count("unchanged, using the earlier run") == 3
+    assert (results / "tables" / "summary.csv").read_bytes() == before
+    assert sorted((results / "prices").iterdir()) == prices
 
 
 def test_a_kept_price_is_the_price(study, tmp_path):

@@ -13,15 +13,23 @@ from fxsim.errors import ConfigError, DataError
 
 QUANTISERS = ("Quant", "BipolarQuant", "IntQuant")  # QONNX's, under Brevitas's and FINN's domains
 _PASSED = ("Identity", "Cast")
-_FOLDED_SIZE = 1 << 16  # constants computed from constants, at most
+_MOVING = (
+    "MaxPool",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Identity",
+    "Dropout",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiser:
-    """What a QONNX node says of a tensor."""
+    """What a QONNX node says of a tensor: its word length."""
 
     bits: int
-    signed: bool
     node: str
 
 
@@ -30,7 +38,8 @@ class Graph:
     """Nodes in execution order, and what is known of their tensors.
 
     inputs : {name: shape, batch included}; constants : {name: array}
-    shapes : {name: shape, batch included}; quantisers : {name of a tensor: quantiser}
+    shapes : {name: shape, batch included}
+    quantisers : {(node, which of its inputs): quantiser}, see `id_of`
     """
 
     path: Path
@@ -40,7 +49,7 @@ class Graph:
     integers: set[str]
     constants: dict[str, NDArray[Any]]
     shapes: dict[str, tuple[int, ...]]
-    quantisers: dict[str, Quantiser] = field(default_factory=dict)
+    quantisers: dict[tuple[str, int], Quantiser] = field(default_factory=dict)
 
     def where(self, node: Any) -> str:
         """A node, for messages."""
@@ -79,6 +88,7 @@ def read(path: Path) -> Graph:
         raise ConfigError(f"{path}: must be an ONNX model with nodes; it has none")
     _fix_batch(model.graph)
     constants = {t.name: _array(onnx, t) for t in model.graph.initializer}
+    constants |= _constant_nodes(onnx, model.graph)
     quantisers = _without_quantisers(model.graph, constants)
     domains = {o.domain for o in model.opset_import}
     for domain in {n.domain for n in model.graph.node} - domains:
@@ -162,27 +172,53 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None
 
 
-def _without_quantisers(graph: Any, constants: dict[str, NDArray[Any]]) -> dict[str, Quantiser]:
-    """Take QONNX's quantisers out; {tensor: how it is quantised}."""
-    found: dict[str, Quantiser] = {}
+def id_of(node: Any) -> str:
+    """What names a node among the others: its first result."""
+    return str(node.output[0])
+
+
+def _constant_nodes(onnx: Any, graph: Any) -> dict[str, NDArray[Any]]:
+    """{result: value} of nodes that are constants."""
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = next(iter(attributes(node).values()), None)
+            if isinstance(value, onnx.TensorProto):
+                found[node.output[0]] = _array(onnx, value)
+            elif isinstance(value, int | float | list | tuple):
+                found[node.output[0]] = np.asarray(value)
+    return found
+
+
+def _without_quantisers(
+    graph: Any, constants: dict[str, NDArray[Any]]
+) -> dict[tuple[str, int], Quantiser]:
+    """Take QONNX's quantisers out; {(node, which of its inputs): how it is quantised}.
+
+    What only moves words, or picks some, leaves them quantised.
+    """
+    found: dict[tuple[str, int], Quantiser] = {}
+    tagged: dict[str, Quantiser] = {}
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
+        tags = [tagged.get(name) for name in node.input]
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
         if node.op_type in QUANTISERS:
-            source = node.input[0]
-            renamed[node.output[0]] = source
+            renamed[node.output[0]] = node.input[0]
             bits = 1
             if node.op_type != "BipolarQuant":
                 width = constants.get(node.input[3]) if len(node.input) > 3 else None
                 if width is None or not width.size:
                     raise DataError(f"{described(node)}: its bit-width must be a constant")
                 bits = int(np.ceil(float(width.reshape(-1)[0])))
-            signed = bool(attributes(node).get("signed", 1))
-            found[source] = Quantiser(bits, signed, described(node))
-        else:
-            kept.append(node)
+            tagged[node.output[0]] = Quantiser(bits, described(node))
+            continue
+        kept.append(node)
+        if node.op_type in _MOVING and tags and tags[0] is not None:
+            tagged[node.output[0]] = tags[0]
+        found |= {(id_of(node), i): tag for i, tag in enumerate(tags) if tag is not None}
     del graph.node[:]
     graph.node.extend(kept)
     for value in graph.output:
@@ -205,12 +241,16 @@ def _fold(graph: Graph) -> None:
             continue
         if node.op_type == "Shape" and given[0] in graph.shapes and not node.attribute:
             shape = graph.shapes[given[0]]
-            graph.constants[node.output[0]] = np.array([-1, *shape[1:]], np.int64)
+            graph.constants[node.output[0]] = np.array(shape, np.int64)
             continue
-        size = sum(graph.constants[n].size for n in given if n in graph.constants)
-        if all(name in graph.constants for name in given) and size <= _FOLDED_SIZE:
+        inner = any(a.HasField("g") for a in node.attribute)  # may read what is around it
+        if all(name in graph.constants for name in given) and not inner:
             feeds = {name: np.asarray(graph.constants[name]) for name in given}
-            results = ReferenceEvaluator(node).run(None, feeds)
+            try:
+                results = ReferenceEvaluator(node).run(None, feeds)
+            except Exception:  # it is left as it is, and named where it is converted
+                kept.append(node)
+                continue
             graph.constants |= dict(zip(node.output, results, strict=True))
             continue
         kept.append(node)

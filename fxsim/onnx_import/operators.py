@@ -9,9 +9,10 @@ from math import prod
 from typing import Any
 
 from fxsim.errors import DataError
-from fxsim.onnx_import.graph import Graph, attributes, described
+from fxsim.onnx_import.graph import Graph, attributes, described, id_of
 
 Shape = tuple[int, ...]
+NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
 Spec = dict[str, Any]
 
 
@@ -57,6 +58,14 @@ class Network:
         self._quantised(node, name, inputs, kind)
         return name
 
+    def readers(self, tensor: str) -> list[Any]:
+        """The nodes that read a tensor."""
+        return [node for node in self.graph.nodes if tensor in node.input]
+
+    def alone(self, tensor: str) -> bool:
+        """Whether one node reads a tensor, and nobody else."""
+        return len(self.readers(tensor)) == 1 and tensor not in self.graph.outputs
+
     def alias(self, node: Any, tensor: str, shape: Shape | None = None) -> None:
         """The node's result is a tensor that there is already."""
         name, known = self.made[tensor]
@@ -66,11 +75,14 @@ class Network:
         if kind not in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "opaque"):
             return
         roles = {}
-        if inputs and (found := self.graph.quantisers.get(inputs[0])):
-            roles["activation"] = found.bits
-        for tensor in node.input:
-            if tensor in self.graph.constants and (found := self.graph.quantisers.get(tensor)):
-                roles.setdefault("weight", found.bits)
+        for index, role in ((0, "activation"), (1, "weight")):
+            found = self.graph.quantisers.get((id_of(node), index))
+            if found is not None:
+                roles[role] = min(max(found.bits, NARROWEST), WIDEST)
+                if roles[role] != found.bits:
+                    self.remarks.append(
+                        f"{found.node}: {found.bits} bits, executed at {roles[role]}"
+                    )
         if roles:
             self.bits[name] = roles
 
@@ -82,7 +94,10 @@ class Network:
         if not weights and len(parts) > 1 and parts[-1].startswith(node.op_type):
             parts = [*parts[:-1], node.op_type.lower()] if parts[-2:-1] else parts
         base = re.sub(r"\W+", "_", "_".join(dict.fromkeys(parts))).strip("_").lower() or "layer"
-        base = base if not base[0].isdigit() else f"layer{base}"
+        return self.unused(base if not base[0].isdigit() else f"layer{base}")
+
+    def unused(self, base: str) -> str:
+        """A name that no layer has yet."""
         taken = {layer["name"] for layer in self.layers} | {"input"}
         name, number = base, 2
         while name in taken:
@@ -101,6 +116,8 @@ def convert(net: Network, node: Any) -> None:
     unknown = [name for name in tensors if name not in net.made]
     if unknown:
         raise DataError(f"{net.graph.where(node)}: nothing gives its input {unknown[0]!r}")
+    if not tensors:
+        raise DataError(f"{net.graph.where(node)}: it has no input that is computed")
     handler = _HANDLERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     try:
         if handler is None:
@@ -114,8 +131,6 @@ def convert(net: Network, node: Any) -> None:
 
 
 def _opaque(net: Network, node: Any, tensors: list[str], reason: str) -> None:
-    if not tensors:
-        raise DataError(f"{net.graph.where(node)}: it has no input that is computed")
     known = net.graph.shapes.get(node.output[0])
     shape = channels_last(known[1:]) if known is not None else net.shape(tensors[0])
     if known is None:
@@ -133,8 +148,9 @@ def _opaque(net: Network, node: Any, tensors: list[str], reason: str) -> None:
 
 def _product(net: Network, node: Any, tensors: list[str], shape: Shape) -> dict[str, Any] | None:
     """The matrix product in an operator, if it is known to have one."""
-    constants = [net.graph.constants[n] for n in node.input if n in net.graph.constants]
-    weights = constants[0].shape if constants else ()
+    place = 3 if node.op_type.startswith("QLinear") else 1
+    name = node.input[place] if len(node.input) > place else ""
+    weights = net.graph.constants[name].shape if name in net.graph.constants else ()
     if node.op_type in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv") and len(weights) > 2:
         groups = int(attributes(node).get("group", 1))
         if node.op_type == "ConvTranspose":  # weights are (C, F / groups, ...)
@@ -147,6 +163,9 @@ def _product(net: Network, node: Any, tensors: list[str], shape: Shape) -> dict[
     if node.op_type in ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"):
         first = net.graph.shapes.get(tensors[0])
         depth = first[-1] if first else net.shape(tensors[0])[-1]
+        if len(tensors) == 1 and not weights:  # weights times a computed tensor
+            rows, depth = net.graph.constants[node.input[0]].shape[-2:]
+            return {"rows": prod(shape) // rows, "depth": depth, "features": rows}
         if len(tensors) == 1:
             features = prod(weights) // depth
             return {"rows": max(prod(shape) // max(features, 1), 1), "depth": depth,
@@ -174,8 +193,10 @@ def _window(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     pads = list(given.get("pads", [0, 0, 0, 0]))
     if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        out = net.graph.shapes[node.output[0]][2:]
-        size = net.graph.shapes[node.input[0]][2:]
+        known = net.graph.shapes
+        if node.output[0] not in known or node.input[0] not in known:
+            raise NotExecutableError("automatic padding of an unknown shape")
+        out, size = known[node.output[0]][2:], known[node.input[0]][2:]
         need = [
             max((o - 1) * s + (k - 1) * d + 1 - i, 0)
             for o, s, k, d, i in zip(out, strides, kernel, dilations, size, strict=True)
@@ -207,6 +228,8 @@ def _has_bias(node: Any) -> bool:
 
 def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     filters, _, *kernel = _weights(net, node)
+    if len(tensors) > 1:
+        raise NotExecutableError("a computed bias")
     window = _window(net, node, given, kernel)
     groups, (height, width, channels) = int(given.get("group", 1)), net.shape(tensors[0])
     bias = {} if _has_bias(node) else {"bias": False}
@@ -225,6 +248,8 @@ def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, A
 
 def _transposed(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     _, each, *kernel = _weights(net, node)
+    if len(tensors) > 1 or given.get("auto_pad", "NOTSET") != "NOTSET":
+        raise NotExecutableError("a computed bias, or automatic padding")
     window = _window(net, node, given, kernel)
     groups = int(given.get("group", 1))
     out = given.get("output_padding", [0, 0])
@@ -233,7 +258,13 @@ def _transposed(net: Network, node: Any, tensors: list[str], given: dict[str, An
     more = {"output_padding": int(out[0])} if out[0] else {}
     more |= {"groups": groups} if groups > 1 else {}
     more |= {} if _has_bias(node) else {"bias": False}
-    shape = channels_last(net.graph.shapes[node.output[0]][1:])
+    height, width, _ = net.shape(tensors[0])
+    reach = window.get("dilation", 1) * (window["kernel"] - 1) + 1 + int(out[0])
+    sides = [
+        (n - 1) * window.get("stride", 1) - 2 * window.get("padding", 0) + reach
+        for n in (height, width)
+    ]
+    shape = (sides[0], sides[1], each * groups)
     net.add(node, "conv_transpose2d", shape, tensors[:1], filters=each * groups, **window, **more)
 
 
@@ -250,13 +281,18 @@ def _gemm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) ->
     weights = _weights(net, node)
     if given.get("transA", 0) or float(given.get("alpha", 1)) != 1:
         raise NotExecutableError("a transposed or scaled input")
+    if len(tensors) > 1:
+        raise NotExecutableError("a computed summand")
     features, depth = weights if given.get("transB", 0) else weights[::-1]
-    _linear(net, node, tensors[0], depth, features, _has_bias(node))
+    beta = float(given.get("beta", 1))
+    if beta not in (0, 1):
+        raise NotExecutableError("a scaled summand")
+    _linear(net, node, tensors[0], depth, features, _has_bias(node) and beta == 1)
 
 
 def _matmul(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     if len(tensors) > 1:
-        raise NotExecutableError("a product of two computed tensors, outside of attention layers")
+        raise NotExecutableError("a product of two computed tensors")
     weights = _weights(net, node)
     if len(weights) != 2:
         raise NotExecutableError(f"weights of {len(weights)} dimensions")
@@ -265,7 +301,7 @@ def _matmul(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) 
 
 def _linear(net: Network, node: Any, tensor: str, depth: int, features: int, bias: bool) -> None:
     shape = net.shape(tensor)
-    if not shape or shape[-1] != depth:
+    if not shape or len(shape) == 3 or shape[-1] != depth:
         raise NotExecutableError(f"its input of {list(shape)} does not end in {depth}")
     more = {} if bias else {"bias": False}
     net.add(node, "linear", (*shape[:-1], features), [tensor], features=features, **more)
@@ -282,13 +318,19 @@ def _clip(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) ->
     limits = [given.get("min"), given.get("max")]
     for i, name in enumerate(node.input[1:3]):
         if name in net.graph.constants:
-            limits[i] = float(net.graph.constants[name])
+            limits[i] = float(net.graph.constants[name].item())
     if limits == [0, 6]:
         net.add(node, "relu6", net.shape(tensors[0]), tensors[:1])
     elif limits[0] == 0 and limits[1] is None:
         net.add(node, "relu", net.shape(tensors[0]), tensors[:1])
     else:
         raise NotExecutableError(f"limits other than 0 and 6: {limits}")
+
+
+def _swish(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    if float(given.get("alpha", 1)) != 1:
+        raise NotExecutableError("a scaled sigmoid")
+    net.add(node, "silu", net.shape(tensors[0]), tensors[:1])
 
 
 def _leaky(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
@@ -304,8 +346,17 @@ def _layer_norm(net: Network, node: Any, tensors: list[str], given: dict[str, An
     net.add(node, kind, shape, tensors[:1])
 
 
+def _batch_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if len(shape) == 2:
+        raise NotExecutableError("its input is no image and no vector")
+    net.add(node, "batch_norm", shape, tensors[:1])
+
+
 def _group_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     shape = net.shape(tensors[0])
+    if len(shape) != 3:
+        raise NotExecutableError("its input is no image")
     groups = int(given.get("num_groups", shape[-1]))  # an instance norm has a group a channel
     net.add(node, "group_norm", shape, tensors[:1], groups=groups)
 
@@ -341,6 +392,10 @@ def _mean(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) ->
     if axes is None or sorted(a % 4 for a in axes) != [2, 3] or len(net.shape(tensors[0])) != 3:
         raise NotExecutableError(f"a mean over axes {axes} of {list(net.shape(tensors[0]))}")
     _global_pool(net, node, tensors, given)
+    if not given.get("keepdims", 1):
+        channels = net.shape(tensors[0])[2]
+        net.layers.append({"name": net.unused(f"{net.layers[-1]['name']}_flat"), "kind": "flatten"})
+        net.made[node.output[0]] = (net.layers[-1]["name"], (channels,))
 
 
 def _binary(kind: str) -> Handler:
@@ -352,9 +407,9 @@ def _binary(kind: str) -> Handler:
         if one != other:
             raise NotExecutableError(f"shapes {list(one)} and {list(other)}, one broadcast")
         sources = [net.made[tensor][0] for tensor in tensors]
-        last = net.layers[-1]
+        last = net.layers[-1] if net.layers else {"name": "", "kind": ""}
         gate = [s for s in sources if s == last["name"] and last["kind"] == "sigmoid"]
-        if kind == "multiply" and gate:  # x * sigmoid(x)
+        if kind == "multiply" and gate and net.alone(_of(net, tensors, last)):  # x * sigmoid(x)
             before = net.layers[-2]["name"] if len(net.layers) > 1 else "input"
             if last.get("inputs", [before])[0] in sources:
                 last["kind"] = "silu"
@@ -365,14 +420,22 @@ def _binary(kind: str) -> Handler:
     return handler
 
 
+def _of(net: Network, tensors: list[str], layer: Spec) -> str:
+    """Which of some tensors a layer gives."""
+    return next(tensor for tensor in tensors if net.made[tensor][0] == layer["name"])
+
+
 def _constant_operand(net: Network, node: Any, tensor: str, kind: str) -> None:
     constant = next(n for n in node.input if n in net.graph.constants)
-    size = net.graph.constants[constant].size
+    array = net.graph.constants[constant]
+    size = array.size
+    channels = array.shape[-1:] == (size,)  # a value a channel, not a position
     last = net.layers[-1] if net.layers else None
     shape = net.shape(tensor)
     if (
         kind == "add" and last is not None and last["kind"] == "linear"
         and net.made[tensor][0] == last["name"] and last.get("bias") is False and size == shape[-1]
+        and channels and net.alone(tensor)
     ):  # fmt: skip
         del last["bias"]
         net.alias(node, tensor)
@@ -413,7 +476,9 @@ def _reshaped(net: Network, node: Any, tensors: list[str], given: dict[str, Any]
 def _dropout(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     ratio = float(given.get("ratio", 0.5))
     if len(node.input) > 1 and node.input[1] in net.graph.constants:
-        ratio = float(net.graph.constants[node.input[1]])
+        ratio = float(net.graph.constants[node.input[1]].item())
+    if ratio >= 0.95:
+        raise NotExecutableError(f"a ratio of {ratio:g}")
     if ratio:
         net.add(node, "dropout", net.shape(tensors[0]), tensors[:1], probability=f"{ratio:.6g}")
     else:
@@ -424,12 +489,19 @@ def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> 
     pads = given.get("pads")
     if pads is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
         pads = net.graph.constants[node.input[1]].tolist()
-    readers = [n for n in net.graph.nodes if node.output[0] in n.input]
+    readers = net.readers(node.output[0])
+    value = net.graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+    filled = float(given.get("value", 0) if value is None or not value.size else value.item())
     pads = pads if pads and len(pads) == 8 else [1] * 8
     sides = {*pads[2:4], *pads[6:8]}
-    if len(sides) != 1 or any(pads[i] for i in (0, 1, 4, 5)) or given.get("mode") == "reflect":
+    if (
+        len(sides) != 1
+        or any(pads[i] for i in (0, 1, 4, 5))
+        or given.get("mode", "constant") != "constant"
+        or filled
+    ):
         raise NotExecutableError("padding that is not the same zeros on all four sides of an image")
-    if any(reader.op_type != "Conv" for reader in readers):
+    if not readers or any(reader.op_type != "Conv" for reader in readers):
         raise NotExecutableError("padding before something that is no convolution")
     net.alias(node, tensors[0])
     net.padded[node.output[0]] = int(sides.pop())
@@ -437,9 +509,11 @@ def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> 
 
 def _softmax(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     shape = net.shape(tensors[0])
-    if node.output[0] in net.graph.outputs:
+    if node.output[0] == net.graph.outputs[0] and not net.readers(node.output[0]):
         net.alias(node, tensors[0])
         net.remarks.append(f"{described(node)}: left out; the loss takes logits")
+    elif node.op_type == "LogSoftmax":
+        raise NotExecutableError("a logarithm inside the network")
     elif given.get("axis", -1) in (-1, len(shape)) and len(shape) < 3:
         net.add(node, "softmax", shape, tensors[:1])
     else:
@@ -457,11 +531,11 @@ def _gather(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) 
 
 _HANDLERS: dict[str, Handler] = {
     "Conv": _convolution, "ConvTranspose": _transposed, "Gemm": _gemm, "MatMul": _matmul,
-    "BatchNormalization": _plain("batch_norm"), "LayerNormalization": _layer_norm,
+    "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
     "RMSNormalization": _layer_norm, "GroupNormalization": _group_norm,
     "InstanceNormalization": _group_norm, "Relu": _plain("relu"), "Clip": _clip,
     "LeakyRelu": _leaky, "Sigmoid": _plain("sigmoid"), "Tanh": _plain("tanh"),
-    "Gelu": _plain("gelu"), "Swish": _plain("silu"), "HardSwish": _plain("hard_swish"),
+    "Gelu": _plain("gelu"), "Swish": _swish, "HardSwish": _plain("hard_swish"),
     "Softmax": _softmax, "LogSoftmax": _softmax, "MaxPool": _pool, "AveragePool": _pool,
     "GlobalAveragePool": _global_pool, "ReduceMean": _mean, "Add": _binary("add"),
     "Mul": _binary("multiply"), "Concat": _concat, "Flatten": _reshaped, "Reshape": _reshaped,

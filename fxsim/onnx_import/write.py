@@ -63,6 +63,11 @@ def import_model(
         dataset = _USUAL.get(shape, "tinyshakespeare" if _tokens(net) else f"npz:{label}.npz")
         remarks.append(f"dataset {dataset}: assumed from the input's shape {list(shape)}")
     remarks.append("training: assumed; ONNX says nothing of it")
+    if net.bits and net.refused:
+        remarks.append("word lengths: no study, for the network cannot be trained")
+    weights = [n for node in net.graph.nodes for n in node.input[1:2] if n in net.graph.constants]
+    shared = sorted({name for name in weights if weights.count(name) > 1})
+    remarks += [f"weights {name}: shared in the model, apart here" for name in shared]
     text = _text(net, path, label, dataset, shape, classes, remarks)
     with atomic_file(target) as fresh:
         fresh.write_text(text, encoding="utf-8")
@@ -73,7 +78,7 @@ def import_model(
             raise DataError(f"{path}: does not make a network: {said}") from None
     lines = {name: n for n, line in enumerate(text.splitlines(), 1)
              for name in re.findall(r"^  - \{?name: (\w+)", line)}  # fmt: skip
-    study = _study(target, label, net) if net.bits else None
+    study = _study(target, label, net) if net.bits and not net.refused else None
     sizes = (p.master.codes.size for p in model.initial_parameters(0).values())
     return Imported(
         target, study, {why: lines[layer] for layer, why in net.refused}, remarks, net.bits,
@@ -132,8 +137,8 @@ def _text(
     refused = dict(net.refused)
     head = [
         "kind: workload",
-        f"name: {label}",
-        f"source: imported from {path.name}",
+        f"name: {_scalar(label)}",
+        f"source: {_scalar('imported from ' + path.name)}",
         *(f"# {remark}" for remark in remarks),
         f"dataset: {dataset}",
         f"input: [{', '.join(map(str, shape))}]",

@@ -56,10 +56,11 @@ def page(result: StudyResult, averages: pd.DataFrame, found: dict[str, pd.DataFr
         machines=[sources.of_machine(machine) for machine in study.machines.values()],
         commands=[
             f"fxsim run {_argument(result)}",
+            f"fxsim run {(result.directory / 'inputs' / 'study.yaml').as_posix()}",
             f"fxsim replay {example.directory.as_posix()}",
         ],
         manifest=manifest(result),
-        inputs={study.path.name: study.path.read_text(encoding="utf-8")},
+        inputs=study.inputs,
     )
 
 

@@ -176,7 +176,6 @@ def test_other_forms(study):
         assert round(image.info["dpi"][0]) == 300
         assert image.width == 1410  # 4.7 inches
     assert (place / "figures" / "pareto_energy.svg").read_text().startswith("<?xml")
-    assert (place / "inputs" / "small.yaml").read_text() == STUDY
 
 
 def test_a_study_says_what_to_report(study, tmp_path):
