@@ -36,7 +36,6 @@ autodoc_default_options = {
     "undoc-members": False,
     "exclude-members": "model_config",
 }
-autodoc_mock_imports: list[str] = []
 
 _FACT = re.compile(r"^(\s*)([A-Za-z_][\w, .*]*|\{.*\}) : (.*)$")
 

@@ -103,12 +103,15 @@ def _words(model: type[BaseModel]) -> str:
 def _keys(model: type[BaseModel]) -> str:
     lines = ["| key | value | default |", "| --- | --- | --- |"]
     for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"`{_value(field.default)}`"
+        value = field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else f"`{_value(value)}`"
         lines.append(f"| `{name}` | {_type(field.annotation)} | {default} |")
     return "\n".join(lines)
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "null"
     shown = getattr(value, "name", None) or (float(value) if hasattr(value, "numerator")
                                              and not isinstance(value, int) else value)  # fmt: skip
     return str(shown).replace("|", "\\|")[:60]

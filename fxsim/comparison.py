@@ -79,12 +79,12 @@ def p_value(one: pd.Series, other: pd.Series) -> float:
 def gather(sources: Sequence[Path]) -> tuple[dict[str, list[Run]], list[pd.DataFrame]]:
     """(runs by name, tables of others) of run directories, studies' directories and CSV files.
 
-    A run is named after its directory, without seed, or after its policy and parameters where two
-    directories of the same name differ in these.
+    A run is named after its directory, without seed; with the directory around it where two of the
+    same name differ in policy, workload, data or epochs, or have the same seed.
     """
     runs: list[tuple[str, Run]] = []
     tables = []
-    for source in sources:
+    for source in (path.resolve() if path.is_dir() else path for path in sources):
         if source.suffix in (".csv", ".parquet"):
             tables.append(_foreign(source))
             continue
@@ -92,25 +92,44 @@ def gather(sources: Sequence[Path]) -> tuple[dict[str, list[Run]], list[pd.DataF
         runs += [
             (re.sub(r"-seed\d+$", "", path.parent.name), Run.load(path.parent))
             for path in inside or [source / "run.json"]
+            if not path.parent.name.startswith(".")  # one that is being written
         ]
-    recipes: dict[str, set[str]] = {}
-    for name, run in runs:
-        recipes.setdefault(name, set()).add(_recipe(run))
     found: dict[str, list[Run]] = {}
-    for name, run in runs:
-        number = sorted(recipes[name]).index(_recipe(run))
-        found.setdefault(f"{name}#{number + 1}" if len(recipes[name]) > 1 else name, []).append(run)
-    for name, several in found.items():
+    for name, several in _told_apart(runs).items():
         seeds = [run.manifest["seed"] for run in several]
         if len(set(seeds)) < len(seeds):
             twice = next(seed for seed in seeds if seeds.count(seed) > 1)
             raise DataError(f"{name}: seed {twice} is given twice; a run counts once")
+        found[name] = several
     return found, tables
 
 
+def _told_apart(runs: Sequence[tuple[str, Run]]) -> dict[str, list[Run]]:
+    """Runs by name; where one name has several recipes, or a seed twice, by their place as well."""
+    groups: dict[str, dict[tuple[str, str], list[Run]]] = {}
+    for name, run in runs:
+        around = run.directory.parent
+        around = around.parent if around.name == "runs" else around
+        groups.setdefault(name, {}).setdefault((_recipe(run), around.name), []).append(run)
+    found: dict[str, list[Run]] = {}
+    for name, parts in groups.items():
+        seeds = [run.manifest["seed"] for part in parts.values() for run in part]
+        recipes = {recipe for recipe, _ in parts}
+        if len(recipes) == 1 and len(set(seeds)) == len(seeds):
+            found[name] = [run for part in parts.values() for run in part]
+            continue
+        places = [place for _, place in parts]
+        for number, ((_, place), part) in enumerate(parts.items(), 1):
+            mark = f"{place}/{name}" if places.count(place) == 1 else f"{place}/{name}#{number}"
+            found[mark] = part
+    return found
+
+
 def _recipe(run: Run) -> str:
-    keys = ("workload", "dataset", "policy", "epochs")
-    return json.dumps([run.manifest[key] for key in keys], sort_keys=True)
+    keys = ("workload", "dataset_sha256", "policy", "epochs")
+    parts = [run.manifest[key] for key in keys] + [run.manifest.get("initial")]
+    network = (run.directory / "workload.yaml").read_text(encoding="utf-8")
+    return json.dumps([*parts, network], sort_keys=True)
 
 
 def _foreign(path: Path) -> pd.DataFrame:
@@ -121,12 +140,39 @@ def _foreign(path: Path) -> pd.DataFrame:
         reason = str(problem).splitlines()[0]
         raise DataError(f"{path}: must be a table of results: {reason}") from None
     lacking = [column for column in REQUIRED if column not in table.columns]
-    if lacking:
+    if lacking or table.empty:
+        what = f"{lacking[0]!r} is missing" if lacking else "it has no row"
         raise DataError(
             f"{path}:1: must have the columns {', '.join(REQUIRED)} (and may have"
-            f" {', '.join(OPTIONAL)}); {lacking[0]!r} is missing"
+            f" {', '.join(OPTIONAL)}) and rows; {what}"
         )
-    return table.assign(accelerator=table.get("accelerator", "-"), seed=table.get("seed", 0))
+    table = table.assign(accelerator=table.get("accelerator", "-"))
+    for column in KEYS:
+        blank = table[column].isna()
+        if blank.any():
+            raise DataError(f"{path}:{_line(blank)}: {column} must not be blank")
+        table[column] = table[column].astype(str)
+    if "seed" not in table:  # each further row of a policy is another seed
+        table["seed"] = table.groupby(KEYS).cumcount()
+    for column in (c for c in (*REQUIRED[1:], *OPTIONAL[1:]) if c in table):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        wrong = numbers.isna() & (table[column].notna() | (column == "test_accuracy"))
+        if column == "test_accuracy":
+            wrong |= ~numbers.between(0, 1)
+        if wrong.any():
+            wanted = "a fraction from 0 to 1" if column == "test_accuracy" else "a number"
+            value = table[column][wrong].iloc[0]
+            raise DataError(f"{path}:{_line(wrong)}: {column} must be {wanted}, not {value!r}")
+        table[column] = numbers
+    twice = table.duplicated([*KEYS, "seed"])
+    if twice.any():
+        raise DataError(f"{path}:{_line(twice)}: a policy, accelerator and seed must come once")
+    return table
+
+
+def _line(rows: pd.Series) -> int:
+    """The line of a table's first such row, under its header."""
+    return int(rows.to_numpy().argmax()) + 2
 
 
 def of_runs(
@@ -165,12 +211,24 @@ def of_runs(
         raise ConfigError(
             f"--baseline must be one of {', '.join(known)}, not {first!r}{hint(first, known)}"
         )
+    clash = table.duplicated([*KEYS, "seed"])
+    if clash.any():
+        name = table["policy"][clash].iloc[0]
+        raise DataError(f"{name}: is the name of a run and of a table's policy; rename one")
     for ratio, column in RATIOS.items():
         if column in table:
-            base = table[table["policy"] == first].groupby("accelerator")[column].mean()
-            if base.notna().any():
-                table[ratio] = table["accelerator"].map(base) / table[column]
+            table[ratio] = _ratios(table, column, first)
     return averaged(table, first)
+
+
+def _ratios(table: pd.DataFrame, column: str, baseline: str) -> pd.Series:
+    """The baseline's cost over each row's: the same seed's, or the mean where it lacks the seed."""
+    base = table[table["policy"] == baseline]
+    by_seed = base.set_index(["accelerator", "seed"])[column]
+    mean = table["accelerator"].map(base.groupby("accelerator")[column].mean())
+    places = pd.MultiIndex.from_frame(table[["accelerator", "seed"]])
+    own = pd.Series(by_seed.reindex(places).to_numpy(), table.index)
+    return own.fillna(mean) / table[column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +249,10 @@ class Threshold:
         """From `speedup<4`, `dynasty:accuracy_change<-1` or `dynasty@int8_systolic:speedup<1`."""
         match = re.fullmatch(r"(?:([^:<>]+):)?\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)", text.strip())
         try:
-            return cls(text, match[1], match[2], match[3], float(match[4]))  # type: ignore[index]
+            found = cls(text, match[1], match[2], match[3], float(match[4]))  # type: ignore[index]
+            if not math.isfinite(found.limit):
+                raise ValueError
+            return found
         except (TypeError, ValueError):
             raise ConfigError(
                 "--fail-if must be [POLICY[@ACCELERATOR]:]COLUMN<NUMBER (or <=, >, >=), as in"
@@ -199,7 +260,7 @@ class Threshold:
             ) from None
 
     def met_by(self, table: pd.DataFrame, baseline: str) -> list[str]:
-        """A line for each row of a comparison that meets it; NaN never does."""
+        """A line for each row that meets it; ConfigError if no row that it is of has a number."""
         numbers = [c for c in table.columns if c not in _TEXT]
         if self.column not in numbers:
             raise ConfigError(
@@ -213,9 +274,15 @@ class Threshold:
                 f"--fail-if {self.text}: there is no {self.who!r}{hint(self.who, known)}"
             )
         found = []
-        for pair, value in zip(names, table[self.column], strict=True):
-            mine = self.who in pair if self.who else pair[0] != baseline
-            if mine and _SIGNS[self.sign](value, self.limit):
+        values = [
+            (pair, value)
+            for pair, value in zip(names, table[self.column], strict=True)
+            if (self.who in pair if self.who else pair[0] != baseline)
+        ]
+        if all(value != value for _, value in values):
+            raise ConfigError(f"--fail-if {self.text}: nothing that it is of has a {self.column}")
+        for pair, value in values:
+            if _SIGNS[self.sign](value, self.limit):
                 found.append(
                     f"{pair[1]}: {self.column} is {value:.4g}, and {self.text!r} was to fail"
                 )

@@ -43,6 +43,14 @@ class Journal:
         if not (self.directory / "inputs.json").is_file():
             with atomic_file(self.directory / "inputs.json") as fresh:
                 fresh.write_text(json.dumps({"inputs_sha256": inputs_sha256}), encoding="utf-8")
+        self._lock = (self.directory / "lock").open("w")
+        try:
+            _take(self._lock)
+        except OSError:
+            self._lock.close()
+            raise ConfigError(
+                f"{self.directory}: another process is training this run; wait for it, or stop it"
+            ) from None
         self._files: dict[str, TextIO] = {}
         self._columns: dict[str, list[str]] = {}
         self._saved = time.monotonic()
@@ -61,7 +69,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
+        for file in [*self._files.values(), self._lock]:
             file.close()
 
     def resumed(self) -> Progress | None:
@@ -128,6 +136,26 @@ class Journal:
         line = ",".join(repr(row[name]) for name in self._columns[table])
         self._files[table].write(line + "\n")
         self._files[table].flush()
+
+
+def _take(file: TextIO) -> None:
+    """Lock a file for this process, until it is closed or the process ends; OSError if taken."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # a system without it
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def drop_other(run: Path, inputs_sha256: str) -> None:
+    """Forget what an unfinished run of other inputs left; a finished one is replaced, too."""
+    try:
+        text = (unfinished(run) / "inputs.json").read_text(encoding="utf-8")
+        known = json.loads(text)["inputs_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if known != inputs_sha256:
+        remove(run)
 
 
 def remove(run: Path) -> None:

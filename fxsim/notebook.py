@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 MOST_BITS = 8  # the brightest colour, where no word is wider
 _CELL = "display:inline-block;width:1.1em;text-align:center;margin:1px;border-radius:2px;color:#fff"
-_COLOURS = {"sign": "#D55E00", "whole": "#0072B2", "fraction": "#009E73", "far": "#999999"}
+_COLOURS = {"sign": "#D55E00", "whole": "#0072B2", "fraction": "#009E73"}
 
 
 def facts(title: str, rows: Mapping[str, object]) -> str:
@@ -39,7 +39,7 @@ class Html(str):
 
 
 def word(bits: int, frac: int, signed: bool) -> Html:
-    """The bits of a fixed-point word: sign, whole bits, fraction; grey where they stand apart.
+    """The bits of a fixed-point word: sign, whole bits, fraction.
 
     Hovering shows what each is worth.
     """

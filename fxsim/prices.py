@@ -16,7 +16,7 @@ from fxsim.runs import Run
 
 KEPT = "prices"  # the folder of prices that are kept, in a study's directory
 TABLES = ("operations", "memory", "roofline", "steps")
-_CODE = ("trace.py", "accelerator", "mapping", "cost", "arithmetic", "engine/joint.py")
+_CODE = ("trace.py", "prices.py", "accelerator", "mapping", "cost", "arithmetic", "engine")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -89,7 +89,8 @@ class RunInputs:
 
 # the code that decides a run's bits; and where prices decide, too
 _CODE = (
-    "arithmetic", "engine", "training", "precision", "trace.py", "recorder.py", "workload.py"
+    "arithmetic", "engine", "training", "precision", "trace.py", "recorder.py", "workload.py",
+    "earlier.py",
 )  # fmt: skip
 _PRICING = ("accelerator", "mapping", "cost", "rehearsal.py")
 
@@ -237,6 +238,7 @@ def _finish(
         if unfinished is not None:
             recorder, kept = unfinished
             recorder.join(fresh / "trace")
+            _check_whole(fresh / "trace", directory, len(network.metrics))
             shutil.copytree(kept.checkpoints, fresh / "checkpoints")
         manifest = {
             "inputs_sha256": digest,
@@ -254,6 +256,16 @@ def _finish(
             "versions": versions(),
         }
         (fresh / "run.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def _check_whole(trace: Path, directory: Path, steps: int) -> None:
+    """A trace that lacks steps would be priced as less work."""
+    recorded = pd.read_parquet(trace / "operands.parquet", columns=["step"])["step"].nunique()
+    if recorded != steps:
+        raise DataError(
+            f"{directory}: its trace must hold {steps} steps, not {recorded}: something else wrote"
+            " into it; train it again with --force"
+        )
 
 
 def _constants(policy: Policy, network: loop.TrainedNetwork) -> Decisions:

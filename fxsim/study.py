@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fxsim import notebook, prices, runs, shipped, variants, yaml_reader
+from fxsim import journal, notebook, prices, runs, shipped, variants, yaml_reader
 from fxsim import workload as workloads
 from fxsim.accelerator import schema
 from fxsim.accelerator.schema import Accelerator
@@ -32,6 +32,17 @@ Section = Literal[
 ]  # fmt: skip
 SECTIONS: tuple[Section, ...] = get_args(Section)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must name each seed once")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_each_once)
+]
 
 
 class PolicySpec(BaseModel):
@@ -72,7 +83,7 @@ class StudySpec(BaseModel):
     epochs: Annotated[int, Field(ge=1)] | None = None
     policies: Annotated[tuple[PolicySpec, ...], Field(min_length=1)]
     accelerators: Annotated[tuple[UseOf, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Seeds
     baseline: str
     baseline_accelerator: str | None = None
     objective: Literal["cycles", "energy", "edp"] = "edp"
@@ -142,8 +153,17 @@ def load(path: Path) -> Study:
     document = yaml_reader.read(path)
     spec = document.validate(StudySpec, "study")
     policies: dict[str, tuple[str, Policy]] = {}
+    versions = variants_of(document, ("workload",), "workloads", spec.workload)
+    if len(versions) > 1:
+        document.fail(
+            ("workload", "set"), "workload.set must have one value a key; a sweep takes several"
+        )
+    if spec.workload.name is not None:
+        document.fail(("workload", "name"), "workload.name: a workload keeps its own name")
+    network, _ = workloads.load(versions[0].document)
+    layers = [layer.name for layer in network.layers]
     for i, entry in enumerate(spec.policies):
-        _policies(document, i, entry, policies)
+        _policies(document, i, entry, layers, policies)
     if spec.baseline not in policies:
         document.fail(
             ("baseline",),
@@ -168,12 +188,6 @@ def load(path: Path) -> Study:
             f"baseline_accelerator must be one of the study's ({', '.join(machines)}),"
             f" not {on!r}{hint(on, machines)}",
         )
-    versions = variants_of(document, ("workload",), "workloads", spec.workload)
-    if len(versions) > 1:
-        document.fail(
-            ("workload", "set"), "workload.set must have one value a key; a sweep takes several"
-        )
-    workloads.load(versions[0].document)
     if spec.dataset is not None and (problem := datasets.unknown(spec.dataset)):
         document.fail(("dataset",), problem)
     here = document.mark(())
@@ -185,8 +199,9 @@ def load(path: Path) -> Study:
 
 
 def _policies(
-    document: Document, i: int, entry: PolicySpec, found: dict[str, tuple[str, Policy]]
-) -> None:
+    document: Document, i: int, entry: PolicySpec, layers: list[str],
+    found: dict[str, tuple[str, Policy]],
+) -> None:  # fmt: skip
     """Add the policies of an entry, one for each combination of parameters given as lists."""
     at = ("policies", i)
     if entry.kind not in POLICIES:
@@ -204,6 +219,9 @@ def _policies(
         and key in fields
         and ("tuple" not in str(fields[key].annotation) or all(isinstance(v, list) for v in value))
     ]
+    for key in several:
+        if not parameters[key]:
+            document.fail((*at, key), f"policies.{i}.{key} must have at least one value")
     for values in itertools.product(*(parameters[key] for key in several)):
         chosen = dict(zip(several, values, strict=True))
         name = "-".join([entry.name, *(variants.label_of(k, v) for k, v in chosen.items())])
@@ -212,6 +230,12 @@ def _policies(
         built = document.build(POLICIES[entry.kind], {**parameters, **chosen}, at)
         if isinstance(built, CostAware):
             schema.load(_named(document, (*at, "accelerator"), "accelerators", built.accelerator))
+        for layer in getattr(built, "layers", {}):
+            if layer not in layers:
+                document.fail(
+                    (*at, "layers", layer),
+                    f"policies.{i}.layers: the network has no layer {layer!r}{hint(layer, layers)}",
+                )
         found[name] = (entry.kind, built)
 
 
@@ -284,6 +308,8 @@ def run(
         place = directory / "runs" / f"{name}-seed{seed}"
         old = None if force else runs.finished(place, inputs)
         following = watcher.run(f"{name}, seed {seed}", old is not None)
+        if old is None:
+            journal.drop_other(place, inputs.sha256())
         found[name, seed] = old or runs.execute(
             inputs, place, following, resume=not force, force=force
         )
@@ -327,7 +353,8 @@ def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = No
         for seed in study.spec.seeds:
             run_ = Run.load(directory / "runs" / f"{name}-seed{seed}")
             same = run_.matches(kind, policy, study.workload, study.spec.epochs)
-            if not same:
+            wanted = study.spec.dataset or study.workload.data["dataset"]
+            if not same or run_.manifest["dataset"] != wanted:
                 raise DataError(
                     f"{run_.directory}: must be a run of the study as it is now, not of an earlier"
                     f" version; fxsim run {study.path}"

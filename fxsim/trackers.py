@@ -64,9 +64,11 @@ def tensorboard(
         from tensorboard.summary import Writer
     except ModuleNotFoundError:
         raise ConfigError("--tensorboard needs it: pip install 'fxsim[track]'") from None
-    written = []
+    written: list[Path] = []
     for run in runs:
         tell(run.label)
+        if directory / run.directory.name in written:
+            raise DataError(f"{run.directory}: another run of this name was given; rename one")
         place = directory / run.directory.name
         found = list(scalars(run, machines))
         if place.exists() and not list(place.glob("events.out.tfevents.*")):
@@ -116,7 +118,7 @@ def _logged(
             tags = {"fxsim.weights_sha256": run.manifest["weights_sha256"],
                     "fxsim.inputs_sha256": run.manifest["inputs_sha256"]}  # fmt: skip
             identity = client.create_run(number, run_name=name, tags=tags).info.run_id
-            now = int(time.time() * 1000)
+            now = int(time.time() * 1000)  # [ms]
             given = [Param(k, v) for k, v in parameters(run).items()]
             client.log_batch(identity, params=given)
             metrics = [Metric(n, value, now, step) for n, step, value in scalars(run, machines)]

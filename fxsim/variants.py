@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fxsim.errors import ConfigError
 from fxsim.yaml_reader import Document, Location, Mark
@@ -24,7 +24,7 @@ class Use(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     use: str
-    name: str | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")] | None = None
     set: dict[str, Any] = {}
 
 
@@ -63,6 +63,7 @@ def grid(
 
     marks : where each setting stands, for messages. Raises ConfigError if a key names nothing.
     """
+    apart(settings)
     keys = {key: document.find(key) for key in settings}
     values = {key: choices(document, key, value) for key, value in settings.items()}
     for key, found in values.items():
@@ -79,6 +80,14 @@ def grid(
         label = "-".join(label_of(short[key], chosen[key]) for key in varying)
         found.append(Variant(label, chosen, document.changed(changes)))
     return found
+
+
+def apart(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a key is part of another, which it would undo."""
+    for key in settings:
+        inner = next((other for other in settings if other.startswith(f"{key}.")), None)
+        if inner is not None:
+            raise ConfigError(f"{key}: must not stand beside {inner}, which is a part of it")
 
 
 def short_names(keys: Mapping[str, Any]) -> dict[str, str]:

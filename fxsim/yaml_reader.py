@@ -100,7 +100,7 @@ class Document:
             part = data
             for word in location[:-1]:
                 part = part[word]
-            part[location[-1]] = value
+            part[location[-1]] = _as_text(value)
             for known in [k for k in marks if k[: len(location)] == location]:
                 del marks[known]
             marks[location] = mark
@@ -223,6 +223,17 @@ def _plain(
     if node.tag == "tag:yaml.org,2002:null":
         return None
     return node.value
+
+
+def _as_text(value: Any) -> Any:
+    """Numbers as the text that a file would have, so that equal files are equal."""
+    if isinstance(value, dict):
+        return {key: _as_text(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_as_text(part) for part in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _has_name(entry: Any) -> bool:

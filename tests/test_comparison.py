@@ -68,7 +68,7 @@ def test_of_runs_and_of_others_tables(study, tmp_path):
     ("condition", "code"),
     [
         ("speedup<4", 1), ("speedup<1.0001", 0), ("dynasty:speedup>1", 1),
-        ("dynasty@dynasty:energy_saving<1", 0), ("weight_bits>=8", 0), ("float32:speedup<9", 0),
+        ("dynasty@dynasty:energy_saving<1", 0), ("weight_bits>=8", 0),
     ],
 )  # fmt: skip
 def test_conditions_decide_the_exit_code(study, condition, code):
@@ -89,6 +89,8 @@ def test_conditions_decide_the_exit_code(study, condition, code):
         ("speedup<four", "must be [POLICY[@ACCELERATOR]:]COLUMN<NUMBER"),
         ("cycle<3", "there is no column 'cycle'; did you mean 'cycles'?"),
         ("bb:cycles<3", "there is no 'bb'"),
+        ("speedup<nan", "must be [POLICY"),
+        ("b:energy<3", "there is no column 'energy'"),
     ],
 )
 def test_conditions_that_make_no_sense(condition, message):
@@ -103,9 +105,46 @@ def test_runs_of_one_name_and_two_recipes_are_told_apart(study, tmp_path):
     fxsim("simulate", "digits_cnn", "--policy", "dynasty", "--epochs", 1, "--out",
           "other/dynasty-seed0", at=tmp_path)  # fmt: skip
     names = list(comparison.gather([run, tmp_path / "other" / "dynasty-seed0"])[0])
-    assert sorted(names) == ["dynasty#1", "dynasty#2"]
+    assert sorted(names) == ["other/dynasty", "small/dynasty"]
     with pytest.raises(DataError, match="seed 0 is given twice; a run counts once"):
         comparison.gather([run, run])
+
+
+def test_ratios_pair_seeds(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "policy,test_accuracy,seed,cycles\nbase,0.9,0,100\nbase,0.9,1,300\nx,0.9,0,50\n"
+        "x,0.9,1,150\ny,0.9,7,100\n"
+    )
+    done = fxsim("compare", "t.csv", "--json", at=tmp_path)
+    rows = {row["policy"]: row for row in json.loads(done.stdout)}
+    assert [rows[name]["speedup"] for name in ("base", "x", "y")] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("policy,test_accuracy\nx,91 %\n", "t.csv:2: test_accuracy must be a fraction from 0 to 1"),
+        ("policy,test_accuracy\nx,0.9\ny,91.5\n", "t.csv:3: test_accuracy must be a fraction"),
+        ('policy,test_accuracy,cycles\nx,0.9,"1,000"\n', "t.csv:2: cycles must be a number"),
+        ("policy,test_accuracy\n", "it has no row"),
+        (
+            "policy,test_accuracy,seed\nx,0.9,0\nx,0.8,0\n",
+            "t.csv:3: a policy, accelerator and seed",
+        ),
+        ("policy,test_accuracy\n,0.9\n", "t.csv:2: policy must not be blank"),
+    ],
+)
+def test_tables_with_strange_values_have_their_line(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    assert message in fxsim("compare", "t.csv", at=tmp_path, code=2).stderr
+
+
+def test_rows_without_a_seed_are_seeds(tmp_path):
+    (tmp_path / "t.csv").write_text("policy,test_accuracy\n4,0.8\n4,0.9\n8,0.7\n")
+    done = fxsim("compare", "t.csv", "--baseline", "4", "--json", at=tmp_path)
+    rows = {row["policy"]: row for row in json.loads(done.stdout)}
+    assert rows["4"]["seeds"] == 2
+    assert rows["8"]["accuracy_change"] == pytest.approx(-15)
 
 
 def test_tables_that_are_none(tmp_path):

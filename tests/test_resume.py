@@ -159,3 +159,19 @@ def test_rows_that_are_missing_are_named(tmp_path):
     table.write_text("".join([*lines[:3], *lines[4:]]))
     done = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
     assert "decisions.csv: must hold a row for each of the 88 steps" in done.stderr
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    """The second is refused while the first lives, and does not spoil its trace."""
+    jit_only()
+    process = start(tmp_path)
+    while "epoch 1," not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGSTOP)
+    refused = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
+    assert "another process is training this run; wait for it, or stop it" in refused.stderr
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    steps = pd.read_parquet(tmp_path / "run" / "trace" / "operands.parquet")["step"]
+    assert steps.nunique() == json.loads((tmp_path / "run" / "run.json").read_text())["steps"]

@@ -154,6 +154,10 @@ def test_tables_by_layer_pass_and_memory_level_sum_to_the_total(study):
         ("pe_array.rows: [2, 4]", "pe_array.rows: []", 12, "must have at least one value"),
         ("kind: uniform}", "kind: uniform, weight: [4, 99]}", 8, "weight must be at most 16"),
         ("baseline: uniform8", "baseline: uniform", 19, "did you mean 'uniform8'?"),
+        ("seeds: [0]", "seeds: [0, 0]", 18, "seeds must name each seed once"),
+        ("kind: uniform}", "kind: uniform, weight: []}", 8, "must have at least one value"),
+        ("kind: uniform}", "kind: uniform, layers: {conv9: {weight: 4}}}", 8, "no layer 'conv9'"),
+        ("name: mine", "name: ../mine", 15, "name"),
     ],
 )  # fmt: skip
 def test_slips_have_their_line(tmp_path, old, new, line, message):

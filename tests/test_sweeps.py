@@ -263,6 +263,17 @@ def test_a_searched_front_is_near_the_whole_grids(grid, tmp_path):
         ("accelerator: dynasty", "accelerator: dinasty", "did you mean 'dynasty'?"),
         ("[accuracy, cycles, area]", "[accuracy, speed]", "objectives.1 must be one of accuracy"),
         ("[accuracy, cycles, area]", "[area, area]", "objectives must name each once"),
+        ("policy.weight: [4, 8]", "policy.weight: [4, 4]", "'4' is given twice"),
+        ("policy.weight: [4, 8]", "accelerator: [eyeris]", "did you mean 'eyeriss'?"),
+        ("policy.weight: [4, 8]", "accelerator: [{use: x}]", "must be a name or path"),
+        ("policy.weight: [4, 8]", "accelerator.pe_array: [5]", "which is a part of it"),
+        ("policy.weight: [4, 8]", "policy.weight: {low: 2, high: 8, step: 2, log: true}",
+         "takes one of step, log and powers_of_two"),
+        ("policy.weight: [4, 8]", "policy.weight: {low: 2, high: 8, step: 1e-9}",
+         "must have at most 100,000 steps"),
+        ("baseline: {policy: {kind: uniform}}", "baseline: {accelerator: nope}", "baseline.acc"),
+        ("baseline: {policy: {kind: uniform}}", "baseline: {policy: {kind: unifrm}}",
+         "did you mean 'uniform'?"),
     ],
 )  # fmt: skip
 def test_slips_are_found_before_training_with_their_line(tmp_path, old, new, message):
@@ -277,7 +288,45 @@ def test_slips_are_found_before_training_with_their_line(tmp_path, old, new, mes
     line = int(text.removeprefix(f"{path}:").split(":")[0])
     lines = zip(GRID.splitlines(), path.read_text().splitlines(), strict=True)
     changed = [i for i, (a, b) in enumerate(lines, 1) if a != b]
-    assert line in changed or "integer" in message
+    assert line in changed or "integer" in message or "part of it" in message
+
+
+def test_every_point_may_fail(tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        HEAD.replace("digits_cnn", "resnet20") + "axes: {policy.weight: [4, 8]}\n"
+    )
+    done = fxsim("sweep", "s.yaml", "--jobs", 1, "--data-dir", tmp_path, at=tmp_path)
+    assert done.stderr.count("failed: ") == 2
+    page = (tmp_path / "reports" / "small" / "report.html").read_text()
+    assert "None of 2 points was measured" in page
+
+
+def test_force_measures_again_and_leftovers_do_no_harm(grid, tmp_path):
+    home = tmp_path / "home"
+    text = HEAD + "axes: {accelerator.pe_array.rows: [2, 4]}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    loaded = spec.load(tmp_path / "s.yaml")
+    first = sweep.run(loaded, home, Quiet()).table
+    old = {p: p.stat().st_mtime_ns for p in (home / "runs").glob("*/run.json")}
+    (home / "points" / ".key.parquet.half.parquet").write_text("half of a file")
+    assert sweep.run(loaded, home, Quiet()).table["reused"].all()
+    again = sweep.run(loaded, home, Quiet(), force=True).table
+    assert not again["reused"].any()
+    assert all(p.stat().st_mtime_ns > when for p, when in old.items())
+    pd.testing.assert_frame_equal(comparable(first), comparable(again), check_exact=True)
+
+
+def test_a_policy_weighs_the_machine_that_it_names_else_the_points(tmp_path):
+    text = HEAD + "policy: {kind: cost_aware}\naxes: {accelerator.pe_array.rows: [2, 4]}\n"
+    (tmp_path / "own.yaml").write_text(text)
+    recipe = spec.load(tmp_path / "own.yaml").recipe({"accelerator.pe_array.rows": "2"})
+    assert recipe.weighed.data["pe_array"]["rows"] == "2"
+    assert recipe.policy.accelerator == recipe.machine.name == "dynasty-rows2"
+    named = text.replace("cost_aware}", "cost_aware, accelerator: int8_systolic}")
+    (tmp_path / "named.yaml").write_text(named)
+    recipe = spec.load(tmp_path / "named.yaml").recipe({"accelerator.pe_array.rows": "2"})
+    assert recipe.weighed.data["name"] == recipe.policy.accelerator == "int8_systolic"
+    assert recipe.machine.name == "dynasty-rows2"
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(tmp_path):

@@ -103,16 +103,22 @@ def _grids(trace: Trace, layer: str) -> dict[str, list[tuple[int, NDArray[np.uin
     return found
 
 
+def _most(grids: dict[str, list[tuple[int, NDArray[np.uint8]]]]) -> int:
+    """The longest word of some maps, or that of the brightest colour."""
+    return max(MOST_BITS, *(int(grid.max()) for steps in grids.values() for _, grid in steps))
+
+
 def block_maps(trace: Trace, name: str, layer: str, shown: int = 4) -> Plot:
     """The blocks of one layer's operands at a few sampled steps (a corner, where large)."""
     grids = _grids(trace, layer)
     count = min(shown, max(len(grid) for grid in grids.values()))
+    most = _most(grids)
     figure, axes = panel(0.5 + 1.0 * len(grids), count, len(grids))
     for j, (role, steps) in enumerate(grids.items()):
         for i in range(count):
             step, grid = steps[i * (len(steps) - 1) // max(count - 1, 1)]
             part = axes[j * count + i]
-            image = part.imshow(grid, cmap="viridis", vmin=0, vmax=MOST_BITS, aspect="auto")
+            image = part.imshow(grid, cmap="viridis", vmin=0, vmax=most, aspect="auto")
             part.set_xticks([])
             part.set_yticks([])
             if j == 0:
@@ -130,9 +136,11 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
     maps one below the other.
     """
     found: list[dict[str, object]] = []
-    for role, steps in _grids(trace, layer).items():
+    grids = _grids(trace, layer)
+    most = _most(grids)
+    for role, steps in grids.items():
         height, width = steps[0][1].shape
-        uri = png_uri(np.concatenate([grid for _, grid in steps]))
+        uri = png_uri(np.concatenate([grid for _, grid in steps]), most)
         found.append({"role": role, "steps": [step for step, _ in steps], "width": width,
                       "height": height, "image": uri})  # fmt: skip
     return found

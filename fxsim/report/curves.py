@@ -67,10 +67,10 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
     senses : {column: 1 if more is better, -1 if less is}
     """
     values = table[list(senses)].to_numpy(float) * np.array(list(senses.values()))
-    better = (values[:, None] >= values[None]).all(axis=2) & (values[:, None] > values[None]).any(
-        axis=2
-    )
-    return pd.Series(better.any(axis=0), table.index)
+    found = [
+        bool(((values >= row).all(axis=1) & (values > row).any(axis=1)).any()) for row in values
+    ]
+    return pd.Series(found, table.index, dtype=bool)
 
 
 def front(

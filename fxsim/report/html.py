@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -31,12 +31,10 @@ def html(page: Page, drawings: Mapping[str, str]) -> str:
     )
 
 
-def markdown(page: Page, figures: str) -> str:
-    """The answer and the main figures.
-
-    figures : where the figures' PNG files are, relative to the Markdown
-    """
-    return _render("report.md.jinja", page, table=_markdown_table, figures=figures)
+def markdown(page: Page, formats: Sequence[str]) -> str:
+    """The answer and the figures, where one of their formats is a picture that pages show."""
+    form = next((form for form in formats if form in ("png", "svg")), "")
+    return _render("report.md.jinja", page, table=_markdown_table, form=form)
 
 
 def _render(name: str, page: Page, **more: Any) -> str:

@@ -55,7 +55,7 @@ def styled() -> Iterator[None]:
 
 
 UNITS = {
-    "cycles": ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, "")),
+    "cycles": ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1, "one")),
     "energy": ((1e12, "J"), (1e9, "mJ"), (1e6, "uJ"), (1e3, "nJ"), (1, "pJ")),
     "bits": ((1e12, "Tbit"), (1e9, "Gbit"), (1e6, "Mbit"), (1e3, "kbit"), (1, "bit")),
 }
@@ -70,13 +70,12 @@ def unit(kind: str, most: float) -> tuple[float, str]:
 class Plot:
     """A figure of a report.
 
-    name : of its files; caption : what is seen; wide : takes the page's whole width
+    name : of its files; caption : what is seen
     """
 
     name: str
     caption: str
     figure: Figure
-    wide: bool = False
 
 
 def panel(height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:

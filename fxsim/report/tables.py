@@ -141,7 +141,7 @@ def readable(averages: pd.DataFrame) -> pd.DataFrame:
 
 
 def literature(counted: pd.DataFrame) -> pd.DataFrame:
-    """`fxsim.study.literature_table`, means over seeds, as text."""
+    """`fxsim.results.literature_table`, means over seeds, as text."""
     labels = {
         "training_speedup": "training speedup", "iso_accuracy_speedup": "at iso-accuracy",
         "inference_speedup": "inference speedup", "size_ratio": "size ratio",

@@ -53,7 +53,7 @@ def files(
         drawings[plot.name] = svg(plot.figure)
     texts = {
         "report.html": html(page, drawings),
-        "report.md": markdown(page, "figures"),
+        "report.md": markdown(page, figures),
         "manifest.json": json.dumps(page.manifest, indent=2) + "\n",
         **{f"inputs/{name}": text for name, text in page.inputs.items()},
     }

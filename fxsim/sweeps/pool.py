@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import warnings
@@ -25,6 +26,11 @@ class Pool(Protocol):
         self, points: Sequence[tuple[str, Sequence[Training], Pricing]]
     ) -> Iterator[tuple[int, Outcome]]:
         """(number, outcome) of (label, trainings, pricing), as they come."""
+
+
+def _key(job: Training) -> str:
+    """The job's name on a scheduler that others may use for sweeps elsewhere."""
+    return hashlib.sha256(f"{job.sha256} {job.place}".encode()).hexdigest()
 
 
 class Here:
@@ -65,7 +71,7 @@ class Cluster:
             for job in trainings:
                 if job.sha256 not in self._trained:
                     self._trained[job.sha256] = self._client.submit(
-                        train, job, pure=False, key=f"train-{job.sha256}"
+                        train, job, pure=False, key=f"train-{_key(job)}"
                     )
             runs = [self._trained[job.sha256] for job in trainings]
             numbers[self._client.submit(measure, pricing, runs, pure=False)] = number
@@ -86,13 +92,13 @@ def _reach(scheduler: str) -> None:
 
 
 @contextmanager
-def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[tuple[Pool, int]]:
-    """A pool, and how many points it works on at once.
+def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[Pool]:
+    """Who works.
 
     jobs : local processes; 1 is this one; scheduler : a cluster's address instead
     """
     if scheduler is None and jobs == 1:
-        yield Here(watch), 1
+        yield Here(watch)
         return
     import dask
     from distributed import Client, LocalCluster
@@ -110,8 +116,7 @@ def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[tuple[Pool,
                     f" tcp://host:8786, not {scheduler!r}: {line(problem)}"
                 ) from None
             try:
-                size = max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
-                yield Cluster(client), size
+                yield Cluster(client)
             finally:
                 client.close()
             return
@@ -123,4 +128,4 @@ def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[tuple[Pool,
             ) as cluster,
             Client(cluster) as client,
         ):  # fmt: skip
-            yield Cluster(client), jobs
+            yield Cluster(client)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim import shipped, variants, yaml_reader
 from fxsim import workload as workloads
@@ -17,7 +18,7 @@ from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, hint
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
-from fxsim.study import Name
+from fxsim.study import Name, Seeds
 from fxsim.training import data as datasets
 from fxsim.yaml_reader import Document, Location, Mark
 
@@ -42,6 +43,16 @@ class Range(BaseModel):
     step: Annotated[float, Field(gt=0)] | None = None
     log: bool = False
     powers_of_two: bool = False
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Range:
+        if self.low > self.high or (self.low <= 0 and (self.log or self.powers_of_two)):
+            raise ValueError("low must be at most high, and above 0 where log or powers_of_two")
+        if [self.step is not None, self.log, self.powers_of_two].count(True) > 1:
+            raise ValueError("takes one of step, log and powers_of_two")
+        if self.step and (self.high - self.low) / self.step > MOST_POINTS:
+            raise ValueError(f"must have at most {MOST_POINTS:,} steps")
+        return self
 
     @property
     def whole(self) -> bool:
@@ -118,7 +129,7 @@ class SweepSpec(BaseModel):
     epochs: Annotated[int, Field(ge=1)] | None = None
     policy: PolicyOf = PolicyOf(kind="uniform")
     accelerator: str
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Seeds = (0,)
     axes: Annotated[dict[str, Any], Field(min_length=1)]
     search: Annotated[GridSearch | ParetoSearch, Field(discriminator="kind")] = GridSearch()
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "energy")
@@ -144,14 +155,17 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """What a point is made of: everything that must be trained and priced."""
+    """What a point is made of: everything that must be trained and priced.
+
+    weighed : the accelerator whose prices a policy weighs, if it does
+    """
 
     workload: Document
     policy_name: str
     policy_kind: str
     policy: Any
     machine: Accelerator
-    machine_document: Document
+    weighed: Document
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +176,13 @@ class Sweep:
     path: Path
     document: Document
     axes: tuple[Axis, ...]
+
+    def baseline(self) -> Sweep:
+        """The sweep of no axis whose one point is the baseline."""
+        given = self.spec.baseline or Baseline()
+        own = {"policy": given.policy or self.spec.policy,
+               "accelerator": given.accelerator or self.spec.accelerator}  # fmt: skip
+        return Sweep(self.spec.model_copy(update=own), self.path, self.document, ())
 
     def recipe(self, values: Mapping[str, Any]) -> Recipe:
         """What a point is made of.
@@ -200,9 +221,13 @@ class Sweep:
         labels = [variants.label_of(short[k], v) for k, v in keys["accelerator"].items()]
         loaded = loaded.model_copy(update={"name": "-".join([loaded.name, *labels])})
         network_document = self._changed("workloads", network, keys["workload"])
-        if isinstance(built, CostAware) and "accelerator" not in settings:
-            built = built.model_copy(update={"accelerator": loaded.name})
-        return Recipe(network_document, name or kind, kind, built, loaded, changed_machine)
+        weighed = changed_machine
+        if isinstance(built, CostAware):
+            if "accelerator" in settings:  # its own, else the point's
+                weighed = self._changed("accelerators", built.accelerator, {})
+            else:
+                built = built.model_copy(update={"accelerator": loaded.name})
+        return Recipe(network_document, name or kind, kind, built, loaded, weighed)
 
     def _changed(self, kind: str, name: str, settings: Mapping[str, Any]) -> Document:
         base = yaml_reader.read(shipped.find(kind, name, self.path.parent))
@@ -228,13 +253,14 @@ def load(path: Path) -> Sweep:
     document = yaml_reader.read(path)
     spec = document.validate(SweepSpec, "sweep")
     axes = tuple(_axis(document, name, given) for name, given in spec.axes.items())
-    for kind, name, key in (
-        ("workloads", spec.workload, "workload"), ("accelerators", spec.accelerator, "accelerator"),
-    ):  # fmt: skip
-        try:
-            shipped.find(kind, name, path.parent)
-        except ConfigError as problem:
-            document.fail((key,), f"{key}: {problem}")
+    try:
+        variants.apart({name: 0 for name in spec.axes if "." in name})
+    except ConfigError as problem:
+        document.fail(("axes",), f"axes: {problem}")
+    _find(document, ("workload",), "workloads", spec.workload)
+    _find(document, ("accelerator",), "accelerators", spec.accelerator)
+    for name in ("accelerator",) if spec.baseline and spec.baseline.accelerator else ():
+        _find(document, ("baseline", name), "accelerators", str(spec.baseline.accelerator))  # type: ignore[union-attr]
     if spec.dataset is not None and (wrong := datasets.unknown(spec.dataset)):
         document.fail(("dataset",), wrong)
     if isinstance(spec.search, GridSearch):
@@ -256,10 +282,17 @@ def load(path: Path) -> Sweep:
     return sweep
 
 
+def _find(document: Document, at: Location, kind: str, name: str) -> Path:
+    try:
+        return shipped.find(kind, name, document.path.parent)
+    except ConfigError as problem:
+        document.fail(at, f"{'.'.join(map(str, at))}: {problem}")
+
+
 def _axis(document: Document, name: str, given: Any) -> Axis:
     at = ("axes", name)
     part, _, key = name.partition(".")
-    if part not in PARTS:
+    if part not in PARTS or name.endswith("."):
         document.fail(
             at, f"axes: {name!r} must be or begin with {', '.join(PARTS)}{hint(part, PARTS)}"
         )
@@ -267,22 +300,24 @@ def _axis(document: Document, name: str, given: Any) -> Axis:
         if not key:
             document.fail(at, f"axes.{name} must be a list of {part} choices, not a range")
         span = document.build(Range, given, at)
-        if span.low > span.high or (span.low <= 0 and (span.log or span.powers_of_two)):
-            document.fail(
-                at, f"axes.{name}: low must be at most high, and above 0 where log or powers_of_two"
-            )
         values = span.values()
         if values == []:
             document.fail(at, f"axes.{name}: no power of two lies from low to high")
         return Axis(name, part, key, values, span)
     if not isinstance(given, list) or not given:
         document.fail(at, f"axes.{name} must be a list of values or a range, not {given!r}")
-    if part == "policy" and not key:
-        bad = next(
-            (i for i, v in enumerate(given) if not (isinstance(v, dict) and "kind" in v)), None
-        )
-        if bad is not None:
-            document.fail((*at, bad), f"axes.{name}.{bad} must be a policy with its kind")
+    for i, choice in enumerate(given if not key else []):
+        if part == "policy":
+            if not (isinstance(choice, dict) and isinstance(choice.get("kind"), str)):
+                document.fail((*at, i), f"axes.{name}.{i} must be a policy with its kind")
+        elif not isinstance(choice, str):
+            document.fail((*at, i), f"axes.{name}.{i} must be a name or path")
+        else:
+            _find(document, (*at, i), f"{part}s", choice)
+    labels = [variants.label_of("", choice) for choice in given]
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            document.fail((*at, i), f"axes.{name}.{i}: {label!r} is given twice; give it a name")
     return Axis(name, part, key, given, None)
 
 
@@ -312,6 +347,9 @@ def _check(document: Document, sweep: Sweep) -> None:
                 if problems[0].startswith(f"{document.path}:"):
                     raise ConfigError(problems[0])
                 document.fail(at, f"axes.{axis.name}: {problems[0]}")
+    if sweep.spec.baseline is not None and (wrong := _problem(sweep.baseline(), {})):
+        words = re.sub(rf"^{re.escape(str(document.path))}:\d+:\d+: ", "", wrong)
+        document.fail(("baseline",), f"baseline: {words}")
     objectives = sweep.spec.objectives
     if len(set(objectives)) < len(objectives):
         document.fail(("objectives",), "objectives must name each once")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -79,7 +80,7 @@ class _Planner:
         for seed in spec.seeds:
             job = Training(
                 "", self._directory, recipe.workload, recipe.policy_kind, recipe.policy, seed,
-                spec.dataset, self._data, spec.epochs, recipe.machine_document, self._threads,
+                spec.dataset, self._data, spec.epochs, recipe.weighed, self._threads,
             )  # fmt: skip
             network = recipe.workload.data
             known = json.dumps([spec.dataset or network["dataset"], network["input"]])
@@ -113,14 +114,16 @@ def run(
     """
     home = directory.resolve()  # as workers in other directories have it
     _claim(sweep, home)
+    for part in ("runs", prices.KEPT, POINTS) if force else ():
+        shutil.rmtree(home / part, ignore_errors=True)
     threads = max(1, available_threads() // jobs) if scheduler is None else 1
     data = data_directory and data_directory.resolve()
     planner = _Planner(sweep, home, data, threads)
-    kept = {} if force else _kept(directory)
+    kept = _kept(directory)
     rows: list[dict[str, Any]] = []
     steps = search.generations(sweep)
     grid = isinstance(sweep.spec.search, GridSearch)
-    with pool(jobs, scheduler, lambda label: watcher.run(label, False)) as (workers, _):
+    with pool(jobs, scheduler, lambda label: watcher.run(label, False)) as workers:
         generation = next(steps)
         total = len(generation) if grid else sweep.spec.search.points  # type: ignore[union-attr]
         base = _baseline(sweep, planner, kept, workers, directory)
@@ -130,6 +133,7 @@ def run(
                 for values in generation
             ]
             waiting: list[tuple[int, str]] = []
+            again: list[tuple[int, str]] = []  # proposed twice in one generation
             work = []
             for i, values in enumerate(generation):
                 try:
@@ -139,6 +143,8 @@ def run(
                     continue
                 if key in kept:
                     found[i] |= {**kept[key], "reused": True}
+                elif any(key == other for _, other in waiting):
+                    again.append((i, key))
                 else:
                     waiting.append((i, key))
                     work.append((found[i]["point"], trainings, pricing))
@@ -152,6 +158,9 @@ def run(
                 ready += 1
                 said = found[i]["error"] or _words(sweep, found[i])
                 watcher.point(f"{found[i]['point']}: {said}", len(rows) + ready, total)
+            for i, key in again:
+                first = next(found[j] for j, other in waiting if other == key)
+                found[i] |= {**_numbers(first), "error": first["error"], "reused": True}
             for row in found:
                 if not row["error"]:
                     within = search.excesses(sweep.spec.limits, row)
@@ -159,6 +168,7 @@ def run(
             rows += found
             generation = _next(steps, found)
     table = pd.DataFrame(rows)
+    table = table.reindex(columns=[*table.columns, *(set(COLUMNS.values()) - set(table.columns))])
     if base is not None:
         table["speedup"] = base["seconds"] / table["seconds"]
         table["energy_saving"] = base["energy_uj"] / table["energy_uj"]
@@ -184,7 +194,7 @@ def _claim(sweep: Sweep, directory: Path) -> None:
 def _kept(directory: Path) -> dict[str, dict[str, Any]]:
     """{key: numbers} of the points that are kept."""
     found = {}
-    for path in sorted((directory / POINTS).glob("*.parquet")):
+    for path in sorted((directory / POINTS).glob("[!.]*.parquet")):
         try:
             row = pd.read_parquet(path).iloc[0].to_dict()
         except (OSError, ValueError, IndexError) as problem:
@@ -244,11 +254,7 @@ def _baseline(
     """What the baseline costs."""
     if sweep.spec.baseline is None:
         return None
-    given = sweep.spec.baseline
-    own = {"policy": given.policy or sweep.spec.policy,
-           "accelerator": given.accelerator or sweep.spec.accelerator}  # fmt: skip
-    plain = Sweep(sweep.spec.model_copy(update=own), sweep.path, sweep.document, ())
-    key, trainings, pricing = planner.of(plain).jobs({})
+    key, trainings, pricing = planner.of(sweep.baseline()).jobs({})
     if key not in kept:
         ((_, outcome),) = workers.work([("baseline", trainings, pricing)])
         if isinstance(outcome, Failure):

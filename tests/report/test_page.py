@@ -33,6 +33,8 @@ FACTS = """() => ({
   axis: getComputedStyle(document.querySelector('figure svg text')).fill,
 })"""
 
+NAMES = "[...document.querySelectorAll('figure[id]')].map(f => f.id.replace('figure-', ''))"
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -91,7 +93,7 @@ def test_a_study_on_a_phone_and_at_a_desk(study, looked_at):
     figures = sorted((path.parent / "figures").glob("*.png"))
     drawn = page.locator("figure > svg").count()
     assert drawn == len(figures) > 20
-    shown = page.evaluate("[...document.querySelectorAll('figure[id]')].map(f => f.id)")
+    shown = page.evaluate(NAMES)
     assert {p.stem for p in figures} == set(shown)
 
 
@@ -111,8 +113,7 @@ def test_every_section_is_there_and_the_answer_comes_first(study, looked_at):
     assert f"{best.speedup:.2f}x faster" in text
     assert f"{best.energy_saving:.2f}x less energy" in text
     assert f"{best.accuracy_change:+.2f} points" in text
-    names = {f.rsplit("_", 1)[0] for f in page.evaluate(
-        "[...document.querySelectorAll('figure[id]')].map(f => f.id)")}  # fmt: skip
+    names = {f.rsplit("_", 1)[0] for f in page.evaluate(NAMES)}  # fmt: skip
     assert {"bits_dynasty", "blocks_dynasty", "distribution", "noise_db", "roofline",
             "cycles_by_layer", "cycles_by_layer_int8", "energy_by", "pareto"} <= names  # fmt: skip
 
