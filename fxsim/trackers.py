@@ -118,16 +118,20 @@ def _logged(
             tags = {"fxsim.weights_sha256": run.manifest["weights_sha256"],
                     "fxsim.inputs_sha256": run.manifest["inputs_sha256"]}  # fmt: skip
             identity = client.create_run(number, run_name=name, tags=tags).info.run_id
-            now = int(time.time() * 1000)  # [ms]
-            given = [Param(k, v) for k, v in parameters(run).items()]
-            client.log_batch(identity, params=given)
-            metrics = [Metric(n, value, now, step) for n, step, value in scalars(run, machines)]
-            metrics.append(Metric("test_accuracy", run.manifest["test_accuracy"], now, 0))
-            for i in range(0, len(metrics), _BATCH):
-                client.log_batch(identity, metrics=metrics[i : i + _BATCH])
-            for artefact in ARTEFACTS:
-                if (run.directory / artefact).is_file():
-                    client.log_artifact(identity, str(run.directory / artefact))
+            try:
+                now = int(time.time() * 1000)  # [ms]
+                given = [Param(k, v) for k, v in parameters(run).items()]
+                client.log_batch(identity, params=given)
+                metrics = [Metric(n, value, now, step) for n, step, value in scalars(run, machines)]
+                metrics.append(Metric("test_accuracy", run.manifest["test_accuracy"], now, 0))
+                for i in range(0, len(metrics), _BATCH):
+                    client.log_batch(identity, metrics=metrics[i : i + _BATCH])
+                for artefact in ARTEFACTS:
+                    if (run.directory / artefact).is_file():
+                        client.log_artifact(identity, str(run.directory / artefact))
+            except BaseException:
+                client.set_terminated(identity, "FAILED")
+                raise
             client.set_terminated(identity)
             found.append(identity)
     except MlflowException as problem:

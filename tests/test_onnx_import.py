@@ -14,7 +14,9 @@ from support import ROOT, fxsim, jit_only
 from fxsim import runs, workload
 from fxsim.errors import ConfigError, FxsimError
 from fxsim.onnx_import.graph import read
-from fxsim.onnx_import.operators import EXECUTABLE, Network, _product
+from fxsim.onnx_import.network import Network
+from fxsim.onnx_import.opaque import product_of
+from fxsim.onnx_import.operators import EXECUTABLE
 from fxsim.onnx_import.write import import_model
 from fxsim.precision.uniform import Uniform
 
@@ -183,7 +185,7 @@ def test_products_of_what_is_not_executable():
     net = Network(_graph(b, cases[-1][0]))
     net.made["x"] = ("input", (6, 6, 4))
     for (_, shape, wanted), node in zip(cases, net.graph.nodes, strict=True):
-        assert _product(net, node, ["x"], shape) == wanted
+        assert product_of(net, node, ["x"], shape) == wanted
 
 
 def _graph(b, output):

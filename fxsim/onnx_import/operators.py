@@ -1,113 +1,15 @@
-"""ONNX operators as layers. What is not executable becomes an `opaque` layer, with its product."""
+"""ONNX operators as layers; what is not executable becomes an `opaque` layer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 from fxsim.errors import DataError
-from fxsim.onnx_import.graph import Graph, attributes, described, id_of
-
-Shape = tuple[int, ...]
-NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
-Spec = dict[str, Any]
-
-
-class NotExecutableError(Exception):
-    """Why an operator is not one of our layers."""
-
-
-@dataclass(slots=True)
-class Network:
-    """Layers so far.
-
-    made : {tensor: (layer that gives it, its shape without the batch, channels last)}
-    remarks : what was assumed, a line each; refused : (layer, operator and why)
-    bits : {layer: {role: bits}} of QONNX
-    """
-
-    graph: Graph
-    layers: list[Spec] = field(default_factory=list)
-    made: dict[str, tuple[str, Shape]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    bits: dict[str, dict[str, int]] = field(default_factory=dict)
-    padded: dict[str, int] = field(default_factory=dict)
-
-    def shape(self, tensor: str) -> Shape:
-        """One sample of a tensor, channels last."""
-        if tensor in self.made:
-            return self.made[tensor][1]
-        if tensor not in self.graph.shapes:
-            raise DataError(f"{self.graph.path}: the shape of tensor {tensor!r} is not known")
-        return channels_last(self.graph.shapes[tensor][1:])
-
-    def add(self, node: Any, kind: str, shape: Shape, inputs: list[str], **fields: Any) -> str:
-        """Append a layer that gives the node's first result."""
-        name = self.name(node)
-        before = self.layers[-1]["name"] if self.layers else "input"
-        sources = [self.made[tensor][0] for tensor in inputs]
-        spec: Spec = {"name": name, "kind": kind}
-        if sources != [before]:
-            spec["inputs"] = sources
-        self.layers.append({**spec, **fields})
-        self.made[node.output[0]] = (name, shape)
-        self._quantised(node, name, inputs, kind)
-        return name
-
-    def readers(self, tensor: str) -> list[Any]:
-        """The nodes that read a tensor."""
-        return [node for node in self.graph.nodes if tensor in node.input]
-
-    def alone(self, tensor: str) -> bool:
-        """Whether one node reads a tensor, and nobody else."""
-        return len(self.readers(tensor)) == 1 and tensor not in self.graph.outputs
-
-    def alias(self, node: Any, tensor: str, shape: Shape | None = None) -> None:
-        """The node's result is a tensor that there is already."""
-        name, known = self.made[tensor]
-        self.made[node.output[0]] = (name, shape or known)
-
-    def _quantised(self, node: Any, name: str, inputs: list[str], kind: str) -> None:
-        if kind not in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "opaque"):
-            return
-        roles = {}
-        for index, role in ((0, "activation"), (1, "weight")):
-            found = self.graph.quantisers.get((id_of(node), index))
-            if found is not None:
-                roles[role] = min(max(found.bits, NARROWEST), WIDEST)
-                if roles[role] != found.bits:
-                    self.remarks.append(
-                        f"{found.node}: {found.bits} bits, executed at {roles[role]}"
-                    )
-        if roles:
-            self.bits[name] = roles
-
-    def name(self, node: Any) -> str:
-        """A name for a node's layer: its weights', or its own, made unique."""
-        weights = [n for n in node.input if n in self.graph.constants and n.endswith(".weight")]
-        text = weights[0].removesuffix(".weight") if weights else node.name or node.op_type
-        parts = [p for p in re.split(r"[/.]", text) if p]
-        if not weights and len(parts) > 1 and parts[-1].startswith(node.op_type):
-            parts = [*parts[:-1], node.op_type.lower()] if parts[-2:-1] else parts
-        base = re.sub(r"\W+", "_", "_".join(dict.fromkeys(parts))).strip("_").lower() or "layer"
-        return self.unused(base if not base[0].isdigit() else f"layer{base}")
-
-    def unused(self, base: str) -> str:
-        """A name that no layer has yet."""
-        taken = {layer["name"] for layer in self.layers} | {"input"}
-        name, number = base, 2
-        while name in taken:
-            name, number = f"{base}_{number}", number + 1
-        return name
-
-
-def channels_last(shape: Shape) -> Shape:
-    """(C, H, W) as (H, W, C)."""
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+from fxsim.onnx_import.graph import attributes, described
+from fxsim.onnx_import.network import Network, NotExecutableError, Shape, Spec, channels_last
+from fxsim.onnx_import.opaque import append_opaque
 
 
 def convert(net: Network, node: Any) -> None:
@@ -124,64 +26,8 @@ def convert(net: Network, node: Any) -> None:
             raise NotExecutableError("fxsim has no such layer")
         handler(net, node, tensors, attributes(node))
     except NotExecutableError as reason:
-        _opaque(net, node, tensors, str(reason))
+        append_opaque(net, node, tensors, str(reason))
 
-
-# --- what is not executable ----------------------------------------------------------------------
-
-
-def _opaque(net: Network, node: Any, tensors: list[str], reason: str) -> None:
-    known = net.graph.shapes.get(node.output[0])
-    shape = channels_last(known[1:]) if known is not None else net.shape(tensors[0])
-    if known is None:
-        net.remarks.append(f"{described(node)}: its result's shape is taken as its input's")
-    product = _product(net, node, tensors, shape)
-    fields: dict[str, Any] = {"operator": described(node), "out": list(shape or (1,))}
-    if product:
-        fields["product"] = product
-    name = net.add(node, "opaque", shape or (1,), tensors, **fields)
-    for output in node.output[1:]:
-        if output:
-            net.made[output] = (name, net.shape(output) if output in net.graph.shapes else shape)
-    net.refused.append((name, f"{described(node)}: {reason}"))
-
-
-def _product(net: Network, node: Any, tensors: list[str], shape: Shape) -> dict[str, Any] | None:
-    """The matrix product in an operator, if it is known to have one."""
-    place = 3 if node.op_type.startswith("QLinear") else 1
-    name = node.input[place] if len(node.input) > place else ""
-    weights = net.graph.constants[name].shape if name in net.graph.constants else ()
-    if node.op_type in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv") and len(weights) > 2:
-        groups = int(attributes(node).get("group", 1))
-        if node.op_type == "ConvTranspose":  # weights are (C, F / groups, ...)
-            read = net.shape(tensors[0])
-            return {"rows": prod(read[:-1]) * groups, "depth": weights[0] // groups,
-                    "features": prod(weights[1:])}  # fmt: skip
-        filters = weights[0]
-        rows = prod(shape) // filters
-        return {"rows": rows * groups, "depth": prod(weights[1:]), "features": filters // groups}
-    if node.op_type in ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"):
-        first = net.graph.shapes.get(tensors[0])
-        depth = first[-1] if first else net.shape(tensors[0])[-1]
-        if len(tensors) == 1 and not weights:  # weights times a computed tensor
-            rows, depth = net.graph.constants[node.input[0]].shape[-2:]
-            return {"rows": prod(shape) // rows, "depth": depth, "features": rows}
-        if len(tensors) == 1:
-            features = prod(weights) // depth
-            return {"rows": max(prod(shape) // max(features, 1), 1), "depth": depth,
-                    "features": features}  # fmt: skip
-        *batches, rows, features = net.graph.shapes.get(node.output[0], (1, *shape))
-        return {"rows": rows, "depth": depth, "features": features, "weights": False,
-                "repeats": max(prod(batches), 1)}  # fmt: skip
-    if node.op_type in ("LSTM", "GRU", "RNN") and len(weights) == 3:
-        steps = net.graph.shapes.get(tensors[0], (1, *net.shape(tensors[0])))[0]
-        steps = max(steps, net.shape(tensors[0])[0] if len(net.shape(tensors[0])) == 2 else 1)
-        units = int(attributes(node)["hidden_size"])
-        return {"rows": steps, "depth": weights[2] + units, "features": weights[0] * weights[1]}
-    return None
-
-
-# --- what is -------------------------------------------------------------------------------------
 
 Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]
 

@@ -12,7 +12,8 @@ from fxsim import workload
 from fxsim.errors import ConfigError, DataError, FxsimError
 from fxsim.files import atomic_file
 from fxsim.onnx_import.graph import read
-from fxsim.onnx_import.operators import Network, Shape, channels_last, convert
+from fxsim.onnx_import.network import Network, Shape, channels_last
+from fxsim.onnx_import.operators import convert
 from fxsim.training import data as datasets
 
 # what a shape of input usually is; assumed where no dataset is named

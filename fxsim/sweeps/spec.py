@@ -199,22 +199,8 @@ class Sweep:
             if axis.key:
                 keys[axis.part][axis.key] = values[axis.name]
         settings = {**policy, **keys["policy"]}
-        kind, name = settings.pop("kind"), settings.pop("name", None)
-        marks = {key: self.document.mark(("axes", f"policy.{key}")) for key in keys["policy"]}
-        chosen = self.document.mark(("axes", "policy") if "policy" in wholes else ("policy",))
-        document = self.document.changed(
-            {("policy",): ({}, chosen)}
-            | {("policy", key): (value, marks.get(key, chosen)) for key, value in settings.items()}
-        )
-        if kind not in POLICIES:
-            document.fail(
-                ("policy",),
-                f"policy.kind must be one of {', '.join(POLICIES)}, not {kind!r}"
-                f"{hint(str(kind), POLICIES)}",
-            )
-        if not POLICIES[kind].integer:
-            document.fail(("policy",), f"policy.kind: a sweep takes integer policies, not {kind}")
-        built = document.build(POLICIES[kind], settings, ("policy",))
+        name = settings.pop("name", None) or settings["kind"]
+        built = self._policy(settings, "policy" in wholes)
         changed_machine = self._changed("accelerators", machine, keys["accelerator"])
         loaded = schema.load(changed_machine)
         short = variants.short_names(keys["accelerator"])
@@ -227,7 +213,29 @@ class Sweep:
                 weighed = self._changed("accelerators", built.accelerator, {})
             else:
                 built = built.model_copy(update={"accelerator": loaded.name})
-        return Recipe(network_document, name or kind, kind, built, loaded, weighed)
+        return Recipe(network_document, name, settings["kind"], built, loaded, weighed)
+
+    def _policy(self, settings: Mapping[str, Any], chosen: bool) -> Any:
+        """A policy of its kind and parameters; chosen : from an axis of whole policies."""
+        kind = settings["kind"]
+        given = {key: value for key, value in settings.items() if key != "kind"}
+        whole = self.document.mark(("axes", "policy") if chosen else ("policy",))
+        changes: dict[Location, tuple[Any, Mark]] = {("policy",): ({}, whole)}
+        for key, value in given.items():
+            axis = f"policy.{key}"
+            own = any(axis == other.name for other in self.axes)
+            mark = self.document.mark(("axes", axis)) if own else whole
+            changes["policy", key] = (value, mark)
+        document = self.document.changed(changes)
+        if kind not in POLICIES:
+            document.fail(
+                ("policy",),
+                f"policy.kind must be one of {', '.join(POLICIES)}, not {kind!r}"
+                f"{hint(str(kind), POLICIES)}",
+            )
+        if not POLICIES[kind].integer:
+            document.fail(("policy",), f"policy.kind: a sweep takes integer policies, not {kind}")
+        return document.build(POLICIES[kind], given, ("policy",))
 
     def _changed(self, kind: str, name: str, settings: Mapping[str, Any]) -> Document:
         base = yaml_reader.read(shipped.find(kind, name, self.path.parent))
@@ -259,8 +267,9 @@ def load(path: Path) -> Sweep:
         document.fail(("axes",), f"axes: {problem}")
     _find(document, ("workload",), "workloads", spec.workload)
     _find(document, ("accelerator",), "accelerators", spec.accelerator)
-    for name in ("accelerator",) if spec.baseline and spec.baseline.accelerator else ():
-        _find(document, ("baseline", name), "accelerators", str(spec.baseline.accelerator))  # type: ignore[union-attr]
+    if spec.baseline is not None and spec.baseline.accelerator is not None:
+        at = ("baseline", "accelerator")
+        _find(document, at, "accelerators", spec.baseline.accelerator)
     if spec.dataset is not None and (wrong := datasets.unknown(spec.dataset)):
         document.fail(("dataset",), wrong)
     if isinstance(spec.search, GridSearch):
