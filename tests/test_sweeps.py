@@ -185,6 +185,23 @@ def test_a_cluster_that_loses_a_worker_loses_nothing(grid, tmp_path):
     )
 
 
+def test_an_interrupt_of_local_processes_is_one_line_and_goes_on(grid, tmp_path):
+    """Ctrl-C reaches the whole group of processes, as a terminal sends it."""
+    (tmp_path / "small.yaml").write_text(GRID.replace("epochs: 1", "epochs: 30"))
+    command = [sys.executable, "-c", "from fxsim.cli import main; main()", "sweep", "small.yaml"]
+    sweeping = subprocess.Popen(
+        [*command, "--jobs", "2"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    until(lambda: any((tmp_path / "reports").glob("small/runs/*.unfinished/metrics.csv")))
+    os.killpg(sweeping.pid, signal.SIGINT)
+    _, errors = sweeping.communicate(timeout=60)
+    assert sweeping.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.strip().splitlines()[-1].startswith("fxsim: interrupted; ")
+
+
 def until(true, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():

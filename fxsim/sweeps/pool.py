@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,6 +94,19 @@ def _reach(scheduler: str) -> None:
 
 
 @contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that begin here do not hear Ctrl-C, which a terminal sends to all of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[Pool]:
     """Who works.
 
@@ -121,11 +136,10 @@ def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[Pool]:
                 client.close()
             return
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "65536")
-        with (
-            LocalCluster(
+        with _uninterrupted():
+            cluster = LocalCluster(
                 n_workers=jobs, threads_per_worker=1, dashboard_address=None, memory_limit=0,
                 silence_logs=50,
-            ) as cluster,
-            Client(cluster) as client,
-        ):  # fmt: skip
+            )  # fmt: skip
+        with cluster, Client(cluster) as client:
             yield Cluster(client)
