@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from fxsim.runs import Run
+from fxsim.recorded import Run
 
 WINDOW = 20  # steps over which the training loss is averaged
 

@@ -44,8 +44,8 @@ from fxsim.mapping.search import Objective
 from fxsim.onnx_import.write import Imported, import_model
 from fxsim.precision import POLICIES
 from fxsim.progress import Progress
+from fxsim.recorded import Run
 from fxsim.report import write
-from fxsim.runs import Run
 from fxsim.study import Study, StudyResult
 from fxsim.sweeps import spec
 from fxsim.sweeps import sweep as sweeps

@@ -18,7 +18,7 @@ from scipy import stats
 from fxsim import prices
 from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, DataError, hint
-from fxsim.runs import Run
+from fxsim.recorded import Run
 
 KEYS = ["policy", "accelerator"]
 _TEXT = ("policy", "accelerator", "weights_sha256")

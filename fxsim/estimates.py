@@ -16,7 +16,7 @@ from fxsim.accelerator.schema import Accelerator
 from fxsim.cost.price import ENERGIES, Priced
 from fxsim.errors import ConfigError, hint
 from fxsim.precision import POLICIES
-from fxsim.runs import Run
+from fxsim.recorded import Run
 from fxsim.trace import Trace
 
 GROUPINGS = ("pass", "layer", "operation", "step")

@@ -14,7 +14,7 @@ from fxsim.engine import softmax
 from fxsim.errors import ConfigError, DataError
 from fxsim.files import atomic_file
 from fxsim.precision import POLICIES
-from fxsim.runs import Run
+from fxsim.recorded import Run
 from fxsim.training import checkpoint as checkpoints
 from fxsim.training import folding, loop
 from fxsim.training.context import StepContext

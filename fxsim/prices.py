@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from fxsim.accelerator.schema import Accelerator
-from fxsim.cost.price import ENERGIES, Priced, price
+from fxsim.cost.price import ENERGIES, Priced, Totals, price
 from fxsim.files import atomic_directory, source_sha256
 from fxsim.mapping.search import Objective
-from fxsim.runs import Run
+from fxsim.recorded import Run
 
 KEPT = "prices"  # the folder of prices that are kept, in a study's directory
 TABLES = ("operations", "memory", "roofline", "steps")
@@ -20,7 +20,7 @@ _CODE = ("trace.py", "prices.py", "accelerator", "mapping", "cost", "arithmetic"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Costs:
+class Costs(Totals):
     """What a run costs on a machine, steps summed.
 
     operations : a row a layer, pass and operation: the numbers of `fxsim.cost.price.Priced.table`
@@ -59,16 +59,6 @@ class Costs:
     def energy_pj(self) -> float:
         """All energy [pJ]."""
         return float(self.operations[list(ENERGIES)].to_numpy().sum())
-
-    @property
-    def seconds(self) -> float:
-        """All time [s]."""
-        return self.cycles / self.machine.technology.clock_hz
-
-    @property
-    def edp_js(self) -> float:
-        """Energy times delay [J s]."""
-        return self.energy_pj * 1e-12 * self.seconds
 
 
 def code_sha256() -> str:

@@ -9,8 +9,9 @@ from fxsim import runs
 from fxsim.errors import ReplayError
 from fxsim.precision import POLICIES
 from fxsim.precision.float32 import Float32
+from fxsim.recorded import Run
 from fxsim.recorder import TraceWriter
-from fxsim.runs import Run, RunInputs
+from fxsim.runs import RunInputs
 from fxsim.trace import POWERS, Trace
 from fxsim.training import float32
 from fxsim.training.settings import Watcher

@@ -19,7 +19,8 @@ from fxsim.errors import ConfigError, DataError, hint
 from fxsim.precision import POLICIES
 from fxsim.precision.cost_aware import CostAware
 from fxsim.prices import Costs
-from fxsim.runs import Policy, Run, RunInputs
+from fxsim.recorded import Policy, Run
+from fxsim.runs import RunInputs
 from fxsim.training import data as datasets
 from fxsim.training.settings import Watcher
 from fxsim.variants import Use, UseOf, Variant

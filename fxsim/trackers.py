@@ -14,7 +14,7 @@ from typing import Any
 from fxsim import prices
 from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, DataError
-from fxsim.runs import Run
+from fxsim.recorded import Run
 
 ARTEFACTS = ("run.json", "workload.yaml", "metrics.parquet", "evaluations.parquet", "weights.npz")
 _BATCH = 1000  # metrics that MLflow takes at once

@@ -12,9 +12,9 @@ from support import ROOT
 ORDER = (
     "errors", "files", "notebook", "arithmetic", "engine", "training", "precision", "trace",
     "recorder", "yaml_reader", "workload", "accelerator", "mapping", "cost", "shipped",
-    "rehearsal", "earlier", "journal", "runs", "replays", "inference", "prices", "variants",
-    "study", "comparison", "results", "estimates", "sweeps", "onnx_import", "trackers", "report",
-    "catalogue", "console", "progress", "options", "api", "commands", "cli",
+    "rehearsal", "earlier", "journal", "recorded", "runs", "replays", "inference", "prices",
+    "variants", "study", "comparison", "results", "estimates", "sweeps", "onnx_import", "trackers",
+    "report", "catalogue", "console", "progress", "options", "api", "commands", "cli",
 )  # fmt: skip
 PACKAGE = ROOT / "fxsim"
 

@@ -9,7 +9,7 @@ import pytest
 from support import fxsim, jit_only
 
 from fxsim import trackers
-from fxsim.runs import Run
+from fxsim.recorded import Run
 
 
 @pytest.fixture(scope="module")

@@ -143,8 +143,8 @@ def replay(
 
     Example: fxsim replay reports/quickstart/runs/dynasty-seed0
     """
+    from fxsim.recorded import Run
     from fxsim.replays import replay as execute
-    from fxsim.runs import Run
 
     use_threads(threads)
     recorded = Run.load(run_)

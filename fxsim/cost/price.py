@@ -36,6 +36,7 @@ Assumptions of ours, which the report repeats:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -64,8 +65,40 @@ CYCLES = (
 KEYS = ("step", "layer", "pass", "operation")
 
 
+class Totals:
+    """What follows from the cycles and the energy of something priced on a machine."""
+
+    __slots__ = ()
+    machine: Accelerator
+
+    @property
+    @abstractmethod
+    def cycles(self) -> float:
+        """All cycles."""
+
+    @property
+    @abstractmethod
+    def energy_pj(self) -> float:
+        """All energy [pJ]."""
+
+    @property
+    def seconds(self) -> float:
+        """All time [s]."""
+        return self.cycles / self.machine.technology.clock_hz
+
+    @property
+    def edp_js(self) -> float:
+        """Energy times delay [J s]."""
+        return self.energy_pj * 1e-12 * self.seconds
+
+    @property
+    def average_power_w(self) -> float:
+        """Energy over time [W]."""
+        return self.energy_pj * 1e-12 / self.seconds
+
+
 @dataclass(frozen=True, eq=False)
-class Priced:
+class Priced(Totals):
     """A trace's cost on one machine.
 
     table : a row a step, layer, pass and operation ("product", "vector", "cast"), with
@@ -111,21 +144,6 @@ class Priced:
                 "average power": f"{self.average_power_w:.4g} W",
             },
         )
-
-    @property
-    def seconds(self) -> float:
-        """All time [s]."""
-        return self.cycles / self.machine.technology.clock_hz
-
-    @property
-    def edp_js(self) -> float:
-        """Energy times delay [J s]."""
-        return self.energy_pj * 1e-12 * self.seconds
-
-    @property
-    def average_power_w(self) -> float:
-        """Energy over time [W]."""
-        return self.energy_pj * 1e-12 / self.seconds
 
     @property
     def mappings(self) -> dict[tuple[str, str], Mapping]:

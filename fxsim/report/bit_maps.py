@@ -8,9 +8,9 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from fxsim.notebook import MOST_BITS, png_uri
+from fxsim.recorded import Run
 from fxsim.report.style import Plot, dots, panel
 from fxsim.results import ROLES
-from fxsim.runs import Run
 from fxsim.trace import Trace
 
 COLUMNS = 160  # steps are averaged to at most so many

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fxsim.recorded import Run
 from fxsim.report.style import INK, Plot, colours, legend, markers, panel
 from fxsim.results import ROLES
-from fxsim.runs import Run
 from fxsim.study import StudyResult
 
 __all__ = ["ROLES", "accuracy_and_loss", "dominated", "front"]

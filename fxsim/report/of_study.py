@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from fxsim import results, shipped
+from fxsim.recorded import Run
 from fxsim.report import bit_maps, cost_figures, curves, sources, tables
 from fxsim.report.page import Film, Page, Section
 from fxsim.report.style import colours, unit
-from fxsim.runs import Run, machine_facts, versions
+from fxsim.runs import machine_facts, versions
 from fxsim.study import StudyResult
 
 SIGNIFICANT = 0.05

@@ -13,7 +13,7 @@ from fxsim.accelerator.schema import Accelerator
 from fxsim.engine.threads import set_threads
 from fxsim.errors import DataError, FxsimError
 from fxsim.mapping.search import Objective
-from fxsim.runs import Run
+from fxsim.recorded import Run
 from fxsim.training.settings import Watcher
 from fxsim.yaml_reader import Document
 

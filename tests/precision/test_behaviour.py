@@ -11,7 +11,7 @@ from fxsim import earlier, estimates, inference, replays, runs, shipped, workloa
 from fxsim.cost.price import price
 from fxsim.errors import FormatError
 from fxsim.precision import POLICIES
-from fxsim.runs import Run
+from fxsim.recorded import Run
 from fxsim.training import checkpoint, float32, loop
 
 BUDGETS = {"weight_budget": 0.1, "activation_budget": 0.1, "error_budget": 0.2}
