@@ -16,13 +16,13 @@ import numpy as np
 from side_by_side import Row, arguments, ratio, report
 from threadpoolctl import threadpool_limits
 
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow, Rounding
-from fxsim.engine import block_casts, casts, linear, processor
+from fxsim.engine import block_casts, casts, instruction_set, matmul
+from fxsim.engine.epilogue import Output
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.output import Output
-from fxsim.engine.processor import Machine
+from fxsim.engine.instruction_set import Machine
 from fxsim.engine.tensor import FixedTensor, storage
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 
 SHAPES = [(512, 512, 4608), (8192, 64, 576)]
 WIDE = Accumulator(48, Overflow.SAT)
@@ -65,7 +65,7 @@ def against_sgemm(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> f
         output = Output(FixedPoint(32, accumulator.frac))
     out = np.empty((x.shape[0], y.shape[0]), np.float32)
     return ratio(
-        lambda: linear.multiply(a, b, accumulator, output), lambda: np.matmul(x, y.T, out=out)
+        lambda: matmul.multiply(a, b, accumulator, output), lambda: np.matmul(x, y.T, out=out)
     )
 
 
@@ -74,12 +74,12 @@ def gemm_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
     for machine, target in targets.items():
         for m, n, k in SHAPES:
             work = f"int8 GEMM {m}x{n}x{k}, wide, {machine.value}"
-            if machine not in processor.available():
+            if machine not in instruction_set.available():
                 skipped.append(f"{work}: not on this processor")
                 continue
-            processor.force(machine)
+            instruction_set.force(machine)
             yield work, against_sgemm(codes(rng, (m, k)), codes(rng, (n, k)), WIDE), target
-            processor.force(None)
+            instruction_set.force(None)
     m, n, k = SHAPES[1]
     left, right = codes(rng, (m, k)), codes(rng, (n, k))
     for m, n, k in SHAPES:
@@ -100,8 +100,10 @@ def gemm_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
 
 def block_rows(rng: np.random.Generator) -> Iterator[Row]:
     """A given 4x4 map of 0, 2, 4 and 8 bits, casts included, over our uniform 8 bits."""
-    wide = [FixedTensor(rng.integers(-(2**20), 2**20, s), FixedPoint(22, 16)) for s in
-            ((8192, 576), (64, 576))]  # fmt: skip
+    wide = [
+        FixedTensor(rng.integers(-(2**20), 2**20, s), FixedPoint(22, 16))
+        for s in ((8192, 576), (64, 576))
+    ]
     maps = []
     for tensor in wide:
         rows, columns = tensor.shape
@@ -112,11 +114,11 @@ def block_rows(rng: np.random.Generator) -> Iterator[Row]:
 
     def mixed() -> None:
         a, b = (block_casts.quantise_map(t, m, target)[0] for t, m in zip(wide, maps, strict=True))
-        linear.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+        matmul.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
 
     def uniform() -> None:
         a, b = (casts.cast(t, target, dtype=np.int8)[0] for t in wide)
-        linear.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+        matmul.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
 
     yield "4x4 blocks of 0/2/4/8 bits, casts included, vs our uniform 8", ratio(mixed, uniform), 0.7
 
@@ -183,7 +185,7 @@ def limited_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
             x @ y
 
     register = Accumulator(16, Overflow.SAT)
-    found = ratio(lambda: linear.multiply(a, b, register), theirs, 3)
+    found = ratio(lambda: matmul.multiply(a, b, register), theirs, 3)
     yield "256^3 int8, 16-bit saturating per step, vs APyTypes", found, 500
 
 
@@ -203,9 +205,9 @@ def layer_rows(rng: np.random.Generator, threads: int, skipped: list[str]) -> It
         narrow, gradient = Output(FixedPoint(8, 0)), Output(FixedPoint(16, 0))
 
         def ours(x=x, w=w, e=e, g=g, narrow=narrow, gradient=gradient) -> None:
-            linear.convolution_forward(x, w, g, WIDE, narrow)
-            linear.convolution_grad_input(e, w, g, WIDE, narrow)
-            linear.convolution_grad_weight(x, e, g, WIDE, gradient)
+            matmul.convolution_forward(x, w, g, WIDE, narrow)
+            matmul.convolution_grad_input(e, w, g, WIDE, narrow)
+            matmul.convolution_grad_weight(x, e, g, WIDE, gradient)
 
         def last(*shape: int) -> Any:
             return torch.randn(*shape).to(memory_format=torch.channels_last)
@@ -230,7 +232,7 @@ def main() -> None:
     with threadpool_limits(given.threads, user_api="blas"):
         rows = [*gemm_rows(rng, skipped), *block_rows(rng), *cast_rows(rng, skipped)]
         rows += [*limited_rows(rng, skipped), *layer_rows(rng, given.threads, skipped)]
-    names = ", ".join(machine.value for machine in processor.available())
+    names = ", ".join(machine.value for machine in instruction_set.available())
     print(f"{given.threads} thread(s); paths: {names}", file=sys.stderr)
     for line in skipped:
         print(f"left out: {line}", file=sys.stderr)

@@ -12,10 +12,10 @@ import time
 
 from side_by_side import Row, parser, report
 
-from fxsim.cli import COMMANDS
+from fxsim.cli.main import COMMANDS
 
 TARGET_S, TRIES = 0.3, 7
-SCRIPT = "from fxsim.cli import main; main()"
+SCRIPT = "from fxsim.cli.main import main; main()"
 
 
 def seconds(*command: str, at: str | None = None) -> float:

@@ -20,17 +20,19 @@ from typing import Any
 import numpy as np
 from side_by_side import Row, parser, report, use
 
-from fxsim import rehearsal, shipped, workload
-from fxsim.arithmetic.formats import BlockFormat
+from fxsim.config import resources
 from fxsim.engine import block_casts, threads
-from fxsim.engine.kernels import priced
-from fxsim.engine.memory import keep_freed
+from fxsim.engine.allocator import keep_freed
+from fxsim.engine.kernels import cost_aware_blocks
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.words import words
-from fxsim.precision import POLICIES, IntegerPolicy
-from fxsim.recorder import TraceWriter
+from fxsim.engine.vector_int16 import words
+from fxsim.numerics.formats import BlockFormat
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.registry import POLICIES
+from fxsim.runs import initial_bit_costs
+from fxsim.trace.writer import TraceWriter
 from fxsim.training import context as contexts
-from fxsim.training import loop
+from fxsim.training import loop, workload
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.policy import Moment
@@ -82,21 +84,32 @@ def rounding_alone(tensor: FixedTensor, found: FixedTensor, wanted: BlockFormat,
     index = np.zeros(blocks.bits.shape, np.int8)
     codes = np.empty(x.shape, found.codes.dtype)
     threads.split(
-        priced.encode_given_range, blocks.bits.shape[0], 4 * wanted.rows * x.shape[1], x,
-        wanted.rows, wanted.columns, exponents, index, base, int(wanted.rounding),
-        np.uint64(key), codes,
-    )  # fmt: skip
+        cost_aware_blocks.encode_given_range,
+        blocks.bits.shape[0],
+        4 * wanted.rows * x.shape[1],
+        x,
+        wanted.rows,
+        wanted.columns,
+        exponents,
+        index,
+        base,
+        int(wanted.rounding),
+        np.uint64(key),
+        codes,
+    )
 
 
 def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, float]:
     """(the policy's share of a step, the step's time in seconds)."""
-    described, model = workload.load(shipped.find("workloads", "resnet20"))
+    described, model = workload.load(resources.find("workloads", "resnet20"))
     settings, rng = described.training.settings(), np.random.default_rng(0)
     codes = rng.integers(-(2**12), 2**12, (BATCH, *model.input_shape)).astype(np.int16)
     images, labels = FixedTensor(codes, INPUT_WORD), rng.integers(0, 10, BATCH)
     clock = Clock()
     watched: Any = Watched(policy, clock)
-    now = loop.begin(model, watched, 0, None, rehearsal.market(model, policy, settings))
+    now = loop.begin(
+        model, watched, 0, None, initial_bit_costs.of(model, policy.bit_cost_request, settings)
+    )
     writer = TraceWriter(Path(tempfile.mkdtemp()), policy.accumulator.bits)
     plain, probe = block_casts.quantise_blocks, loop._probe
 
@@ -122,9 +135,18 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
             decisions = {**decisions, loop.RATE: 1 << 14}
             writer.begin_step(step, STEPS)
             around = StepContext(
-                0, step, True, watched, decisions, now.parameters, now.running, now.gains, writer,
-                dict(now.policy_state), moment,
-            )  # fmt: skip
+                0,
+                step,
+                True,
+                watched,
+                decisions,
+                now.parameters,
+                now.running,
+                now.gains,
+                writer,
+                dict(now.policy_state),
+                moment,
+            )
             probability = loop.training_step(model, around, images, labels, settings)
             loss = loop.integer_metrics(probability, labels)["loss"]
             now.feedback = loop.Feedback(step, loss, loop._perturbation(around), around.probed)

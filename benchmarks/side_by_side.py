@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fxsim.engine.threads import set_threads
-from fxsim.files import atomic_file
+from fxsim.persistence.atomic import atomic_file
 
 SETTLE_S = 0.03  # BLAS's workers spin so long on the cores that the other side needs
 Row = tuple[str, float, float]  # work, ratio, target

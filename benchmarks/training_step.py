@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 from side_by_side import Row, parser, ratio, report, use
 
-from fxsim import shipped, workload
-from fxsim.arithmetic.formats import Accumulator, Overflow
-from fxsim.engine import processor
-from fxsim.engine.memory import keep_freed
-from fxsim.engine.processor import Machine
+from fxsim.config import resources
+from fxsim.engine import instruction_set
+from fxsim.engine.allocator import keep_freed
+from fxsim.engine.instruction_set import Machine
 from fxsim.engine.tensor import FixedTensor
-from fxsim.precision import Dynasty, Uniform
-from fxsim.precision.base import IntegerPolicy
-from fxsim.recorder import TraceWriter
-from fxsim.training import loop
+from fxsim.numerics.formats import Accumulator, Overflow
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.dynasty import Dynasty
+from fxsim.policies.uniform import Uniform
+from fxsim.trace.writer import TraceWriter
+from fxsim.training import loop, workload
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.policy import Moment
@@ -59,7 +60,7 @@ WORKS: dict[str, tuple[IntegerPolicy, float]] = {
 
 def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
     """A function that makes one training step after another."""
-    described, model = workload.load(shipped.find("workloads", "resnet20"))
+    described, model = workload.load(resources.find("workloads", "resnet20"))
     settings, rng = described.training.settings(), np.random.default_rng(0)
     codes = rng.integers(-(2**12), 2**12, (BATCH, *model.input_shape)).astype(np.int16)
     images, labels = FixedTensor(codes, INPUT_WORD), rng.integers(0, 10, BATCH)
@@ -146,7 +147,7 @@ def main() -> None:
     given: argparse.Namespace = known.parse_args()
     use(given)
     if given.path:
-        processor.force(Machine(given.path))
+        instruction_set.force(Machine(given.path))
     if given.profile:
         for name, (policy, _) in WORKS.items():
             print(name, file=sys.stderr)
@@ -156,11 +157,11 @@ def main() -> None:
     for name, (policy, target) in WORKS.items():
         rows.append((f"ResNet-20, {name}", ratio(our_step(policy), theirs, 6), target))
     if given.paths:
-        for machine in processor.available():
-            processor.force(machine)
+        for machine in instruction_set.available():
+            instruction_set.force(machine)
             work = f"ResNet-20, uniform 8 bits, {machine.value}"
             rows.append((work, ratio(our_step(Wrapping()), theirs, 3), 0.0))
-    names = ", ".join(machine.value for machine in processor.available())
+    names = ", ".join(machine.value for machine in instruction_set.available())
     print(f"{given.threads} thread(s); paths: {names}", file=sys.stderr)
     report(rows, given.json)
 

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from fxsim import shipped
-from fxsim.accelerator import drawing, pe, schema
-from fxsim.cli import COMMANDS
-from fxsim.precision import POLICIES
-from fxsim.study import ReportSpec, StudySpec
+from fxsim.cli.main import COMMANDS
+from fxsim.config import resources
+from fxsim.config.overrides import Use
+from fxsim.hardware import accelerator, drawing, pe
+from fxsim.policies.registry import POLICIES
+from fxsim.studies.study import ReportSpec, StudySpec
 from fxsim.sweeps.spec import GridSearch, ParetoSearch, Range, SweepSpec
-from fxsim.variants import Use
-from fxsim.workload import LayerSpec, TrainingSpec, Workload
+from fxsim.training.workload import LayerSpec, TrainingSpec, Workload
 
 
 def write(docs: Path) -> None:
@@ -39,22 +39,25 @@ def write(docs: Path) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-MACHINES = shipped.names("accelerators")
+MACHINES = resources.names("accelerators")
 
 
 def machine(path: Path) -> str:
     """An accelerator's page."""
-    found = schema.load(path)
+    found = accelerator.load(path)
     head, drawn, able, _ = drawing.parts(found)
     listed = "\n".join(f"- **{name}**: {source}" for name, source in drawing.sources(found))
     return (
         f"# {found.name}\n\n{found.source}.\n\n{head[0].partition(': ')[2]}; {found.units:,} units"
         f" ({found.pe_array.rows} x {found.pe_array.columns}).\n\n"
-        "```text\n" + "\n".join(drawn) + "\n```\n\n## What it can do\n\n```text\n"
-        + "\n".join(able) + f"\n```\n\n## Where its numbers come from\n\n{listed}\n\n"
+        "```text\n"
+        + "\n".join(drawn)
+        + "\n```\n\n## What it can do\n\n```text\n"
+        + "\n".join(able)
+        + f"\n```\n\n## Where its numbers come from\n\n{listed}\n\n"
         f"## Its YAML\n\n`fxsim estimate resnet20 --batch 8 -a {found.name}` prices with it; copy"
         f" it to describe your own.\n\n```yaml\n{path.read_text(encoding='utf-8')}```\n"
-    )  # fmt: skip
+    )
 
 
 def commands() -> str:
@@ -63,10 +66,18 @@ def commands() -> str:
     names = [c.__name__.rstrip("_") for group in COMMANDS.values() for c in group]
     for name in [*names, "data fetch"]:
         done = subprocess.run(
-            [sys.executable, "-c", "from fxsim.cli import main; main()", *name.split(), "--help"],
+            [
+                sys.executable,
+                "-c",
+                "from fxsim.cli.main import main; main()",
+                *name.split(),
+                "--help",
+            ],
             env={**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         parts.append(f"## fxsim {name}\n\n```text\n{done.stdout.strip()}\n```\n")
     return "\n".join(parts)
 
@@ -83,11 +94,20 @@ def yaml_files() -> str:
         "study": [StudySpec, Use, ReportSpec],
         "sweep": [SweepSpec, Range, GridSearch, ParetoSearch],
         "workload": [Workload, TrainingSpec, *get_args(get_args(LayerSpec)[0])],
-        "accelerator": [schema.Accelerator, schema.Technology, schema.Array, schema.Sync,
-                        schema.MemoryLevel, schema.Packing, schema.VectorUnit,
-                        schema.AnalyticsUnit, schema.Results, *get_args(get_args(pe.PE)[0])],
+        "accelerator": [
+            accelerator.Accelerator,
+            accelerator.Technology,
+            accelerator.Array,
+            accelerator.Sync,
+            accelerator.MemoryLevel,
+            accelerator.Packing,
+            accelerator.VectorUnit,
+            accelerator.AnalyticsUnit,
+            accelerator.Results,
+            *get_args(get_args(pe.PE)[0]),
+        ],
         "policies": list(POLICIES.values()),
-    }.items():  # fmt: skip
+    }.items():
         parts.append(f"## {title}\n")
         parts += [f"### {m.__name__}\n\n{_words(m)}\n\n{_keys(m)}\n" for m in models]
     return "\n".join(parts)
@@ -112,8 +132,9 @@ def _keys(model: type[BaseModel]) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "null"
-    shown = getattr(value, "name", None) or (float(value) if hasattr(value, "numerator")
-                                             and not isinstance(value, int) else value)  # fmt: skip
+    shown = getattr(value, "name", None) or (
+        float(value) if hasattr(value, "numerator") and not isinstance(value, int) else value
+    )
     return str(shown).replace("|", "\\|")[:60]
 
 

@@ -25,17 +25,9 @@ import test_timeloop  # noqa: E402
 import test_zigzag  # noqa: E402
 from support import shared  # noqa: E402
 
-from fxsim.accelerator import schema  # noqa: E402
+from fxsim.hardware import accelerator  # noqa: E402
 from fxsim.mapping.search import best_mapping  # noqa: E402
-from fxsim.report.style import (  # noqa: E402
-    INK,
-    MARKERS,
-    colours,
-    legend,
-    panel,
-    styled,
-    svg,
-)  # fmt: skip
+from fxsim.report.style import INK, MARKERS, colours, legend, panel, styled, svg  # noqa: E402
 
 Row = tuple[str, float, float]  # what, ours, theirs
 
@@ -50,7 +42,7 @@ def scalesim() -> Iterator[Row]:
 
 def bitfusion() -> Iterator[Row]:
     """Cycles at its tiling, and at our mapper's."""
-    machine = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
+    machine = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
     for name in test_bitfusion.FILES:
         for row in test_bitfusion.rows(name):
             problem = test_bitfusion.problem_of(row, machine)
@@ -61,7 +53,7 @@ def bitfusion() -> Iterator[Row]:
 
 def bitfusion_energy() -> Iterator[Row]:
     """Energy of buffers and off-chip memory at its tiling [uJ]."""
-    machine = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
+    machine = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
     for name in test_bitfusion.FILES:
         for row in test_bitfusion.rows(name):
             problem = test_bitfusion.problem_of(row, machine)
@@ -75,7 +67,7 @@ def dnnsim() -> Iterator[Row]:
     path = shared("golden", "cost", "dnnsim_synthetic_bitserial.csv")
     for row in csv.DictReader(path.read_text().splitlines()):
         name = test_dnnsim.MACHINES[row["arch"]]
-        machine = schema.load(ROOT / "accelerators" / f"{name}.yaml")
+        machine = accelerator.load(ROOT / "accelerators" / f"{name}.yaml")
         bits = int(row["activations precision"]), int(row["weights precision"])
         ours = test_dnnsim.cycles(machine, test_dnnsim.LAYERS[row["Layer"]], bits)
         yield name, float(ours), float(row["compute_cycles"])
@@ -84,7 +76,7 @@ def dnnsim() -> Iterator[Row]:
 def zigzag() -> Iterator[Row]:
     """Energy of its mappings, by machine [uJ]."""
     for hardware, found in test_zigzag.FOUND.items():
-        machine = schema.load(test_zigzag.HERE / f"{hardware}.yaml")
+        machine = accelerator.load(test_zigzag.HERE / f"{hardware}.yaml")
         for row in found["layers"]:
             problem = test_zigzag.problem_of(machine, row)
             _, _, _, memories = problem.movement(test_zigzag.its_mapping(problem, row))
@@ -119,8 +111,16 @@ def main() -> None:
             cases = list(dict.fromkeys(table["case"]))
             for case, hue, marker in zip(cases, colours(cases).values(), MARKERS, strict=False):
                 part = table[table["case"] == case]
-                axes.plot(part["theirs"], part["ours"], marker, color=hue, label=case,
-                          markersize=4, alpha=0.7, markeredgewidth=0)  # fmt: skip
+                axes.plot(
+                    part["theirs"],
+                    part["ours"],
+                    marker,
+                    color=hue,
+                    label=case,
+                    markersize=4,
+                    alpha=0.7,
+                    markeredgewidth=0,
+                )
             axes.set(xscale="log", yscale="log", xlabel=f"{tool}: {what}", ylabel=f"fxsim: {what}")
             axes.grid()
             legend(axes, len(cases))
@@ -128,8 +128,10 @@ def main() -> None:
                 svg(figure).replace("<svg", '<svg style="background:#fff"', 1), encoding="utf-8"
             )
         ratio = table["ours"] / table["theirs"]
-        print(f"{tool}, {what}: {len(table)} rows, ours over theirs {ratio.min():.4f} to"
-              f" {ratio.max():.4f}")  # fmt: skip
+        print(
+            f"{tool}, {what}: {len(table)} rows, ours over theirs {ratio.min():.4f} to"
+            f" {ratio.max():.4f}"
+        )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
-from fxsim.arithmetic.notation import parse, written
-from fxsim.arithmetic.scaled import Scale
-from fxsim.engine import casts, linear
+from fxsim.engine import casts, matmul
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
+from fxsim.numerics.notation import parse, written
+from fxsim.numerics.scale import Scale
 
 rng = np.random.default_rng(0)
 INT8 = FixedPoint(8, 4)
@@ -23,28 +23,28 @@ a, b = (
 
 # An accumulator that saturates at every addition (APyTypes 857, Brevitas 81 and 766), and says how
 # many sums that changed and which was the first (APyTypes 133, acetone 51, hls4ml 324).
-sums, lost = linear.multiply(a, b, Accumulator(18, Overflow.SAT))
+sums, lost = matmul.multiply(a, b, Accumulator(18, Overflow.SAT))
 print(f"18 bits, saturating: {lost.altered} of {sums.codes.size} sums altered, first {lost.first}")
 assert sums.codes.max() == (1 << 17) - 1
 assert lost.altered > 0
 
 # The same sums may wrap, or be refused with a count.
-wrapped, lost = linear.multiply(a, b, Accumulator(18, Overflow.WRAP))
+wrapped, lost = matmul.multiply(a, b, Accumulator(18, Overflow.WRAP))
 print(f"18 bits, wrapping:   {lost.altered} sums altered")
 try:
-    linear.multiply(a, b, Accumulator(18, Overflow.ERROR))
+    matmul.multiply(a, b, Accumulator(18, Overflow.ERROR))
 except FormatError as problem:
     print(f"18 bits, refusing:   {problem}")
 
 # Partial sums of one width into an accumulator of another (Brevitas 524): 16 products at a time in
 # 18 bits, their sums in 24.
 chunked = Accumulator(24, Overflow.SAT, chunk=16, partial=Accumulator(18, Overflow.SAT))
-sums, lost = linear.multiply(a, b, chunked)
+sums, lost = matmul.multiply(a, b, chunked)
 print(f"18 into 24 bits:     {lost.altered} sums altered")
 
 # Products that lose bits before the addition, and an adder tree of four.
 rounded = Accumulator(20, Overflow.SAT, frac=4, product_rounding=Rounding.RND, tree=4)
-sums, lost = linear.multiply(a, b, rounded)
+sums, lost = matmul.multiply(a, b, rounded)
 print(f"rounded products:    {sums.format}")
 
 # Wide words, without wrap errors (fxpmath 41, 76, 85): 64-bit codes, moved by 90 places.

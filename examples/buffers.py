@@ -11,25 +11,25 @@ import argparse
 
 import pandas as pd
 
-from fxsim import rehearsal, shipped, workload
-from fxsim.accelerator import schema
-from fxsim.accelerator.schema import Accelerator
-from fxsim.cost.price import Priced, price
-from fxsim.precision import Uniform
+from fxsim.config import resources
+from fxsim.cost.model import Priced, price
+from fxsim.hardware import accelerator
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.policies import Uniform
+from fxsim.runs import synthetic_trace
+from fxsim.training import workload
 
 
 def resized(machine: Accelerator, level: str, factor: float) -> Accelerator:
     """The machine with one memory level larger or smaller, in capacity and in area."""
     memory = tuple(
         m.model_copy(
-            update={
-                "capacity_bits": int(m.capacity_bits * factor), "area_mm2": m.area_mm2 * factor
-            }
+            update={"capacity_bits": int(m.capacity_bits * factor), "area_mm2": m.area_mm2 * factor}
         )
         if m.name == level and m.capacity_bits
         else m
         for m in machine.memory
-    )  # fmt: skip
+    )
     return machine.model_copy(update={"memory": memory})
 
 
@@ -45,9 +45,9 @@ def main() -> None:
     known.add_argument("accelerator")
     known.add_argument("level", help="name of the memory level that changes")
     given = known.parse_args()
-    network, model = workload.load(shipped.find("workloads", given.workload))
-    trace = rehearsal.one_step(model, Uniform(), network.training.settings())
-    machine = schema.load(shipped.find("accelerators", given.accelerator))
+    network, model = workload.load(resources.find("workloads", given.workload))
+    trace = synthetic_trace.one_step(model, Uniform(), network.training.settings())
+    machine = accelerator.load(resources.find("accelerators", given.accelerator))
     names = [m.name for m in machine.memory[1:]]
     if given.level not in names:
         known.error(f"level must be one of {', '.join(names)}, not {given.level!r}")
@@ -58,11 +58,14 @@ def main() -> None:
         change = now - traffic(cost)
         rows.append(
             {
-                "size": f"{factor:g}x", "cycles": cost.cycles, "energy_uj": cost.energy_pj / 1e6,
-                "dram_mbit": traffic(cost).sum() / 1e6, "area_mm2": cost.machine.area_mm2,
+                "size": f"{factor:g}x",
+                "cycles": cost.cycles,
+                "energy_uj": cost.energy_pj / 1e6,
+                "dram_mbit": traffic(cost).sum() / 1e6,
+                "area_mm2": cost.machine.area_mm2,
                 "gains most": str(change.idxmax()) if change.max() > 0 else "-",
             }
-        )  # fmt: skip
+        )
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:,.2f}"))
 
 

@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from fxsim.recorded import Run
+from fxsim.runs.directory import Run
 
 WINDOW = 20  # steps over which the training loss is averaged
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fxsim import estimates
-from fxsim.console import print_table
-from fxsim.cost.price import price
-from fxsim.onnx_import.write import import_model
-from fxsim.progress import Progress
+from fxsim.cost import breakdown
+from fxsim.cost.model import price
+from fxsim.hardware import library
+from fxsim.integrations.onnx.import_model import import_model
+from fxsim.runs import estimate
+from fxsim.terminal.console import print_table
+from fxsim.terminal.progress import Progress
 
 # torchvision.models.resnet18: parameters as its page states them, MACs of one 224 x 224 image
 PARAMETERS, MACS = 11_689_512, 1_814_073_344
@@ -48,9 +50,11 @@ class Block(nn.Module):
 def resnet18() -> nn.Module:
     """torchvision's ResNet-18."""
     layers: list[nn.Module] = [
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
         nn.MaxPool2d(3, 2, 1),
-    ]  # fmt: skip
+    ]
     channels = 64
     for filters, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
         layers += [Block(channels, filters, stride), Block(filters, filters, 1)]
@@ -68,9 +72,13 @@ def main() -> None:
     model = given.out / "resnet18.onnx"
     # as it trains: batch norms stay layers of their own
     torch.onnx.export(
-        resnet18().train(), (torch.zeros(1, 3, 224, 224),), str(model), dynamo=False,
-        training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
-    )  # fmt: skip
+        resnet18().train(),
+        (torch.zeros(1, 3, 224, 224),),
+        str(model),
+        dynamo=False,
+        training=torch.onnx.TrainingMode.TRAINING,
+        do_constant_folding=False,
+    )
     found = import_model(model, given.out / "resnet18.yaml")
     print(f"{found.layers} layers, {found.parameters:,} parameters, {found.macs:,} MACs")
     assert not found.refused, found.refused
@@ -78,9 +86,9 @@ def main() -> None:
     assert found.macs == MACS, found.macs
     print("equal to what torchvision's ResNet-18 has")
     with Progress() as progress:
-        trace, label = estimates.trace_of(str(found.workload), "uniform", progress, batch=1)
-    cost = price(trace, estimates.machine(given.accelerator))
-    print_table(estimates.readable(estimates.breakdown(cost, ["pass"])), label)
+        trace, label = estimate.trace_of(str(found.workload), "uniform", progress, batch=1)
+    cost = price(trace, library.machine(given.accelerator))
+    print_table(breakdown.readable(breakdown.breakdown(cost, ["pass"])), label)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What `import fxsim` offers: the command line's work as calls, for scripts and notebooks.
+"""What `import fxsim` offers besides its types: the command line's work as calls.
 
 Each call takes names of shipped files, or paths; each raises `FxsimError` with the line that the
-command line would print. Progress goes to standard error unless `quiet`.
+command line would print. Progress goes to standard error unless `quiet`. What a call needs is
+loaded when it is called.
 
 >>> import fxsim
 >>> wide = fxsim.machine("dynasty", {"pe_array.rows": 8})
@@ -16,41 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from fxsim.errors import ConfigError, hint
 
-from fxsim import (
-    catalogue,
-    comparison,
-    estimates,
-    runs,
-    shipped,
-    variants,
-    yaml_reader,
-)
-from fxsim import study as studies
-from fxsim.accelerator import drawing, scaling, schema
-from fxsim.accelerator.schema import Accelerator
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
-from fxsim.arithmetic.notation import parse
-from fxsim.cost.price import Priced
-from fxsim.cost.price import price as price_trace
-from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.threads import available_threads, set_threads
-from fxsim.errors import ConfigError, FxsimError, hint
-from fxsim.mapping.search import Objective
-from fxsim.onnx_import.write import Imported, import_model
-from fxsim.precision import POLICIES
-from fxsim.progress import Progress
-from fxsim.recorded import Run
-from fxsim.report import write
-from fxsim.study import Study, StudyResult
-from fxsim.sweeps import spec
-from fxsim.sweeps import sweep as sweeps
-from fxsim.sweeps.sweep import SweepResult
-from fxsim.yaml_reader import Location, Mark
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fxsim.cost.model import Priced
+    from fxsim.hardware.accelerator import Accelerator
+    from fxsim.integrations.onnx.import_model import Imported
+    from fxsim.mapping.search import Objective
+    from fxsim.policies.base import Policy
+    from fxsim.runs.directory import Run
+    from fxsim.studies.study import StudyResult
+    from fxsim.sweeps.sweep import SweepResult
 
 Place = str | Path
 
@@ -58,18 +39,38 @@ Place = str | Path
 def machine(
     name: Place, changes: Mapping[str, Any] | None = None, node_nm: float | None = None
 ) -> Accelerator:
-    """A machine, with other values for some of its YAML's keys, at another technology node.
+    """Read a machine, with other values for some of its YAML's keys, at another technology node.
 
+    Parameters
+    ----------
+    name : a shipped accelerator's name, or a YAML file
     changes : {dotted key: value}, as `{"memory.left_buffer.capacity_bits": 65536}`
+    node_nm : the technology node to scale on-chip energies and areas to [nm]; None: the file's
+
+    Returns
+    -------
+    The machine; its name tells the changes.
+
+    Raises
+    ------
+    ConfigError : for a name, key or value that there is not; with file and line
+
+    Examples
+    --------
+    >>> machine("dynasty", {"pe_array.rows": 8}).name
+    'dynasty-rows8'
     """
-    base = yaml_reader.read(shipped.find("accelerators", str(name)))
+    from fxsim.config import overrides, resources, yaml_document
+    from fxsim.hardware import accelerator, scaling
+
+    base = yaml_document.read(resources.find("accelerators", str(name)))
     given = {key: _scalars(value) for key, value in (changes or {}).items()}
-    here = Mark(Path("changes"), 1, 1)
+    here = yaml_document.Mark(Path("changes"), 1, 1)
     changed = base.changed({base.find(key): (value, here) for key, value in given.items()})
-    found = schema.load(changed)
+    found = accelerator.load(changed)
     if given:
-        short = variants.short_names(given)
-        labels = [variants.label_of(short[key], value) for key, value in given.items()]
+        short = overrides.short_names(given)
+        labels = [overrides.label_of(short[key], value) for key, value in given.items()]
         found = found.model_copy(update={"name": "-".join([found.name, *labels])})
     return found if node_nm is None else scaling.scaled(found, node_nm)
 
@@ -83,15 +84,41 @@ def _scalars(value: Any) -> Any:
     return value if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def policy(kind: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """A precision policy by kind, see `available()["policies"]`."""
+def policy(kind: str, parameters: Mapping[str, Any] | None = None) -> Policy:
+    """Make a precision policy.
+
+    Parameters
+    ----------
+    kind : one of `available()["policies"]`
+    parameters : {name: value} of its fields; defaults for the others
+
+    Returns
+    -------
+    The policy, which does not change.
+
+    Raises
+    ------
+    ConfigError : for a kind, name or value that there is not
+
+    Examples
+    --------
+    >>> policy("uniform", {"weight": 4}).weight
+    4
+    """
+    from fxsim.config import yaml_document
+    from fxsim.policies.registry import POLICIES
+
     if kind not in POLICIES:
         raise ConfigError(
             f"policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}"
         )
-    given, here = dict(parameters or {}), Mark(Path(kind), 1, 1)
-    marks: dict[Location, Mark] = {(): here, **{(key,): here for key in given}}
-    return yaml_reader.Document(Path(kind), "", given, marks).build(POLICIES[kind], given, ())
+    given, here = dict(parameters or {}), yaml_document.Mark(Path(kind), 1, 1)
+    marks: dict[yaml_document.Location, yaml_document.Mark] = {
+        (): here,
+        **{(key,): here for key in given},
+    }
+    document = yaml_document.Document(Path(kind), "", given, marks)
+    return document.build(POLICIES[kind], given, ())
 
 
 def simulate(
@@ -110,22 +137,57 @@ def simulate(
 ) -> Run:
     """Train one network under one policy; an earlier run with the same inputs is used again.
 
-    out : the run's directory; `runs/<workload>-<dataset>-<policy>-seed<seed>` if None
+    Parameters
+    ----------
+    workload : a shipped workload's name, or a YAML file
+    kind, parameters : the policy, see `policy`
+    seed : of initial weights, order of the data, and draws
+    epochs : None: the workload's
+    data : a dataset's name; None: the workload's
+    data_dir : the directory of the datasets' official files; None: `FXSIM_DATA`
+    out : the run's directory; None: `runs/<workload>-<dataset>-<policy>-seed<seed>`
     initial : a run to begin from
+    threads : None: all processors; no bit depends on it
+    quiet : no progress on standard error
+
+    Returns
+    -------
+    The finished run.
+
+    Raises
+    ------
+    ConfigError, DataError : for inputs that do not exist or do not go together
+
+    Examples
+    --------
+    >>> run = fxsim.simulate("digits_cnn", "dynasty", epochs=1)  # doctest: +SKIP
+    >>> run.manifest["test_accuracy"]  # doctest: +SKIP
+    0.83
     """
+    from fxsim.config import resources
+    from fxsim.engine.threads import available_threads, set_threads
+    from fxsim.runs.execute import execute, finished
+    from fxsim.runs.inputs import prepare
+    from fxsim.terminal.progress import Progress
+
     set_threads(threads or available_threads())
-    path = shipped.find("workloads", str(workload))
-    inputs = runs.prepare(
-        path, kind, policy(kind, parameters), seed, None, _path(data_dir), data, epochs,
-        _path(initial),
-    )  # fmt: skip
+    inputs = prepare(
+        resources.find("workloads", str(workload)),
+        kind,
+        policy(kind, parameters),
+        seed,
+        data_directory=_path(data_dir),
+        data_name=data,
+        epochs=epochs,
+        initial=_path(initial),
+    )
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{kind}-seed{seed}"
     place = _path(out) or Path("runs") / name
-    old = runs.finished(place, inputs)
+    old = finished(place, inputs)
     if old is not None:
         return old
     with Progress(quiet) as told:
-        return runs.execute(inputs, place, told.run(name, False), resume=True)
+        return execute(inputs, place, told.run(name, False), resume=True)
 
 
 def estimate(
@@ -139,16 +201,41 @@ def estimate(
 ) -> Priced:
     """Price a recorded run, or one step of a workload, on a machine, without training.
 
-    The result has `cycles`, `energy_pj`, `table`, `roofline`, `energy(by)` and `cycles_by(by)`.
+    Parameters
+    ----------
+    target : a run's directory; or a workload, by name or file
+    on : a machine, or its name or file
+    policy : for a workload: the kind of the step's policy
+    batch : for a workload: samples of the step; None: the workload's
+    objective : what the mapper minimises: "cycles", "energy" or "edp" (their product)
+    quiet : no progress on standard error
+
+    Returns
+    -------
+    The cost: `cycles`, `energy_pj`, `table`, `roofline`, `energy(by)`, `cycles_by(by)`.
+
+    Raises
+    ------
+    ConfigError, DataError : for a target that cannot be priced, or a machine that cannot hold it
+
+    Examples
+    --------
+    >>> cost = estimate("lenet5", "eyeriss", batch=1)
+    >>> cost.energy(["pass"])["pass"].tolist()
+    ['forward', 'grad_weight', 'grad_input', 'backward', 'update']
     """
+    from fxsim.cost.model import price
+    from fxsim.runs.estimate import trace_of
+    from fxsim.terminal.progress import Progress
+
     place = _machine(on)
     with Progress(quiet) as told:
-        trace, _ = estimates.trace_of(str(target), policy, told, batch)
-    return price_trace(trace, place, objective)
+        trace, _ = trace_of(str(target), policy, told, batch)
+    return price(trace, place, objective)
 
 
 def run(
-    study: Place = studies.QUICKSTART,
+    study: Place = "quickstart",
     *,
     out: Place | None = None,
     data_dir: Place | None = None,
@@ -158,7 +245,36 @@ def run(
     threads: int | None = None,
     quiet: bool = False,
 ) -> StudyResult:
-    """Run a study, and write its report; what has been computed already is used again."""
+    """Run a study and write its report; what has been computed already is used again.
+
+    Parameters
+    ----------
+    study : a shipped study's name, or a YAML file
+    out : the results' directory; None: `reports/<study>`
+    data_dir : the directory of the datasets' official files; None: `FXSIM_DATA`
+    epochs : None: the study's
+    force : train and price again what has not changed
+    report : write the report
+    threads : None: all processors; no bit depends on it
+    quiet : no progress on standard error
+
+    Returns
+    -------
+    The study's runs and costs.
+
+    Raises
+    ------
+    ConfigError, DataError : with file and line, before anything is trained
+
+    Examples
+    --------
+    >>> result = fxsim.run("quickstart", epochs=1)  # doctest: +SKIP
+    """
+    from fxsim.engine.threads import available_threads, set_threads
+    from fxsim.report import write
+    from fxsim.studies import study as studies
+    from fxsim.terminal.progress import Progress
+
     set_threads(threads or available_threads())
     loaded = studies.load(studies.find(str(study)))
     place = _path(out) or studies.default_directory(loaded)
@@ -180,8 +296,38 @@ def sweep(
     report: bool = True,
     quiet: bool = False,
 ) -> SweepResult:
-    """Measure a sweep's points, here, in local processes or on a dask cluster."""
-    loaded = spec.load(shipped.find("reports", str(file)))
+    """Measure a sweep's points, here, in local processes or on a dask cluster.
+
+    Parameters
+    ----------
+    file : a shipped sweep's name, or a YAML file
+    out : the results' directory; None: `reports/<sweep>`
+    data_dir : the directory of the datasets' official files; None: `FXSIM_DATA`
+    jobs : local processes; 1 is this one
+    scheduler : the address of a dask cluster's scheduler instead, as `tcp://host:8786`
+    force : measure again what has not changed
+    report : write the report
+    quiet : no progress on standard error
+
+    Returns
+    -------
+    A row a point, see `SweepResult.table`.
+
+    Raises
+    ------
+    ConfigError, DataError : with file and line, before anything is measured
+
+    Examples
+    --------
+    >>> front = fxsim.sweep("arrays").front  # doctest: +SKIP
+    """
+    from fxsim.config import resources
+    from fxsim.report import write
+    from fxsim.sweeps import spec
+    from fxsim.sweeps import sweep as sweeps
+    from fxsim.terminal.progress import Progress
+
+    loaded = spec.load(resources.find("reports", str(file)))
     place = _path(out) or Path("reports") / loaded.spec.name
     with Progress(quiet) as told:
         result = sweeps.run(loaded, place, told, _path(data_dir), jobs, scheduler, force)
@@ -197,7 +343,30 @@ def compare(
     baseline: str | None = None,
     quiet: bool = True,
 ) -> pd.DataFrame:
-    """Runs, studies' directories and tables side by side, see `fxsim.comparison.of_runs`."""
+    """Compare runs, whoever made them.
+
+    Parameters
+    ----------
+    sources : directories of runs or studies, CSV or Parquet tables
+    machines : to price integer runs on
+    baseline : the run that the others are compared with; None: the first
+    quiet : no progress on standard error
+
+    Returns
+    -------
+    A row a policy and accelerator, see `fxsim.studies.comparison.averaged`.
+
+    Raises
+    ------
+    ConfigError, DataError : for sources that are no runs or tables, or a baseline not among them
+
+    Examples
+    --------
+    >>> fxsim.compare(["reports/quickstart"], ["dynasty"])  # doctest: +SKIP
+    """
+    from fxsim.studies import comparison
+    from fxsim.terminal.progress import Progress
+
     on = [_machine(m) for m in machines]
     with Progress(quiet) as told:
         paths = [Path(source) for source in sources]
@@ -207,36 +376,99 @@ def compare(
 def import_onnx(
     model: Place, out: Place | None = None, *, data: str | None = None, name: str | None = None
 ) -> Imported:
-    """An ONNX or QONNX model as a workload's YAML, see `fxsim.onnx_import.write.import_model`."""
+    """Make a workload of an ONNX or QONNX model.
+
+    Parameters
+    ----------
+    model : the `.onnx` file
+    out : the workload's file; None: `<name>.yaml` here
+    data : the dataset's name; None: assumed from the input's shape
+    name : the workload's name; None: the file's
+
+    Returns
+    -------
+    What was written, and what of the model is priced only.
+
+    Raises
+    ------
+    ConfigError, DataError : for a file that is no model, or a graph that cannot be laid out
+
+    Examples
+    --------
+    >>> fxsim.import_onnx("resnet18.onnx", data="cifar10").macs  # doctest: +SKIP
+    1814073344
+    """
+    from fxsim.integrations.onnx.import_model import import_model
+
     return import_model(Path(model), _path(out), data, name)
 
 
 def available() -> dict[str, dict[str, str]]:
-    """{kind: {name: description and source}} of all there is."""
+    """List all there is.
+
+    Returns
+    -------
+    {kind: {name: description and source}} of policies, workloads, accelerators, studies, sweeps,
+    datasets and engine paths.
+
+    Examples
+    --------
+    >>> "dynasty" in available()["policies"]
+    True
+    """
+    from fxsim.studies import catalogue
+
     return catalogue.everything()
 
 
 def draw(on: Accelerator | Place) -> str:
-    """An accelerator as a person would draw it, with what it can do at which bits."""
+    """Draw an accelerator as a person would, with what it can do at which bits.
+
+    Parameters
+    ----------
+    on : a machine, or its name or file
+
+    Returns
+    -------
+    Lines of at most 90 characters.
+
+    Examples
+    --------
+    >>> print(draw("dynasty").splitlines()[0])
+    dynasty: 45 nm, 500 MHz, 1.69 mm2
+    """
+    from fxsim.hardware import drawing
+
     return drawing.text(_machine(on))
 
 
 def load_run(directory: Place) -> Run:
-    """A finished run."""
+    """Read a finished run.
+
+    Parameters
+    ----------
+    directory : where it lies
+
+    Returns
+    -------
+    The run: manifest, metrics, evaluations, decisions, `trace()`.
+
+    Raises
+    ------
+    DataError : if it is no run's directory
+
+    Examples
+    --------
+    >>> load_run("runs/mine").mean_bits()  # doctest: +SKIP
+    """
+    from fxsim.runs.directory import Run
+
     return Run.load(Path(directory))
 
 
 def _machine(on: Accelerator | Place) -> Accelerator:
-    return on if isinstance(on, Accelerator) else machine(on)
+    return machine(on) if isinstance(on, str | Path) else on
 
 
 def _path(place: Place | None) -> Path | None:
     return None if place is None else Path(place)
-
-
-__all__ = [
-    "Accelerator", "Accumulator", "BlockMap", "Cast", "FixedPoint", "FixedTensor", "FxsimError",
-    "Overflow", "Priced", "Rounding", "Run", "Study", "StudyResult", "SweepResult", "available",
-    "compare", "draw", "estimate", "import_onnx", "load_run", "machine", "parse", "policy", "run",
-    "simulate", "sweep",
-]  # fmt: skip

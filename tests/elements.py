@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fxsim.engine import geometry
-from fxsim.engine.joint import canonical, geometry_of
+from fxsim.engine.bit_pair_histogram import canonical, geometry_of
 
 
 def element_bits(pass_, left, right, contraction, batch=1):

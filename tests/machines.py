@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fxsim.accelerator.schema import Accelerator
+from fxsim.hardware.accelerator import Accelerator
 
 PE: dict[str, dict[str, Any]] = {
     "bit_parallel": {"kind": "bit_parallel", "width_bits": 8},
@@ -28,24 +28,35 @@ def machine(
 
     def level(name: str, holds: list[str], capacity: object, bandwidth: float, energy: float):
         return {
-            "name": name, "holds": holds, "capacity_bits": capacity, "source": "test",
-            "bandwidth_bits_per_cycle": bandwidth, "read_energy_pj_per_bit": energy,
-            "write_energy_pj_per_bit": energy, "double_buffered": double_buffered,
-        }  # fmt: skip
+            "name": name,
+            "holds": holds,
+            "capacity_bits": capacity,
+            "source": "test",
+            "bandwidth_bits_per_cycle": bandwidth,
+            "read_energy_pj_per_bit": energy,
+            "write_energy_pj_per_bit": energy,
+            "double_buffered": double_buffered,
+        }
 
     every = ["left", "right", "output"]
     return Accelerator.model_validate(
         {
-            "name": "test", "source": "test",
+            "name": "test",
+            "source": "test",
             "technology": {"node_nm": 45, "clock_hz": 1e9, "source": "test"},
             "pe_array": {"rows": rows, "columns": columns, "source": "test"},
             "pe": {
-                **PE[pe], "tile": tile, "energy_pj_per_unit_cycle": 1000.0,
-                "leakage_uw_per_unit": 1.0, "area_um2_per_unit": 1.0, "source": "test",
+                **PE[pe],
+                "tile": tile,
+                "energy_pj_per_unit_cycle": 1000.0,
+                "leakage_uw_per_unit": 1.0,
+                "area_um2_per_unit": 1.0,
+                "source": "test",
             },
             "dataflow": {"kind": dataflow, "source": "test"},
             "sync": {
-                "rows": (sync or (rows, columns))[0], "columns": (sync or (rows, columns))[1],
+                "rows": (sync or (rows, columns))[0],
+                "columns": (sync or (rows, columns))[1],
                 "source": "test",
             },
             "memory": [
@@ -56,8 +67,11 @@ def machine(
             ],
             "packing": {"container_bits": 0, "source": "test"},
             "vector_unit": {
-                "lanes": 4, "add_energy_pj": 1.0, "multiply_energy_pj": 2.0, "source": "test"
+                "lanes": 4,
+                "add_energy_pj": 1.0,
+                "multiply_energy_pj": 2.0,
+                "source": "test",
             },
             **sections,
         }
-    )  # fmt: skip
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow, Rounding
 from fxsim.engine.tensor import FixedTensor, storage
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 
 WIDE = Accumulator(48, Overflow.ERROR)
 ROUNDINGS = [mode for mode in Rounding if mode is not Rounding.STOCHASTIC]

@@ -27,7 +27,7 @@ def jit_only() -> None:
         pytest.skip("too slow with NUMBA_DISABLE_JIT=1")
 
 
-COMMAND = [sys.executable, "-c", "from fxsim.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from fxsim.cli.main import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
 
 

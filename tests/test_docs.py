@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import ENVIRONMENT, ROOT, jit_only
 
 import fxsim
-from fxsim import api, runs, shipped
+from fxsim import api
+from fxsim.config import resources
 from fxsim.engine.tensor import FixedTensor
-from fxsim.precision import POLICIES
+from fxsim.policies.registry import POLICIES
+from fxsim.runs.execute import execute
+from fxsim.runs.inputs import prepare
 from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.integer import IntegerOperations
 from fxsim.training.layers import KINDS
@@ -37,11 +44,14 @@ def test_the_pages_build_and_the_notebook_runs(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "out"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.html")}
-    for name in shipped.names("accelerators"):
+    for name in resources.names("accelerators"):
         assert f"machines/{name}.html" in pages
     for name in POLICIES:
         assert f"policies/{name}.html" in pages
@@ -70,8 +80,8 @@ def test_the_policy_of_the_docs_learns(tmp_path, monkeypatch):
     policy = scope["Shrinking"]
     policy.model_rebuild(_types_namespace=scope)
     monkeypatch.setitem(POLICIES, "shrinking", policy)
-    path = shipped.find("workloads", "digits_cnn")
-    run = runs.execute(runs.prepare(path, "shrinking", policy(), 0, epochs=2), tmp_path / "run")
+    path = resources.find("workloads", "digits_cnn")
+    run = execute(prepare(path, "shrinking", policy(), 0, epochs=2), tmp_path / "run")
     operands = run.trace().operands
     weights = operands[operands["role"] == "weight"].groupby("step")["bits"].first()
     assert {int(bits[0]) for bits in weights} == {8, 7}
@@ -106,15 +116,23 @@ def test_the_yaml_of_the_docs_is_good(tmp_path, page):
         path = tmp_path / f"{i}.yaml"
         path.write_text(text)
         subprocess.run(
-            [sys.executable, "-c", "from fxsim.cli import main; main()", "check", str(path)],
-            env=ENVIRONMENT, check=True, capture_output=True,
-        )  # fmt: skip
+            [sys.executable, "-c", "from fxsim.cli.main import main; main()", "check", str(path)],
+            env=ENVIRONMENT,
+            check=True,
+            capture_output=True,
+        )
 
 
 def test_import_fxsim_offers_what_it_says():
-    assert list(fxsim.API) == api.__all__
-    for name in fxsim.API:
-        assert getattr(fxsim, name) is getattr(api, name)
+    checked = {
+        alias.name: node.module.removeprefix("fxsim.")
+        for node in ast.walk(ast.parse(Path(fxsim.__file__).read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fxsim.")
+        for alias in node.names
+    }
+    assert checked == fxsim.API  # what type checkers are told
+    for name, module in fxsim.API.items():
+        assert getattr(fxsim, name) is getattr(import_module(f"fxsim.{module}"), name)
         assert name in dir(fxsim)
         assert getattr(fxsim, name).__doc__
     with pytest.raises(AttributeError, match="module 'fxsim' has no attribute 'simulator'"):
@@ -125,8 +143,17 @@ def test_import_fxsim_offers_what_it_says():
 
 def test_doctests():
     jit_only()
-    script = "import doctest, sys; from fxsim import api; sys.exit(doctest.testmod(api).failed)"
-    subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, check=True)
+    modules = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in sorted((ROOT / "fxsim").rglob("*.py"))
+        if ">>> " in file.read_text(encoding="utf-8")
+    ]
+    tried = 0
+    for name in modules:
+        failed, count = doctest.testmod(import_module(name))
+        assert not failed, name
+        tried += count
+    assert tried > 10
 
 
 def test_objects_show_themselves(study):
@@ -162,7 +189,7 @@ def test_every_layer_kind_is_in_the_reference():
         assert f"`{kind}`" in text, kind
 
 
-@pytest.mark.parametrize("name", shipped.names("accelerators"))
+@pytest.mark.parametrize("name", resources.names("accelerators"))
 def test_every_machine_can_be_drawn(name):
     drawn = fxsim.draw(name)
     machine = fxsim.machine(name)

@@ -36,9 +36,19 @@ def test_lenet_learns_fashion_mnist_under_dynasty(tmp_path):
     jit_only()
     place = shared("data", "fashion", "train-images-idx3-ubyte.gz").parents[1]
     done = fxsim(
-        "simulate", "lenet5", "--data", "fashion-mnist", "--data-dir", place,
-        "--policy", "dynasty", "--epochs", 1, "--json", at=tmp_path,
-    )  # fmt: skip
+        "simulate",
+        "lenet5",
+        "--data",
+        "fashion-mnist",
+        "--data-dir",
+        place,
+        "--policy",
+        "dynasty",
+        "--epochs",
+        1,
+        "--json",
+        at=tmp_path,
+    )
     found = json.loads(done.stdout)
     assert found["test_accuracy"] >= 0.86
     assert found["mean_bits"]["weight"] < 8

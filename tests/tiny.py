@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from fxsim.arithmetic import reference as ref
-from fxsim.arithmetic import reference_vector as vec
+from fxsim.numerics import specification as ref
+from fxsim.numerics import specification_vector as vec
 from fxsim.training.data.base import ImageDataset
 from fxsim.training.layers.activation import Relu
 from fxsim.training.layers.convolution import Conv2d
@@ -28,8 +28,15 @@ def model() -> Model:
     shape, wide = (4, 4, 1), (4, 4, 2)
     return Model(
         (
-            Conv2d(name="c1", inputs=("input",), in_shapes=(shape,), filters=2, kernel=3,
-                   padding=1, bias=False),
+            Conv2d(
+                name="c1",
+                inputs=("input",),
+                in_shapes=(shape,),
+                filters=2,
+                kernel=3,
+                padding=1,
+                bias=False,
+            ),
             BatchNorm(name="b1", inputs=("c1",), in_shapes=(wide,)),
             Relu(name="r1", inputs=("b1",), in_shapes=(wide,)),
             Conv2d(name="c2", inputs=("r1",), in_shapes=(wide,), filters=2, kernel=3, padding=1),
@@ -40,7 +47,7 @@ def model() -> Model:
         ),
         shape,
         3,
-    )  # fmt: skip
+    )
 
 
 def data() -> ImageDataset:
@@ -238,10 +245,12 @@ class Reference:
             for z in range(4)
         ]
         return [
-            [self.total([(row[f], field[k]) for row, field in zip(e, fields, strict=True)])
-             for k in range(9 * channels)]
+            [
+                self.total([(row[f], field[k]) for row, field in zip(e, fields, strict=True)])
+                for k in range(9 * channels)
+            ]
             for f in range(2)
-        ]  # fmt: skip
+        ]
 
     @staticmethod
     def rows_norm(w) -> int:
@@ -280,6 +289,12 @@ class Reference:
             word = ref.cast(code, frac - dropped - 24, 32)[0]
             r, c = divmod(i, width)
             self.master[name][r][c], self.momentum[name][r][c] = vec.sgd(
-                self.master[name][r][c], self.momentum[name][r][c], word, friction, rate, decay,
-                "STOCHASTIC", ref.draw(stream, i),
-            )  # fmt: skip
+                self.master[name][r][c],
+                self.momentum[name][r][c],
+                word,
+                friction,
+                rate,
+                decay,
+                "STOCHASTIC",
+                ref.draw(stream, i),
+            )

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.accelerator.memory import OPERANDS
-from fxsim.accelerator.schema import Accelerator
-from fxsim.cost.marching import Computing, Marching
-from fxsim.cost.records import Product, Records
+from fxsim.cost.lockstep import Computing, Marching
+from fxsim.cost.trace_arrays import Product, Records
 from fxsim.errors import ConfigError, DataError
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.hardware.memory import OPERANDS
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.problem import Movement, Problem, WordBits
 from fxsim.mapping.search import Found, Objective, best_mapping
@@ -28,7 +28,7 @@ Teller = Callable[[int], Callable[[str], None]]
 class ProductCost:
     """One layer and pass on a machine, a row a step.
 
-    columns : the numbers of `fxsim.cost.price.Priced.table`
+    columns : the numbers of `fxsim.cost.model.Priced.table`
     moved_bits : (steps, levels, operands, read and written), levels from off-chip inwards
     found : the mapper's answer, None where the mapping was given
     """
@@ -47,9 +47,12 @@ class ProductPricer:
     """
 
     def __init__(
-        self, records: Records, machine: Accelerator, objective: Objective = "edp",
+        self,
+        records: Records,
+        machine: Accelerator,
+        objective: Objective = "edp",
         mappings: dict[tuple[str, str], Mapping] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.records, self.machine, self.objective = records, machine, objective
         self._given = dict(mappings or {})
         self._marching = Marching(records, machine)
@@ -181,7 +184,7 @@ def _rounded(bits: float) -> float:
 
 def cycles_and_energy(
     problem: Problem, movement: Movement, bits: Floats, computing: Computing, active: Floats
-) -> tuple[dict[str, Any], Floats]:  # fmt: skip
+) -> tuple[dict[str, Any], Floats]:
     """(columns of the table, (steps, levels, operands, 2) bits moved, off-chip first).
 
     bits : (operands, steps) average bits of a word; active : unit-cycles at work. The formulas
@@ -234,19 +237,26 @@ def cycles_and_energy(
         axis=1,
     )
     columns = {
-        "macs": problem.nest.macs, "cycles": cycles, "array_cycles": array,
-        "elastic_cycles": elastic, "ragged_cycles": average - elastic,
-        "lockstep_cycles": compute - average, "fill_cycles": np.full(len(compute), fill),
-        "stall_cycles": cycles - array, "memory_cycles": beside + after + ends,
+        "macs": problem.nest.macs,
+        "cycles": cycles,
+        "array_cycles": array,
+        "elastic_cycles": elastic,
+        "ragged_cycles": average - elastic,
+        "lockstep_cycles": compute - average,
+        "fill_cycles": np.full(len(compute), fill),
+        "stall_cycles": cycles - array,
+        "memory_cycles": beside + after + ends,
         "vector_cycles": 0.0,
         "array_pj": (active + idle) * pe.energy_pj_per_unit_cycle,
-        "buffer_pj": energy[:, :top].sum(axis=1), "dram_pj": energy[:, top],
-        "vector_pj": 0.0, "analytics_pj": 0.0,
+        "buffer_pj": energy[:, :top].sum(axis=1),
+        "dram_pj": energy[:, top],
+        "vector_pj": 0.0,
+        "analytics_pj": 0.0,
         "dram_bits": moved[:, top].sum(axis=(1, 2)),
         "buffer_bits": moved[:, :top].sum(axis=(1, 2, 3)),
         "maps": computing.origin,
         "bound_by": np.where(beside + after > array, busiest, "array"),
-    }  # fmt: skip
+    }
     return columns, moved[:, ::-1]
 
 

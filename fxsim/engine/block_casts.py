@@ -8,23 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import (
-    PRICE_FRAC,
-    BlockFormat,
-    FixedPoint,
-    PricedBlockFormat,
-    Rounding,
-)
 from fxsim.engine.casts import LARGEST_SHIFT, NARROW_BITS, OPERAND_BITS, bit_length, peak
-from fxsim.engine.kernels import blocks as block_kernels
-from fxsim.engine.kernels import mapped, priced
-from fxsim.engine.kernels.priced import WEIGHT_BITS
-from fxsim.engine.losses import Losses
+from fxsim.engine.kernels import apply_block_map, cost_aware_blocks
+from fxsim.engine.kernels import block_quantisation as block_kernels
+from fxsim.engine.kernels.cost_aware_blocks import WEIGHT_BITS
+from fxsim.engine.overflow_statistics import Losses
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.engine.threads import split
-from fxsim.engine.words import words
+from fxsim.engine.vector_int16 import words
 from fxsim.errors import FormatError, ShapeError
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.formats import PRICE_FRAC, BlockFormat, FixedPoint, PricedBlockFormat, Rounding
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
 MOST_PRICE = 1 << 47  # beyond any tile's sensitivity
@@ -35,9 +29,13 @@ LENGTHS = np.array([n.bit_length() for n in range((1 << 15) + 1)], np.int8)
 
 
 ROUNDINGS = (
-    *(mode for mode in Rounding if mode <= Rounding.RND_CONV), Rounding.RND_CONV_ODD,
-    Rounding.TRN, Rounding.TRN_ZERO, Rounding.JAM, Rounding.STOCHASTIC,
-)  # fmt: skip
+    *(mode for mode in Rounding if mode <= Rounding.RND_CONV),
+    Rounding.RND_CONV_ODD,
+    Rounding.TRN,
+    Rounding.TRN_ZERO,
+    Rounding.JAM,
+    Rounding.STOCHASTIC,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +70,11 @@ def quantise_blocks(
     tensor's largest value, and a candidate whose codes could be longer is passed over.
 
     gain : (block rows or 1, block columns or 1) integers of at most 16 bits, see
-        `fxsim.precision.dynasty`
+        `fxsim.policies.dynasty`
     Returns the operand, aligned to the finest exponent's grid, and what was seen.
 
     Integers throughout, so that a replay chooses the same bits.
-    Source: reconstruction, see `fxsim.precision.dynasty`.
+    Source: reconstruction, see `fxsim.policies.dynasty`.
     """
     if isinstance(wanted, PricedBlockFormat):
         return quantise_priced(tensor, wanted, gain, key)
@@ -88,10 +86,25 @@ def quantise_blocks(
     bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
     codes = np.empty((rows, columns), storage(target))
     parts = split(
-        block_kernels.encode_blocks_range, grid[0], 4 * wanted.rows * columns, x, wanted.rows,
-        wanted.columns, gain, np.array(wanted.candidates, np.int64), base, target.max_code, limit,
-        wanted.skip_penalty, int(wanted.rounding), np.uint64(key), LENGTHS, bits, shifts, codes,
-    )  # fmt: skip
+        block_kernels.encode_blocks_range,
+        grid[0],
+        4 * wanted.rows * columns,
+        x,
+        wanted.rows,
+        wanted.columns,
+        gain,
+        np.array(wanted.candidates, np.int64),
+        base,
+        target.max_code,
+        limit,
+        wanted.skip_penalty,
+        int(wanted.rounding),
+        np.uint64(key),
+        LENGTHS,
+        bits,
+        shifts,
+        codes,
+    )
     return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
         int(sum(parts)), signal
     )
@@ -116,9 +129,21 @@ def quantise_priced(
     totals, index = np.empty(grid, np.int64), np.empty(grid, np.int8)
     tile, cost = (wanted.rows, wanted.columns), 4 * wanted.rows * columns
     split(
-        priced.tile_losses_range, grid[0], cost, x, *tile, gain, candidates, base, target.max_code,
-        wanted.skip_penalty, LENGTHS, exponents, losses, totals,
-    )  # fmt: skip
+        cost_aware_blocks.tile_losses_range,
+        grid[0],
+        cost,
+        x,
+        *tile,
+        gain,
+        candidates,
+        base,
+        target.max_code,
+        wanted.skip_penalty,
+        LENGTHS,
+        exponents,
+        losses,
+        totals,
+    )
     signal = int(totals.sum())
     scale = signal // (grid[0] * grid[1]) * wanted.threshold
     fixed, by_row, by_column = (
@@ -129,18 +154,36 @@ def quantise_priced(
     for turn in range(wanted.rounds + 1):
         row_work, column_work = np.zeros(grid[0], np.int64), np.zeros(grid, np.int64)
         parts = split(
-            priced.choose_priced_range, grid[0], 4 * grid[1], losses, fixed, by_row,
-            by_column[:, None] * column_weight >> WEIGHT_BITS, row_weight, work, index, row_work,
+            cost_aware_blocks.choose_priced_range,
+            grid[0],
+            4 * grid[1],
+            losses,
+            fixed,
+            by_row,
+            by_column[:, None] * column_weight >> WEIGHT_BITS,
+            row_weight,
+            work,
+            index,
+            row_work,
             column_work,
-        )  # fmt: skip
+        )
         if turn < wanted.rounds:
             row_weight = _balanced(row_weight, row_work, wanted.row_group)
             column_weight = _balanced(column_weight, column_work.sum(axis=0), wanted.column_group)
     codes = np.empty((rows, columns), storage(target))
     split(
-        priced.encode_given_range, grid[0], cost, x, *tile, exponents, index, base,
-        int(wanted.rounding), np.uint64(key), codes,
-    )  # fmt: skip
+        cost_aware_blocks.encode_given_range,
+        grid[0],
+        cost,
+        x,
+        *tile,
+        exponents,
+        index,
+        base,
+        int(wanted.rounding),
+        np.uint64(key),
+        codes,
+    )
     bits = candidates.astype(np.uint8)[index]
     exponent = np.take_along_axis(exponents, index[None], axis=0)[0]
     shifts = np.where(bits > 0, exponent - base, 0).astype(np.uint8)
@@ -186,9 +229,13 @@ def _grid_of(tensor: FixedTensor, wanted: BlockFormat) -> tuple[NDArray[np.int16
 
 
 def _operand(
-    tensor: FixedTensor, codes: NDArray[Any], target: FixedPoint, bits: NDArray[np.uint8],
-    shifts: NDArray[np.uint8], wanted: BlockFormat,
-) -> FixedTensor:  # fmt: skip
+    tensor: FixedTensor,
+    codes: NDArray[Any],
+    target: FixedPoint,
+    bits: NDArray[np.uint8],
+    shifts: NDArray[np.uint8],
+    wanted: BlockFormat,
+) -> FixedTensor:
     """The operand with its map; a tile's metadata name its candidate and its exponent."""
     narrowest = next(n for n in wanted.candidates if n > 0)
     exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
@@ -265,8 +312,10 @@ def quantise_map(
     tiles = (blocks.bits, blocks.shifts, blocks.block_rows, blocks.block_columns, places)
     work, grid = 4 * blocks.block_rows * columns, blocks.bits.shape[0]
     if narrow:
-        parts = split(mapped.map_narrow_range, grid, work, x, *tiles, int(rounding), out)
+        parts = split(apply_block_map.map_narrow_range, grid, work, x, *tiles, int(rounding), out)
     else:
-        parts = split(mapped.map_range, grid, work, x, *tiles, int(rounding), np.uint64(key), out)
+        parts = split(
+            apply_block_map.map_range, grid, work, x, *tiles, int(rounding), np.uint64(key), out
+        )
     losses = Losses(*(int(sum(part[i] for part in parts)) for i in range(2)))
     return FixedTensor.trusted(out.reshape(tensor.shape), target, blocks), losses

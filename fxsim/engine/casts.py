@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.draws import DRAW_BITS, Lfsr
-from fxsim.arithmetic.formats import (
+from fxsim.engine.epilogue import Output, finish
+from fxsim.engine.kernels import casting, elementwise, epilogue
+from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.tensor import Codes, FixedTensor, storage
+from fxsim.engine.threads import split
+from fxsim.errors import FormatError
+from fxsim.numerics import specification
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.draws import DRAW_BITS, Lfsr
+from fxsim.numerics.formats import (
     Cast,
     FixedPoint,
     Overflow,
@@ -20,13 +26,7 @@ from fxsim.arithmetic.formats import (
     check_overflow,
     check_random_bits,
 )
-from fxsim.arithmetic.scaled import MULTIPLIER_BITS, Scale
-from fxsim.engine.kernels import casting, elementwise, finishing
-from fxsim.engine.losses import Losses
-from fxsim.engine.output import Output, finish
-from fxsim.engine.tensor import Codes, FixedTensor, storage
-from fxsim.engine.threads import split
-from fxsim.errors import FormatError
+from fxsim.numerics.scale import MULTIPLIER_BITS, Scale
 
 LARGEST_SHIFT = 62
 FLOAT_BITS = 61  # of a float's code that int64 holds with its sticky bit
@@ -64,7 +64,7 @@ def cast(
 
     saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
     key, random_bits, lfsr : for STOCHASTIC only: the stream of draws
-        (`fxsim.arithmetic.draws.stream_key`) and how many bits each has; a shift register draws
+        (`fxsim.numerics.draws.stream_key`) and how many bits each has; a shift register draws
         in the order of the elements instead
     largest : max|code|, where it is known; it may prove a faster way right
 
@@ -104,14 +104,37 @@ def cast(
         noise = lfsr_draws(lfsr, x.size, random_bits)
     if _is_narrow(length, shift, target, rounding, overflow, random_bits, x.size, noise.size):
         parts = split(
-            casting.narrow_range, x.size, 2, x, out, shift, int(rounding), low, high,
-            np.uint64(key), random_bits,
-        )  # fmt: skip
+            casting.narrow_range,
+            x.size,
+            2,
+            x,
+            out,
+            shift,
+            int(rounding),
+            low,
+            high,
+            np.uint64(key),
+            random_bits,
+        )
     elif _fits_kernel(tensor.format, x, shift, target, overflow, saturated_bits):
         parts = split(
-            casting.cast_range, x.size, 2, x, out, shift, low, high, target.bits, target.signed,
-            int(rounding), int(overflow), saturated_bits, np.uint64(key), random_bits, noise,
-        )  # fmt: skip
+            casting.cast_range,
+            x.size,
+            2,
+            x,
+            out,
+            shift,
+            low,
+            high,
+            target.bits,
+            target.signed,
+            int(rounding),
+            int(overflow),
+            saturated_bits,
+            np.uint64(key),
+            random_bits,
+            noise,
+        )
     else:
         parts = [
             _cast_in_python(
@@ -129,10 +152,15 @@ def cast(
 
 
 def _is_narrow(
-    length: int, shift: int, target: FixedPoint, rounding: Rounding, overflow: Overflow,
+    length: int,
+    shift: int,
+    target: FixedPoint,
+    rounding: Rounding,
+    overflow: Overflow,
     random_bits: int,
-    size: int, given_draws: int,
-) -> bool:  # fmt: skip
+    size: int,
+    given_draws: int,
+) -> bool:
     """Whether int32 lanes serve: see `kernels.narrow`."""
     return (
         length <= NARROW_BITS
@@ -160,17 +188,32 @@ def _fits_kernel(
 
 
 def _cast_in_python(
-    x: Codes, out: NDArray[Any], shift: int, target: FixedPoint, rounding: Rounding,
-    overflow: Overflow, n: int, key: int, random_bits: int, noise: NDArray[np.int64],
-) -> tuple[int, int]:  # fmt: skip
+    x: Codes,
+    out: NDArray[Any],
+    shift: int,
+    target: FixedPoint,
+    rounding: Rounding,
+    overflow: Overflow,
+    n: int,
+    key: int,
+    random_bits: int,
+    noise: NDArray[np.int64],
+) -> tuple[int, int]:
     """The specification itself, for what no machine word holds: (quantised, overflowed)."""
     lost = over = 0
     for i, code in enumerate(x.tolist()):
-        drawn = int(noise[i]) if noise.size else reference.draw(key, i, random_bits)
-        out[i], dropped, outside = reference.cast(
-            code, shift, target.bits, target.signed, rounding.name, overflow.name, n, drawn,
+        drawn = int(noise[i]) if noise.size else specification.draw(key, i, random_bits)
+        out[i], dropped, outside = specification.cast(
+            code,
+            shift,
+            target.bits,
+            target.signed,
+            rounding.name,
+            overflow.name,
+            n,
+            drawn,
             random_bits,
-        )  # fmt: skip
+        )
         lost += dropped
         over += outside
     return lost, over
@@ -187,13 +230,18 @@ def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
 
 
 def _first_outside(
-    x: Codes, shift: int, target: FixedPoint, rounding: Rounding, key: int, random_bits: int,
+    x: Codes,
+    shift: int,
+    target: FixedPoint,
+    rounding: Rounding,
+    key: int,
+    random_bits: int,
     noise: NDArray[np.int64],
-) -> int:  # fmt: skip
+) -> int:
     """The first element that overflows, looked for as the specification says."""
     for i, code in enumerate(x.tolist()):
-        drawn = int(noise[i]) if noise.size else reference.draw(key, i, random_bits)
-        rounded = reference.round_code(code, shift, rounding.name, drawn, random_bits)
+        drawn = int(noise[i]) if noise.size else specification.draw(key, i, random_bits)
+        rounded = specification.round_code(code, shift, rounding.name, drawn, random_bits)
         if not target.min_code <= rounded <= target.max_code:
             return i
     raise AssertionError("a kernel counted an overflow that the specification does not have")
@@ -274,9 +322,15 @@ def from_float(
     codes = 2 * whole.astype(np.int64) + below
     tensor = FixedTensor.trusted(codes, FixedPoint(63, wanted.format.frac + kept + 1))
     return cast(
-        tensor, wanted.format, wanted.rounding, wanted.overflow, wanted.saturated_bits, key,
-        storage(wanted.format), random_bits,
-    )  # fmt: skip
+        tensor,
+        wanted.format,
+        wanted.rounding,
+        wanted.overflow,
+        wanted.saturated_bits,
+        key,
+        storage(wanted.format),
+        random_bits,
+    )
 
 
 def rescale(
@@ -298,7 +352,7 @@ def rescale(
     out = np.empty(codes.shape, storage(target))
     ending = finish(output, tensor.format, False, width, 1 << tensor.format.bits)
     parts = split(
-        finishing.finish_range, codes.shape[0], 4 * width, codes, out, 0, *ending.arguments
+        epilogue.finish_range, codes.shape[0], 4 * width, codes, out, 0, *ending.arguments
     )
     losses = ending.losses(parts)
     if overflow is Overflow.ERROR and losses.overflowed:

@@ -12,19 +12,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fxsim.arithmetic.formats import Accumulator
-from fxsim.engine import linear
+from fxsim.engine import matmul
+from fxsim.engine.epilogue import Output
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
-from fxsim.engine.output import Output
+from fxsim.engine.overflow_statistics import Losses
 from fxsim.engine.tensor import FixedTensor
+from fxsim.numerics.formats import Accumulator
 
 Product = tuple[FixedTensor, Losses]
 
 
 class Contraction(Protocol):
-    """Three passes around one right operand; see `fxsim.engine.linear` for the orders of sums."""
+    """Three passes around one right operand; see `fxsim.engine.matmul` for the orders of sums."""
 
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
@@ -60,19 +60,19 @@ class Matrix:
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        out, lost = linear.linear_forward(flat(x), w, accumulator, output)
+        out, lost = matmul.linear_forward(flat(x), w, accumulator, output)
         return out.reshape(*x.shape[:-1], w.shape[0]), lost
 
     def grad_input(
         self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        out, lost = linear.linear_grad_input(flat(error), w, accumulator, output)
+        out, lost = matmul.linear_grad_input(flat(error), w, accumulator, output)
         return out.reshape(*error.shape[:-1], w.shape[1]), lost
 
     def grad_weight(
         self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.linear_grad_weight(flat(x), flat(error), accumulator, output)
+        return matmul.linear_grad_weight(flat(x), flat(error), accumulator, output)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 1)
@@ -90,17 +90,17 @@ class Convolved:
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_forward(x, w, self.geometry, accumulator, output)
+        return matmul.convolution_forward(x, w, self.geometry, accumulator, output)
 
     def grad_input(
         self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_grad_input(error, w, self.geometry, accumulator, output)
+        return matmul.convolution_grad_input(error, w, self.geometry, accumulator, output)
 
     def grad_weight(
         self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_grad_weight(x, error, self.geometry, accumulator, output)
+        return matmul.convolution_grad_weight(x, error, self.geometry, accumulator, output)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 1)
@@ -123,17 +123,17 @@ class Transposed:
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_grad_input(x, w, self.geometry, accumulator, output)
+        return matmul.convolution_grad_input(x, w, self.geometry, accumulator, output)
 
     def grad_input(
         self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_forward(error, w, self.geometry, accumulator, output)
+        return matmul.convolution_forward(error, w, self.geometry, accumulator, output)
 
     def grad_weight(
         self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.convolution_grad_weight(error, x, self.geometry, accumulator, output)
+        return matmul.convolution_grad_weight(error, x, self.geometry, accumulator, output)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Convolved(self.geometry).backward_bound(x, w)
@@ -149,17 +149,17 @@ class Pairwise:
     def forward(
         self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.multiply(x, w, accumulator, output)
+        return matmul.multiply(x, w, accumulator, output)
 
     def grad_input(
         self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.multiply(error, _turned(w), accumulator, output)
+        return matmul.multiply(error, _turned(w), accumulator, output)
 
     def grad_weight(
         self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
     ) -> Product:
-        return linear.multiply(_turned(error), _turned(x), accumulator, output)
+        return matmul.multiply(_turned(error), _turned(x), accumulator, output)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 2)

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import Accumulator, Overflow
 from fxsim.engine import packing
-from fxsim.engine.exactness import INT32_MAX, Kernel, Plan
+from fxsim.engine.dispatch import INT32_MAX, Kernel, Plan
+from fxsim.engine.epilogue import Finish
 from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import depthwise
-from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
-from fxsim.engine.output import Finish
+from fxsim.engine.overflow_statistics import Losses
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
+from fxsim.numerics.formats import Accumulator, Overflow
 
 LANES = 16  # channels of one vector
 PACKED = {  # the instruction that serves where a plan asks for a product on one
@@ -56,10 +56,18 @@ def fold(
     taps = np.ascontiguousarray(weights.T, np.int32)
     high = min((1 << (accumulator.bits - 1)) - 1, INT32_MAX)
     parts = split(
-        depthwise.depthwise_range, gather.rows, taps.size,
-        np.ascontiguousarray(a.codes).reshape(-1), gather.fields(1), taps, -high - 1, high,
-        plan.certify, out, *ending.arguments,
-    )  # fmt: skip
+        depthwise.depthwise_range,
+        gather.rows,
+        taps.size,
+        np.ascontiguousarray(a.codes).reshape(-1),
+        gather.fields(1),
+        taps,
+        -high - 1,
+        high,
+        plan.certify,
+        out,
+        *ending.arguments,
+    )
     return ending.losses(parts)
 
 
@@ -78,10 +86,20 @@ def _fold_packed(
         starts[:channels] = -128 * weights.sum(axis=1, dtype=np.int32)
     source = packing.typed(a.codes, kernel)
     parts = split(
-        depthwise.fold_depthwise, gather.rows, weights.size, kernel.value, source.ctypes.data,
-        gather.fields(kernel.code_bytes), packing.BIAS if kernel is Kernel.VNNI_S8 else 0,
-        channels * kernel.code_bytes, packed, starts, groups, out, *ending.arguments,
-    )  # fmt: skip
+        depthwise.fold_depthwise,
+        gather.rows,
+        weights.size,
+        kernel.value,
+        source.ctypes.data,
+        gather.fields(kernel.code_bytes),
+        packing.BIAS if kernel is Kernel.VNNI_S8 else 0,
+        channels * kernel.code_bytes,
+        packed,
+        starts,
+        groups,
+        out,
+        *ending.arguments,
+    )
     return ending.losses(parts)
 
 
@@ -99,16 +117,28 @@ def fold_pixels(
     if kernel is not None and largest * depthwise.BLOCK <= INT32_MAX:
         source, error = packing.typed(a.codes, kernel), packing.typed(flat, kernel)
         parts = split(
-            depthwise.fold_depthwise_pixels, gather.rows, taps * channels, kernel.value,
-            source.ctypes.data, gather.fields(kernel.code_bytes),
-            packing.BIAS if kernel is Kernel.VNNI_S8 else 0, error.ctypes.data, channels, taps,
+            depthwise.fold_depthwise_pixels,
+            gather.rows,
+            taps * channels,
+            kernel.value,
+            source.ctypes.data,
+            gather.fields(kernel.code_bytes),
+            packing.BIAS if kernel is Kernel.VNNI_S8 else 0,
+            error.ctypes.data,
+            channels,
+            taps,
             INT32_MAX // (largest * depthwise.BLOCK),
-        )  # fmt: skip
+        )
     else:
         parts = split(
-            depthwise.depthwise_pixels, gather.rows, taps * channels,
-            np.ascontiguousarray(a.codes).reshape(-1), gather.fields(1), flat, taps,
+            depthwise.depthwise_pixels,
+            gather.rows,
+            taps * channels,
+            np.ascontiguousarray(a.codes).reshape(-1),
+            gather.fields(1),
+            flat,
+            taps,
             max(INT32_MAX // largest, 1),
-        )  # fmt: skip
+        )
     total: NDArray[np.int64] = sum(parts[1:], start=parts[0])
     return np.ascontiguousarray(total.T)

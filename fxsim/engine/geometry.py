@@ -8,7 +8,8 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine.kernels import columns, gathering
+from fxsim.engine.kernels import gather as gathering
+from fxsim.engine.kernels import im2col
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import ShapeError
@@ -34,9 +35,16 @@ class Convolution:
 
     def __post_init__(self) -> None:
         least = {
-            "height": 1, "width": 1, "channels": 1, "filters": 1, "kernel": 1, "stride": 1,
-            "padding": 0, "dilation": 1, "groups": 1,
-        }  # fmt: skip
+            "height": 1,
+            "width": 1,
+            "channels": 1,
+            "filters": 1,
+            "kernel": 1,
+            "stride": 1,
+            "padding": 0,
+            "dilation": 1,
+            "groups": 1,
+        }
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ShapeError(
@@ -114,11 +122,20 @@ class Gather:
         """As the kernels take it; `code_bytes` 1 counts in codes."""
         values = np.zeros(gathering.FIELDS, np.int64)
         values[:] = (
-            self.in_height, self.in_width, self.in_channels * code_bytes,
-            self.out_height, self.out_width, self.kernel_height, self.kernel_width, self.stride,
-            self.top, self.left, self.dilation,
-            self.channel * code_bytes, self.channels * code_bytes,
-        )  # fmt: skip
+            self.in_height,
+            self.in_width,
+            self.in_channels * code_bytes,
+            self.out_height,
+            self.out_width,
+            self.kernel_height,
+            self.kernel_width,
+            self.stride,
+            self.top,
+            self.left,
+            self.dilation,
+            self.channel * code_bytes,
+            self.channels * code_bytes,
+        )
         return values
 
 
@@ -131,9 +148,21 @@ def forward_rows(g: Convolution, images: int, group: int) -> Gather:
     """The fields that each output of one group reads."""
     channels = g.channels // g.groups
     return Gather(
-        images, g.height, g.width, g.channels, g.out_height, g.out_width, g.kernel, g.kernel,
-        g.stride, -g.padding, -g.padding, g.dilation, group * channels, channels,
-    )  # fmt: skip
+        images,
+        g.height,
+        g.width,
+        g.channels,
+        g.out_height,
+        g.out_width,
+        g.kernel,
+        g.kernel,
+        g.stride,
+        -g.padding,
+        -g.padding,
+        g.dilation,
+        group * channels,
+        channels,
+    )
 
 
 def backward_rows(g: Convolution, images: int, group: int) -> Gather:
@@ -142,9 +171,21 @@ def backward_rows(g: Convolution, images: int, group: int) -> Gather:
     height, width = ((size - 1) * g.stride + 1 for size in (g.out_height, g.out_width))
     first = g.padding - g.reach + 1
     return Gather(
-        images, height, width, g.filters, g.height, g.width, g.kernel, g.kernel,
-        1, first, first, g.dilation, group * filters, filters,
-    )  # fmt: skip
+        images,
+        height,
+        width,
+        g.filters,
+        g.height,
+        g.width,
+        g.kernel,
+        g.kernel,
+        1,
+        first,
+        first,
+        g.dilation,
+        group * filters,
+        filters,
+    )
 
 
 def pixel_rows(gather: Gather, channels: int) -> Gather:
@@ -157,7 +198,7 @@ def written_out(codes: Codes, gather: Gather, pad: int = 1) -> Codes:
     width = -(-gather.depth // pad) * pad
     out = np.empty((gather.rows, width), codes.dtype)
     flat = np.ascontiguousarray(codes).reshape(-1)
-    split(columns.columns_range, gather.rows, width, flat, gather.fields(1), out)
+    split(im2col.columns_range, gather.rows, width, flat, gather.fields(1), out)
     return out
 
 
@@ -206,7 +247,19 @@ def phase_rows(
         len(range(p, size, g.stride)) for p, size in ((row, g.height), (column, g.width))
     )
     gather = Gather(
-        images, g.out_height, g.out_width, g.filters, out_height, out_width, high, wide,
-        1, top, left, step * g.dilation // g.stride, group * filters, filters,
-    )  # fmt: skip
+        images,
+        g.out_height,
+        g.out_width,
+        g.filters,
+        out_height,
+        out_width,
+        high,
+        wide,
+        1,
+        top,
+        left,
+        step * g.dilation // g.stride,
+        group * filters,
+        filters,
+    )
     return gather, (slice(starts[0], None, step), slice(starts[1], None, step))

@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import casts
-from fxsim.engine.kernels import normalising
+from fxsim.engine.kernels import normalisation
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.words import WORD_BITS, words
+from fxsim.engine.vector_int16 import WORD_BITS, words
 from fxsim.errors import FormatError
+from fxsim.numerics.formats import FixedPoint
 
 Ints = NDArray[np.int64]
 
@@ -122,7 +122,7 @@ def summarise(x: FixedTensor) -> Summary:
         )
     tile = _tile(channels)
     flat = _flat(x)
-    parts = split(normalising.moments_range, _tiles(flat.size, tile), 2 * tile, flat, tile)
+    parts = split(normalisation.moments_range, _tiles(flat.size, tile), 2 * tile, flat, tile)
 
     def fold(index: int, how: Any) -> Ints:
         gathered = np.stack([part[index].astype(np.int64) for part in parts])
@@ -172,18 +172,23 @@ def reciprocal_deviation(variance: Ints, frac: int) -> tuple[Ints, Ints]:
     scale = 2 * frac + 8 + EPSILON_LOG2
     epsilon = 1 << scale if scale >= 0 else 0
     root, half = np.empty(variance.shape[0], np.int64), np.empty(variance.shape[0], np.int64)
-    normalising.reciprocal_roots(np.maximum(variance + epsilon, 1), root, half)
+    normalisation.reciprocal_roots(np.maximum(variance + epsilon, 1), root, half)
     return root, half
 
 
 def batch_norm(
-    x: FixedTensor, summary: Summary, mean: Ints, variance: Ints, gamma: Ints, beta: Ints,
+    x: FixedTensor,
+    summary: Summary,
+    mean: Ints,
+    variance: Ints,
+    gamma: Ints,
+    beta: Ints,
     relu: bool = False,
-) -> tuple[FixedTensor, NormalisationStash]:  # fmt: skip
+) -> tuple[FixedTensor, NormalisationStash]:
     """Normalise words (..., C) with the given moments; negatives become 0 if asked."""
     root, half = reciprocal_deviation(variance, x.format.frac)
     centre, slope, places, offset = (np.empty(len(mean), np.int64) for _ in range(4))
-    normalising.batch_norm_lines(mean, root, half, gamma, beta, centre, slope, places, offset)
+    normalisation.batch_norm_lines(mean, root, half, gamma, beta, centre, slope, places, offset)
     lines, frac = _lines(summary, centre, slope, places, offset, x.shape[-1])
     out = _apply(x, lines, relu)
     return FixedTensor.trusted(out, FixedPoint(WORD_BITS, frac)), NormalisationStash(
@@ -196,7 +201,7 @@ def _lines(
 ) -> tuple[Lines, int]:
     reach = np.maximum(summary.high - centre, centre - summary.low)
     scale, start, shift = (np.empty(channels, np.int64) for _ in range(3))
-    frac = int(normalising.affine_coefficients(slope, places, offset, reach, scale, start, shift))
+    frac = int(normalisation.affine_coefficients(slope, places, offset, reach, scale, start, shift))
     tile = _tile(channels)
     tiled = tuple(_tiled(values, tile) for values in (centre, scale, start, shift))
     return Lines(centre, slope, places, reach, tiled), frac
@@ -206,9 +211,15 @@ def _apply(x: FixedTensor, lines: Lines, relu: bool) -> NDArray[np.int16]:
     flat, tile = _flat(x), _tile(x.shape[-1])
     out = np.empty(flat.size, np.int16)
     split(
-        normalising.affine_range, _tiles(flat.size, tile), tile, flat, tile, *lines.coefficients,
-        0 if relu else LOWEST, out,
-    )  # fmt: skip
+        normalisation.affine_range,
+        _tiles(flat.size, tile),
+        tile,
+        flat,
+        tile,
+        *lines.coefficients,
+        0 if relu else LOWEST,
+        out,
+    )
     return out.reshape(x.shape)
 
 
@@ -221,12 +232,21 @@ def batch_norm_backward(
     channels = stash.x.shape[-1]
     mantissas, exponents = (np.empty((4, channels), np.int64) for _ in range(2))
     rows = stash.x.codes.size // channels
-    normalising.backward_terms(
-        rows, total, cross, stash.mean, stash.root, stash.half, lines.centre, lines.slope,
-        lines.places, mantissas, exponents,
-    )  # fmt: skip
+    normalisation.backward_terms(
+        rows,
+        total,
+        cross,
+        stash.mean,
+        stash.root,
+        stash.half,
+        lines.centre,
+        lines.slope,
+        lines.places,
+        mantissas,
+        exponents,
+    )
     gamma = np.empty(channels, np.int64)
-    gamma_frac = int(normalising.common_scale(mantissas[3], exponents[3], gamma))
+    gamma_frac = int(normalisation.common_scale(mantissas[3], exponents[3], gamma))
     reach = np.stack([largest, lines.reach, np.ones(channels, np.int64)])
     back, fine = _project(kept, stash.x, lines, mantissas[:3], exponents[:3], reach)
     back_format = FixedPoint(WORD_BITS, fine + frac - stash.x.format.frac)
@@ -245,9 +265,16 @@ def _error_sums(
     tile = _tile(channels)
     kept = np.empty(flat.size if relu else 0, np.int16)
     parts = split(
-        normalising.error_sums_range, _tiles(flat.size, tile), 2 * tile, flat, _flat(x), tile,
-        relu, *lines.coefficients, kept,
-    )  # fmt: skip
+        normalisation.error_sums_range,
+        _tiles(flat.size, tile),
+        2 * tile,
+        flat,
+        _flat(x),
+        tile,
+        relu,
+        *lines.coefficients,
+        kept,
+    )
     total, cross = (
         np.stack([part[i] for part in parts]).reshape(-1, channels).sum(axis=0) for i in range(2)
     )
@@ -264,16 +291,22 @@ def _project(
     tile = _tile(channels)
     scale_error, scale_x, start, shift = (np.empty(channels, np.int64) for _ in range(4))
     fine = int(
-        normalising.projection_coefficients(
+        normalisation.projection_coefficients(
             mantissas, exponents, reach, scale_error, scale_x, start, shift
         )
     )
     tiled = [_tiled(values, tile) for values in (lines.centre, scale_error, scale_x, start, shift)]
     out = np.empty(flat.size, np.int16)
     split(
-        normalising.project_range, _tiles(flat.size, tile), 2 * tile, flat, _flat(x), tile, *tiled,
+        normalisation.project_range,
+        _tiles(flat.size, tile),
+        2 * tile,
+        flat,
+        _flat(x),
+        tile,
+        *tiled,
         out,
-    )  # fmt: skip
+    )
     return out.reshape(x.shape), fine
 
 
@@ -322,11 +355,11 @@ def normalise_rows(x: FixedTensor, centred: bool = True) -> tuple[FixedTensor, R
     matrix = np.ascontiguousarray(x.matrix())
     rows, columns = matrix.shape
     mean, variance = np.empty(rows, np.int64), np.empty(rows, np.int64)
-    split(normalising.row_moments_range, rows, 2 * columns, matrix, centred, mean, variance)
+    split(normalisation.row_moments_range, rows, 2 * columns, matrix, centred, mean, variance)
     root, half = reciprocal_deviation(variance, x.format.frac)
     normal = np.empty(matrix.shape, np.int16)
     parts = split(
-        normalising.normalise_rows_range, rows, 4 * columns, matrix, mean, root, half, normal
+        normalisation.normalise_rows_range, rows, 4 * columns, matrix, mean, root, half, normal
     )
     out = FixedTensor.trusted(normal.reshape(x.shape), NORMAL)
     return out, RowStash(out, root, half, x.format.frac, centred), sum(parts)
@@ -338,12 +371,18 @@ def normalise_rows_backward(error: FixedTensor, stash: RowStash) -> FixedTensor:
     rows, columns = e.shape
     projected, largest = np.empty(e.shape, np.int64), np.empty(rows, np.int64)
     split(
-        normalising.project_rows_range, rows, 4 * columns, e, np.ascontiguousarray(normal),
-        stash.centred, projected, largest,
-    )  # fmt: skip
+        normalisation.project_rows_range,
+        rows,
+        4 * columns,
+        e,
+        np.ascontiguousarray(normal),
+        stash.centred,
+        projected,
+        largest,
+    )
     places = error.format.frac + 2 + stash.half - 4 - stash.frac
     shift = np.empty(rows, np.int64)
-    frac = int(normalising.row_shifts(largest, stash.root, places, shift))
+    frac = int(normalisation.row_shifts(largest, stash.root, places, shift))
     out = np.empty(e.shape, np.int64)
-    split(normalising.scale_rows_range, rows, 2 * columns, projected, stash.root, shift, out)
+    split(normalisation.scale_rows_range, rows, 2 * columns, projected, stash.root, shift, out)
     return words(FixedTensor.trusted(out.reshape(error.shape), FixedPoint(32, frac)))

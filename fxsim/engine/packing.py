@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine import processor
-from fxsim.engine.exactness import DIGIT, INT32_MAX, Kernel, Plan
+from fxsim.engine import instruction_set
+from fxsim.engine.dispatch import DIGIT, INT32_MAX, Kernel, Plan
+from fxsim.engine.epilogue import Finish
 from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import packed
-from fxsim.engine.losses import Losses
 from fxsim.engine.operand import Operand
-from fxsim.engine.output import Finish
+from fxsim.engine.overflow_statistics import Losses
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 
@@ -76,9 +76,13 @@ def starts(
     if kernel is Kernel.VNNI_S8:
         for c in range(chunks):
             packed.unbias(
-                panels.ctypes.data, count, groups * LINE, c * chunk,
-                min(chunk, groups - c * chunk), out[c],
-            )  # fmt: skip
+                panels.ctypes.data,
+                count,
+                groups * LINE,
+                c * chunk,
+                min(chunk, groups - c * chunk),
+                out[c],
+            )
     return out
 
 
@@ -90,9 +94,15 @@ def prescaled(plan: Plan, finer: int) -> tuple[int, int]:
 
 
 def fold(
-    a: Operand, gather: Gather, b: Operand, plan: Plan, ending: Finish, out: NDArray[Any],
-    column: int, finer: int,
-) -> Losses:  # fmt: skip
+    a: Operand,
+    gather: Gather,
+    b: Operand,
+    plan: Plan,
+    ending: Finish,
+    out: NDArray[Any],
+    column: int,
+    finer: int,
+) -> Losses:
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed, finished."""
     kernel = plan.kernel
     shift_a, shift_b = prescaled(plan, finer)
@@ -101,13 +111,27 @@ def fold(
     panels, count, groups = pack(codes, kernel)
     chunk = _chunk_groups(plan, groups)
     parts = split(
-        packed.fold_rows, gather.rows, gather.depth * b.codes.shape[0], kernel.value,
-        source.ctypes.data, gather.fields(kernel.code_bytes),
-        BIAS if kernel is Kernel.VNNI_S8 else 0, 4 * groups, panels.ctypes.data, count, groups,
-        _used(gather.depth, groups, kernel), chunk,
-        starts(panels, count, groups, chunk, kernel), plan.digits,
-        processor.tile_configuration(), out, column, b.codes.shape[0], *ending.arguments,
-    )  # fmt: skip
+        packed.fold_rows,
+        gather.rows,
+        gather.depth * b.codes.shape[0],
+        kernel.value,
+        source.ctypes.data,
+        gather.fields(kernel.code_bytes),
+        BIAS if kernel is Kernel.VNNI_S8 else 0,
+        4 * groups,
+        panels.ctypes.data,
+        count,
+        groups,
+        _used(gather.depth, groups, kernel),
+        chunk,
+        starts(panels, count, groups, chunk, kernel),
+        plan.digits,
+        instruction_set.tile_configuration(),
+        out,
+        column,
+        b.codes.shape[0],
+        *ending.arguments,
+    )
     return ending.losses(parts)
 
 
@@ -123,9 +147,15 @@ def _chunk_groups(plan: Plan, groups: int) -> int:
 
 
 def fold_pixels(
-    a: Operand, gather: Gather, errors: Codes, peak: int, channel: int, filters: int, plan: Plan,
+    a: Operand,
+    gather: Gather,
+    errors: Codes,
+    peak: int,
+    channel: int,
+    filters: int,
+    plan: Plan,
     track: bool = False,
-) -> tuple[NDArray[np.int64], int]:  # fmt: skip
+) -> tuple[NDArray[np.int64], int]:
     """(depth, filters) sums over the gathered rows of a[row, k] * errors[row, channel + f].
 
     errors : (rows, channels) codes, |code| <= peak
@@ -145,12 +175,22 @@ def fold_pixels(
     flush = max(INT32_MAX // (max(a.peak * peak, 1) * PIXELS), 1)
     pixel = error.shape[1] * kernel.code_bytes
     parts = split(
-        packed.fold_pixels, gather.rows, gather.depth * filters, kernel.value, source.ctypes.data,
-        gather.fields(kernel.code_bytes), gather.depth,
-        error.ctypes.data + channel * kernel.code_bytes, pixel, filters,
-        BIAS if kernel is Kernel.VNNI_S8 else 0, PIXELS, flush, processor.tile_configuration(),
+        packed.fold_pixels,
+        gather.rows,
+        gather.depth * filters,
+        kernel.value,
+        source.ctypes.data,
+        gather.fields(kernel.code_bytes),
+        gather.depth,
+        error.ctypes.data + channel * kernel.code_bytes,
+        pixel,
+        filters,
+        BIAS if kernel is Kernel.VNNI_S8 else 0,
+        PIXELS,
+        flush,
+        instruction_set.tile_configuration(),
         a.peak if track else 0,
-    )  # fmt: skip
+    )
     total, reach = parts[0]
     for later, prefix in parts[1:]:
         reach = max(reach, int(np.abs(total).max(initial=0)) + prefix)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.kernels import pooling
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.words import words
+from fxsim.engine.vector_int16 import words
+from fxsim.numerics.formats import FixedPoint
 
 SHARE_BITS = 8  # more fractional bits in the backward pass of average pooling
 
@@ -52,9 +52,16 @@ def max_pool_backward(
     """Route each error to the input that was chosen; overlapping windows add up. Words."""
     out = np.zeros(shape, np.int32)
     split(
-        pooling.max_pool_back_range, shape[0], out[0].size, _image(error), choice, size, stride,
-        padding, out,
-    )  # fmt: skip
+        pooling.max_pool_back_range,
+        shape[0],
+        out[0].size,
+        _image(error),
+        choice,
+        size,
+        stride,
+        padding,
+        out,
+    )
     return words(FixedTensor.trusted(out, FixedPoint(32, words(error).format.frac)))
 
 
@@ -79,7 +86,13 @@ def average_pool_backward(
     """Each input's share of the errors, with 8 more fractional bits, rounded half up. Words."""
     out = np.zeros(shape, np.int32)
     split(
-        pooling.average_pool_back_range, shape[0], out[0].size, _image(error), *size, stride,
-        padding, out,
-    )  # fmt: skip
+        pooling.average_pool_back_range,
+        shape[0],
+        out[0].size,
+        _image(error),
+        *size,
+        stride,
+        padding,
+        out,
+    )
     return words(FixedTensor.trusted(out, FixedPoint(32, words(error).format.frac + SHARE_BITS)))

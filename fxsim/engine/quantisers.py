@@ -2,7 +2,7 @@
 
 Codes are small integers; what they are worth is `codes * scale` with an integer multiplier and a
 shift, so a product of two such operands is an integer product with one multiplication a result.
-The specification is `fxsim.arithmetic.reference_vector`.
+The specification is `fxsim.numerics.specification_vector`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import ClippedFormat, FixedPoint, Overflow, Rounding, TanhFormat
-from fxsim.arithmetic.scaled import Scale
 from fxsim.engine import casts
 from fxsim.engine.softmax import POWERS
 from fxsim.engine.tensor import FixedTensor, storage
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.formats import ClippedFormat, FixedPoint, Overflow, Rounding, TanhFormat
+from fxsim.numerics.scale import Scale
 
 TANH_FRAC = 30
 SCALE_BITS = 24  # of multipliers
@@ -66,9 +66,11 @@ def tanh_levels(master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
     worth = Fraction(1) if wanted.unit else max(worth, Fraction(1, 1 << 26))
     target = FixedPoint(wanted.bits + 1, 0)
     return FixedTensor.trusted(
-        codes.astype(storage(target)), target, BlockMap.whole(rows, columns, wanted.bits),
+        codes.astype(storage(target)),
+        target,
+        BlockMap.whole(rows, columns, wanted.bits),
         Scale.nearest(worth / levels, SCALE_BITS),
-    )  # fmt: skip
+    )
 
 
 def tanh_slope(gradient: FixedTensor, master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
@@ -104,9 +106,11 @@ def clipped_levels(x: FixedTensor, wanted: ClippedFormat, alpha: Fraction) -> Fi
     target = FixedPoint(wanted.bits + 1, 0)
     rows, columns = x.matrix().shape
     return FixedTensor.trusted(
-        found.codes.astype(storage(target)), target, BlockMap.whole(rows, columns, wanted.bits),
+        found.codes.astype(storage(target)),
+        target,
+        BlockMap.whole(rows, columns, wanted.bits),
         Scale.nearest(step, SCALE_BITS),
-    )  # fmt: skip
+    )
 
 
 def worth(*operands: FixedTensor) -> Fraction:

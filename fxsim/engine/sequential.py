@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
 from fxsim.engine.kernels import sequential
-from fxsim.engine.losses import Losses
+from fxsim.engine.overflow_statistics import Losses
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow
 
 LANES = 62  # bits of a sum and a term before it that int64 lanes hold
 
@@ -143,9 +143,20 @@ def run(
     inner = replace(inner, sum_rounding=accumulator.sum_rounding)
     begin = np.zeros(b.shape[0], np.int64) if start is None else start.astype(np.int64)
     parts = split(
-        sequential.accumulate_range, rows.size, 8 * work, rows, a, turned, begin, terms, left,
-        _register(accumulator, rounds), _register(inner, rounds), key, out,
-    )  # fmt: skip
+        sequential.accumulate_range,
+        rows.size,
+        8 * work,
+        rows,
+        a,
+        turned,
+        begin,
+        terms,
+        left,
+        _register(accumulator, rounds),
+        _register(inner, rounds),
+        key,
+        out,
+    )
     return _losses(parts)
 
 

@@ -8,12 +8,12 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import casts
 from fxsim.engine.kernels import softmax as kernels
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.words import words
+from fxsim.engine.vector_int16 import words
+from fxsim.numerics.formats import FixedPoint
 
 LOGIT = FixedPoint(32, 16)
 PROBABILITY = FixedPoint(32, 30)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import FixedPoint
-from fxsim.arithmetic.scaled import Scale
 from fxsim.errors import FormatError, ShapeError
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.scale import Scale
 
 Codes = NDArray[np.signedinteger[Any]]
 
@@ -81,9 +81,12 @@ class FixedTensor:
 
     @classmethod
     def trusted(
-        cls, codes: NDArray[Any], format: FixedPoint, blocks: BlockMap | None = None,
+        cls,
+        codes: NDArray[Any],
+        format: FixedPoint,
+        blocks: BlockMap | None = None,
         scale: Scale | None = None,
-    ) -> FixedTensor:  # fmt: skip
+    ) -> FixedTensor:
         """A tensor whose codes are known to lie inside the format: no look at them."""
         made = object.__new__(cls)
         object.__setattr__(made, "codes", _frozen(codes))

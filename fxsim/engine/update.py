@@ -9,11 +9,11 @@ from math import isqrt
 
 import numpy as np
 
-from fxsim.arithmetic.formats import FixedPoint, Rounding
 from fxsim.engine import casts
-from fxsim.engine.kernels import updating
+from fxsim.engine.kernels import update
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
+from fxsim.numerics.formats import FixedPoint, Rounding
 
 MASTER = FixedPoint(32, 26)
 MOMENTUM = FixedPoint(32, 24)
@@ -53,10 +53,19 @@ def sgd(
     words = casts.cast(gradient, MOMENTUM, dtype=np.int32)[0].codes.reshape(-1)
     weights, velocity = master.codes.copy(), momentum.codes.copy()
     parts = split(
-        updating.sgd_range, words.size, 8, weights.reshape(-1), velocity.reshape(-1),
-        np.ascontiguousarray(words), friction, rate, decay, nesterov, int(rounding),
+        update.sgd_range,
+        words.size,
+        8,
+        weights.reshape(-1),
+        velocity.reshape(-1),
+        np.ascontiguousarray(words),
+        friction,
+        rate,
+        decay,
+        nesterov,
+        int(rounding),
         np.uint64(key),
-    )  # fmt: skip
+    )
     return FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, MOMENTUM), sum(parts)
 
 
@@ -73,9 +82,14 @@ class AdamConstants:
 
     @classmethod
     def of(
-        cls, betas: tuple[Fraction, Fraction], epsilon: Fraction, rate: int, decay: Fraction,
-        decoupled: bool, step: int,
-    ) -> AdamConstants:  # fmt: skip
+        cls,
+        betas: tuple[Fraction, Fraction],
+        epsilon: Fraction,
+        rate: int,
+        decay: Fraction,
+        decoupled: bool,
+        step: int,
+    ) -> AdamConstants:
         """Of step number `step` (from 0), with the bias corrections in rate and epsilon.
 
         Source: Kingma and Ba, arXiv 1412.6980, end of section 2; decoupled: Loshchilov and Hutter,
@@ -86,11 +100,13 @@ class AdamConstants:
         root = isqrt(second << 64)
         corrected = rate * root // first
         return cls(
-            constant(1 - betas[0], 16), constant(1 - betas[1], 20), corrected,
+            constant(1 - betas[0], 16),
+            constant(1 - betas[1], 20),
+            corrected,
             max(int(epsilon * (1 << 28) * root) >> 64, 1),
             (rate * constant(decay, 26)) >> RATE_FRAC if decoupled else 0,
             0 if decoupled else constant(decay, RATE_FRAC),
-        )  # fmt: skip
+        )
 
 
 def _power(base: int, exponent: int) -> int:
@@ -105,9 +121,14 @@ def _power(base: int, exponent: int) -> int:
 
 
 def adam(
-    master: FixedTensor, first: FixedTensor, second: FixedTensor, gradient: FixedTensor,
-    constants: AdamConstants, rounding: Rounding, key: int,
-) -> tuple[FixedTensor, FixedTensor, FixedTensor, int]:  # fmt: skip
+    master: FixedTensor,
+    first: FixedTensor,
+    second: FixedTensor,
+    gradient: FixedTensor,
+    constants: AdamConstants,
+    rounding: Rounding,
+    key: int,
+) -> tuple[FixedTensor, FixedTensor, FixedTensor, int]:
     """New (master weights, first moment, second moment), and how many weights saturated.
 
     gradient : any format; cast to 31 bits with 28 fractional. The root and the quotient are
@@ -118,10 +139,21 @@ def adam(
     moments = [moment.codes.astype(np.int64) for moment in (first, second)]
     c = constants
     parts = split(
-        updating.adam_range, words.size, 64, weights.reshape(-1),
-        *(moment.reshape(-1) for moment in moments), np.ascontiguousarray(words), c.fade_first,
-        c.fade_second, c.rate, c.epsilon, c.pull, c.decay, int(rounding), np.uint64(key),
-    )  # fmt: skip
+        update.adam_range,
+        words.size,
+        64,
+        weights.reshape(-1),
+        *(moment.reshape(-1) for moment in moments),
+        np.ascontiguousarray(words),
+        c.fade_first,
+        c.fade_second,
+        c.rate,
+        c.epsilon,
+        c.pull,
+        c.decay,
+        int(rounding),
+        np.uint64(key),
+    )
     return (
         FixedTensor.trusted(weights, MASTER),
         FixedTensor.trusted(moments[0], FIRST),

@@ -1,7 +1,7 @@
 """Weight updates that are no gradient descent in wide words: WAGE's and NITI's.
 
 Both keep the weights themselves in few bits, on a grid of 2**-grid, with no wider copy: master
-codes are multiples of that step. The specification is `fxsim.arithmetic.reference_vector`.
+codes are multiples of that step. The specification is `fxsim.numerics.specification_vector`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import FixedPoint, Rounding
 from fxsim.engine import casts
 from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER
+from fxsim.numerics.formats import FixedPoint, Rounding
 
 RATE_FRAC = 16
 

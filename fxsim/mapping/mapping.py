@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from fxsim import yaml_reader
-from fxsim.accelerator.dataflow import Loop, Operand
-from fxsim.files import atomic_file
+from fxsim.config import yaml_document
+from fxsim.hardware.dataflow import Loop, Operand
+from fxsim.persistence.atomic import atomic_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def save(path: Path, accelerator: str, mappings: dict[tuple[str, str], Mapping])
 
 def load(path: Path) -> dict[tuple[str, str], Mapping]:
     """Read stored mappings; every error names its line."""
-    document = yaml_reader.read(path)
+    document = yaml_document.read(path)
     file = document.validate(_MappingFile, "mapping")
     found: dict[tuple[str, str], Mapping] = {}
     for i, entry in enumerate(file.mappings):
@@ -106,9 +106,10 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
             before = reached.get(loop, 1)
             if extent <= before:
                 document.fail(
-                    at, f"{_dotted(at)}: {loop} must reach more than the {before} turns inside it,"
+                    at,
+                    f"{_dotted(at)}: {loop} must reach more than the {before} turns inside it,"
                     f" not {extent}",
-                )  # fmt: skip
+                )
             reached[loop] = extent
             loops.append((str(loop), extent))
         if entry.first_tile > len(loops):

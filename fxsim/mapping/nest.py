@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from fxsim.accelerator.dataflow import LETTER, LOOPS
+from fxsim.engine.bit_pair_histogram import canonical, geometry_of
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.joint import canonical, geometry_of
+from fxsim.hardware.dataflow import LETTER, LOOPS
 from fxsim.mapping.kernels.footprints import span
 from fxsim.mapping.kernels.layout import FX, FY, OX, OY, B, C, G, K
 
@@ -132,6 +132,8 @@ class Nest:
                 sizes[d] = 1
         b, k, c, oy, ox, fy, fx, g = sizes
         return replace(
-            self, sizes=(b, k, c, oy, ox, fy, fx, g), flattened=classes | self.flattened,
+            self,
+            sizes=(b, k, c, oy, ox, fy, fx, g),
+            flattened=classes | self.flattened,
             unique=self.left_words / self.matrix_words("left"),
-        )  # fmt: skip
+        )

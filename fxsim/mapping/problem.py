@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.accelerator.memory import OPERANDS, MemoryLevel
-from fxsim.accelerator.schema import RESERVED as REGISTERS
-from fxsim.accelerator.schema import Accelerator
 from fxsim.errors import ConfigError, hint
+from fxsim.hardware.accelerator import RESERVED as REGISTERS
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.hardware.memory import OPERANDS, MemoryLevel
 from fxsim.mapping.kernels import evaluation as kernels
 from fxsim.mapping.kernels import footprints, layout
 from fxsim.mapping.mapping import Mapping
@@ -66,9 +66,13 @@ class Problem:
     """
 
     def __init__(
-        self, machine: Accelerator, nest: Nest, bits: WordBits, what: str = "the product",
+        self,
+        machine: Accelerator,
+        nest: Nest,
+        bits: WordBits,
+        what: str = "the product",
         largest: WordBits | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         flow = machine.dataflow
         flatten = set(flow.flatten)
         if nest.sizes[2] <= flow.im2col_channels and not nest.flattened:
@@ -95,9 +99,11 @@ class Problem:
             self.levels.insert(0, None)
         self.names = tuple(level.name if level else REGISTERS for level in self.levels)
         self.holds = np.array(
-            [[o in (level.holds if level else (flow.stationary,)) for o in OPERANDS]
-             for level in self.levels]
-        )  # fmt: skip
+            [
+                [o in (level.holds if level else (flow.stationary,)) for o in OPERANDS]
+                for level in self.levels
+            ]
+        )
         self.record = self._record(fit)
         self.steps = int(self.record["steps"])
 
@@ -130,8 +136,9 @@ class Problem:
             if r["per_pe"][i]:
                 shared = level.shared_along if level else ()
                 r["serves"][i] = len(shared) > 0
-                r["each"][i] = [1 if d in shared else n for d, n in
-                                zip(DIMENSIONS, self.units, strict=True)]  # fmt: skip
+                r["each"][i] = [
+                    1 if d in shared else n for d, n in zip(DIMENSIONS, self.units, strict=True)
+                ]
             r["overlapped"][i] = level is None or level.overlaps
             if level is machine.dram:  # it fills the outermost levels
                 r["overlapped"][i] = all(machine.buffer(o).overlaps for o in OPERANDS)
@@ -146,8 +153,9 @@ class Problem:
             write = level.write_bandwidth_bits_per_cycle
             r["capacity"][i] = np.inf if level.capacity_bits is None else level.usable_bits
             r["read_pj"][i], r["write_pj"][i] = (
-                level.read_energy_pj_per_bit, level.write_energy_pj_per_bit
-            )  # fmt: skip
+                level.read_energy_pj_per_bit,
+                level.write_energy_pj_per_bit,
+            )
             r["read_rate"][i] = level.bandwidth_bits_per_cycle
             r["write_rate"][i] = write or level.bandwidth_bits_per_cycle
             r["shared_port"][i] = write is None
@@ -211,10 +219,15 @@ class Problem:
         own_length = self.machine.results.stored_bits and not self.machine.results.first_read
         inside = state["inside"]
         found = Movement(
-            self.names, state["moved"][:count].copy(), state["loaded"].copy(),
-            state["stored"].copy(), int(result[layout.STEPS]), int(result[layout.FOLDS]),
-            int(result[layout.RESULTS]) if own_length else 0, self._runs(state),
-        )  # fmt: skip
+            self.names,
+            state["moved"][:count].copy(),
+            state["loaded"].copy(),
+            state["stored"].copy(),
+            int(result[layout.STEPS]),
+            int(result[layout.FOLDS]),
+            int(result[layout.RESULTS]) if own_length else 0,
+            self._runs(state),
+        )
         homes = {
             name: {str(o): int(inside[i, j]) for j, o in enumerate(OPERANDS) if self.holds[i, j]}
             for i, name in enumerate(self.names[:-1])
@@ -236,8 +249,9 @@ class Problem:
         return found[0], found[1], found[2]
 
     def _write_loops(self, mapping: Mapping, state: Any) -> None:
-        covered = {d: int(min(s, n)) for d, s, n in zip(DIMENSIONS, self.spatial, self.sizes,
-                                                        strict=True)}  # fmt: skip
+        covered = {
+            d: int(min(s, n)) for d, s, n in zip(DIMENSIONS, self.spatial, self.sizes, strict=True)
+        }
         for loop, extent in mapping.loops:
             size = int(self.sizes[DIMENSIONS.index(loop)])
             if extent > size or extent < covered[loop]:

@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from fxsim.accelerator.schema import RESERVED as REGISTERS
+from fxsim.hardware.accelerator import RESERVED as REGISTERS
 from fxsim.mapping.kernels import evaluation, layout, search
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, RELEVANT
@@ -119,8 +119,9 @@ def candidates(problem: Problem, every: bool) -> Axes:
             axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one], every)])
         else:
             pair = (sizes[one], sizes[other]), (bases[one], bases[other])
-            axes.append([(min(a, sizes[one]), min(b, sizes[other])) for a, b in
-                         _paired(*pair, every)])  # fmt: skip
+            axes.append(
+                [(min(a, sizes[one]), min(b, sizes[other])) for a, b in _paired(*pair, every)]
+            )
     return axes
 
 
@@ -226,9 +227,15 @@ def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int 
     movement, mapping, cycles, memory_pj = problem.movement(searching.mapping())
     least_cycles, least_pj = lower_bound(problem)
     return Found(
-        mapping, movement, cycles, memory_pj + problem.constant_pj, least_cycles,
-        least_pj + problem.constant_pj, searching.evaluated, searching.complete,
-    )  # fmt: skip
+        mapping,
+        movement,
+        cycles,
+        memory_pj + problem.constant_pj,
+        least_cycles,
+        least_pj + problem.constant_pj,
+        searching.evaluated,
+        searching.complete,
+    )
 
 
 def lower_bound(problem: Problem) -> tuple[float, float]:

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from fxsim.notebook import MOST_BITS, png_uri
-from fxsim.recorded import Run
+from fxsim.report.html_repr import MOST_BITS, png_uri
 from fxsim.report.style import Plot, dots, panel
-from fxsim.results import ROLES
-from fxsim.trace import Trace
+from fxsim.runs.directory import Run
+from fxsim.studies.results import ROLES
+from fxsim.trace.reader import Trace
 
 COLUMNS = 160  # steps are averaged to at most so many
 CORNER = 64  # blocks of a map that are shown, in each direction
@@ -31,18 +31,24 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
         rows = operands["role"] == role
         table = pd.DataFrame(
             {
-                "layer": operands["layer"][rows], "bits": bits[rows],
+                "layer": operands["layer"][rows],
+                "bits": bits[rows],
                 "bin": operands["step"][rows] * columns // steps,
             }
-        ).pivot_table(index="layer", columns="bin", values="bits", sort=False)  # fmt: skip
+        ).pivot_table(index="layer", columns="bin", values="bits", sort=False)
         table = table[sorted(table.columns)]
         forward = [layer for layer in trace.layers["layer"] if layer in table.index]
         table = table.loc[[*forward, *(layer for layer in table.index if layer not in forward)]]
         figure, (axes,) = panel(0.8 + 0.15 * max(len(table), 6))
         image = axes.imshow(
-            table.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=most,
-            extent=(0, steps, len(table) - 0.5, -0.5), interpolation="nearest",
-        )  # fmt: skip
+            table.to_numpy(),
+            aspect="auto",
+            cmap="viridis",
+            vmin=0,
+            vmax=most,
+            extent=(0, steps, len(table) - 0.5, -0.5),
+            interpolation="nearest",
+        )
         axes.set_yticks(range(len(table)), list(table.index), fontsize=7)
         axes.set(xlabel="step", title=role)
         figure.colorbar(image, ax=axes, label="mean bits", pad=0.02)
@@ -54,7 +60,7 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
 def distribution(shares: pd.DataFrame) -> list[Plot]:
     """Which share of words has which length, a bar a policy, a panel a role.
 
-    shares : see `fxsim.results.bits_table`
+    shares : see `fxsim.studies.results.bits_table`
     """
     found = []
     mean = shares.groupby(["role", "policy", "bits"], sort=False)["share"].mean()
@@ -71,14 +77,16 @@ def distribution(shares: pd.DataFrame) -> list[Plot]:
         for length, shade in zip(lengths, shades, strict=True):
             values = table[length].to_numpy() * 100
             if values.any():
-                axes.barh(table.index, values, left=left, color=shade, label=f"{length}",
-                          height=0.7)  # fmt: skip
+                axes.barh(
+                    table.index, values, left=left, color=shade, label=f"{length}", height=0.7
+                )
             left = left + values
         axes.set(xlabel="share of words [%]", title=role, xlim=(0, 100))
         axes.invert_yaxis()
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles, labels, title="bits", loc="center left", bbox_to_anchor=(1, 0.5),
-                    frameon=False)  # fmt: skip
+        axes.legend(
+            handles, labels, title="bits", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+        )
         caption = f"Words of the {role} operand by word length, over all layers and steps."
         found.append(Plot(f"distribution_{role}", caption, figure))
     return found
@@ -141,15 +149,22 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
     for role, steps in grids.items():
         height, width = steps[0][1].shape
         uri = png_uri(np.concatenate([grid for _, grid in steps]), most)
-        found.append({"role": role, "steps": [step for step, _ in steps], "width": width,
-                      "height": height, "image": uri})  # fmt: skip
+        found.append(
+            {
+                "role": role,
+                "steps": [step for step, _ in steps],
+                "width": width,
+                "height": height,
+                "image": uri,
+            }
+        )
     return found
 
 
 def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """Rounding noise and saturation by layer, a dot a policy.
 
-    table : see `fxsim.results.numbers_table`
+    table : see `fxsim.studies.results.numbers_table`
     """
     table = table[~table["layer"].str.contains("@")]
     mean = table.groupby(["role", "policy", "layer"], sort=False)[["noise_db", "saturated"]].mean()

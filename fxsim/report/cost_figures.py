@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fxsim.accelerator.schema import Accelerator
+from fxsim.hardware.accelerator import Accelerator
 from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel, unit
 from fxsim.report.tables import PASSES
 
@@ -37,7 +37,7 @@ def stacked(table: pd.DataFrame, kind: str, name: str, caption: str) -> Plot:
 def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) -> list[Plot]:
     """A dot a layer and policy, a panel an accelerator; sums over passes, means over seeds.
 
-    costs : see `fxsim.results.cost_table`, with `column`; kind : see `UNITS`
+    costs : see `fxsim.studies.results.cost_table`, with `column`; kind : see `UNITS`
     """
     found = []
     costs = costs.assign(layer=costs["layer"].str.partition("@")[0])  # probes beside their layer
@@ -55,7 +55,7 @@ def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) 
 def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) -> Plot:
     """Each layer and pass under a machine's roofs: off-chip bandwidth, and peaks at word lengths.
 
-    table : rows of `fxsim.results.roofline_table` on this machine
+    table : rows of `fxsim.studies.results.roofline_table` on this machine
     """
     figure, (axes,) = panel(4.0)
     table = table[(table["achieved"] > 0) & (table["dram_bits"] > 0)]
@@ -63,9 +63,14 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
     passes = [p for p in PASSES if p in set(table["pass"])]
     for (policy, pass_), rows in table.groupby(["policy", "pass"], sort=False):
         axes.plot(
-            rows["intensity"], rows["achieved"], MARKERS[passes.index(str(pass_))], markersize=4,
-            color=hues[str(policy)], alpha=0.6, markeredgewidth=0,
-        )  # fmt: skip
+            rows["intensity"],
+            rows["achieved"],
+            MARKERS[passes.index(str(pass_))],
+            markersize=4,
+            color=hues[str(policy)],
+            alpha=0.6,
+            markeredgewidth=0,
+        )
     dram = machine.dram
     rate = dram.bandwidth_bits_per_cycle + (dram.write_bandwidth_bits_per_cycle or 0)
     low, high = table["intensity"].min() / 2, table["intensity"].max() * 2
@@ -77,21 +82,28 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
         peak = machine.peak_macs(bits, bits)
         if np.isfinite(peak) and peak not in seen:
             axes.axhline(peak, color=FAINT, linewidth=0.9, zorder=0)
-            axes.annotate(f"{bits}x{bits} bits", (reach[-1], peak), ha="right", va="bottom",
-                          fontsize=7)  # fmt: skip
+            axes.annotate(
+                f"{bits}x{bits} bits", (reach[-1], peak), ha="right", va="bottom", fontsize=7
+            )
             seen.add(peak)
     for policy, hue in hues.items():
         axes.plot([], [], "o", color=hue, label=policy)
     for pass_, marker in zip(passes, MARKERS, strict=False):
         axes.plot([], [], marker, color=INK, label=pass_, markersize=4)
     axes.set(
-        xscale="log", yscale="log", xlabel="multiply-accumulates a bit of off-chip traffic",
-        ylabel="multiply-accumulates a cycle", title=machine.name,
-    )  # fmt: skip
+        xscale="log",
+        yscale="log",
+        xlabel="multiply-accumulates a bit of off-chip traffic",
+        ylabel="multiply-accumulates a cycle",
+        title=machine.name,
+    )
     legend(axes, len(hues) + len(passes))
-    return Plot(f"roofline_{machine.name}",
-                f"Each layer and pass on {machine.name}, first seed. Slope: off-chip bandwidth;"
-                " grey: the array's peak at a word length.", figure)  # fmt: skip
+    return Plot(
+        f"roofline_{machine.name}",
+        f"Each layer and pass on {machine.name}, first seed. Slope: off-chip bandwidth;"
+        " grey: the array's peak at a word length.",
+        figure,
+    )
 
 
 def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
@@ -105,7 +117,14 @@ def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
         share = (sums["elastic_cycles"] / sums["array_cycles"] * 100).unstack(sort=False)
         caption = f"Elastic cycles over the array's cycles, by layer, on {machine}; all passes."
         found.append(
-            dots(share, hues, "array utilisation [%]", str(machine), f"utilisation_{machine}",
-                 caption, (0, 102))
-        )  # fmt: skip
+            dots(
+                share,
+                hues,
+                "array utilisation [%]",
+                str(machine),
+                f"utilisation_{machine}",
+                caption,
+                (0, 102),
+            )
+        )
     return found

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fxsim.recorded import Run
 from fxsim.report.style import INK, Plot, colours, legend, markers, panel
-from fxsim.results import ROLES
-from fxsim.study import StudyResult
+from fxsim.runs.directory import Run
+from fxsim.studies.results import ROLES
+from fxsim.studies.study import StudyResult
 
 __all__ = ["ROLES", "accuracy_and_loss", "dominated", "front"]
 
@@ -74,10 +74,19 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
 
 
 def front(
-    table: pd.DataFrame, x: str, y: str, senses: dict[str, int], labels: Sequence[str],
-    colour: str, marker: str, name: str, caption: str, on: str = "on", of: str = "",
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    senses: dict[str, int],
+    labels: Sequence[str],
+    colour: str,
+    marker: str,
+    name: str,
+    caption: str,
+    on: str = "on",
+    of: str = "",
     hues: dict[str, str] | None = None,
-) -> Plot:  # fmt: skip
+) -> Plot:
     """Points of a table by two of its columns, and the Pareto front among them.
 
     labels : of the axes; colour, marker : the columns that these stand for; of, on : words before
@@ -93,9 +102,15 @@ def front(
     for (hue, shape), group in table.groupby([colour, marker], sort=False):
         errors = group.get(f"{y}_sd")
         axes.errorbar(
-            group[x], group[y], yerr=errors, color=hues[hue], marker=shapes[shape], linestyle="",
-            markersize=5.5, elinewidth=0.8,
-        )  # fmt: skip
+            group[x],
+            group[y],
+            yerr=errors,
+            color=hues[hue],
+            marker=shapes[shape],
+            linestyle="",
+            markersize=5.5,
+            elinewidth=0.8,
+        )
     for hue, value in hues.items():
         axes.plot([], [], color=value, marker="o", linestyle="", label=f"{of} {hue}".strip())
     if len(shapes) > 1 and marker != colour:

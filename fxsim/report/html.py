@@ -40,9 +40,11 @@ def markdown(page: Page, formats: Sequence[str]) -> str:
 def _render(name: str, page: Page, **more: Any) -> str:
     text = (files("fxsim.report") / "templates" / name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=name.endswith(".html.jinja"), undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=name.endswith(".html.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.from_string(text).render(page=page, **more)
 
 

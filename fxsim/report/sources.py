@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
-from fxsim.accelerator import drawing
-from fxsim.accelerator.schema import Accelerator
-from fxsim.cost import price
-from fxsim.precision import POLICIES
+from fxsim.cost import model
+from fxsim.hardware import drawing
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.policies.registry import POLICIES
 from fxsim.report.page import Source
 
 
 def assumptions() -> list[str]:
     """The list in the pricing module's docstring, which is the one place where it stands."""
-    listed = (price.__doc__ or "").split("\n- ")[1:]
+    listed = (model.__doc__ or "").split("\n- ")[1:]
     return [" ".join(item.split()) for item in listed]
 
 

@@ -15,14 +15,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fxsim.files import atomic_file
+from fxsim.persistence.atomic import atomic_file
 
 # Okabe and Ito's colour-blind safe palette, without its yellow, which white paper swallows
 # and Tol's muted colours where these do not suffice
 COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#7A4FA3",
-    "#44AA99", "#882255", "#999933", "#661100",
-)  # fmt: skip
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#999999",
+    "#7A4FA3",
+    "#44AA99",
+    "#882255",
+    "#999933",
+    "#661100",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#010203", "#c9cdd2"  # as CSS, the page's own colours
 WIDTH = 4.7  # of a panel [inch]: at 390 pixels its text is as large as the page's small print
@@ -98,23 +108,37 @@ def markers(names: Iterable[str]) -> dict[str, str]:
 def legend(axes: Axes, entries: int, **options: Any) -> None:
     """A legend below the axes, in as few lines as its width allows."""
     axes.figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center",
-        ncol=min(entries, 3), columnspacing=1.2, handlelength=1.3, **options,
-    )  # fmt: skip
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncol=min(entries, 3),
+        columnspacing=1.2,
+        handlelength=1.3,
+        **options,
+    )
 
 
 def dots(
-    table: pd.DataFrame, hues: dict[str, str], label: str, title: str, name: str, caption: str,
+    table: pd.DataFrame,
+    hues: dict[str, str],
+    label: str,
+    title: str,
+    name: str,
+    caption: str,
     limits: tuple[float | None, float | None] = (None, None),
-) -> Plot:  # fmt: skip
+) -> Plot:
     """A dot a policy (rows of a table) on a line a layer (its columns)."""
     layers = list(table.columns)
     figure, (axes,) = panel(1.3 + 0.16 * max(len(layers), 5))
     for policy, row in table.iterrows():
         axes.plot(
-            row, range(len(layers)), "o", markersize=4, label=policy, color=hues[str(policy)],
+            row,
+            range(len(layers)),
+            "o",
+            markersize=4,
+            label=policy,
+            color=hues[str(policy)],
             alpha=0.85,
-        )  # fmt: skip
+        )
     axes.set_yticks(range(len(layers)), layers, fontsize=7)
     axes.set(xlabel=label, title=title, xlim=limits, ylim=(len(layers) - 0.4, -0.6))
     axes.grid()

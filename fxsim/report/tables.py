@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from fxsim.cost.price import ENERGIES
+from fxsim.cost.model import ENERGIES
 
 PASSES = ("forward", "grad_input", "grad_weight", "backward", "update")
 _PASS_LABELS = {"backward": "backward (vector unit)"}
@@ -76,7 +76,7 @@ def energy_of(costs: pd.DataFrame) -> pd.Series:
 def by_level(memory: pd.DataFrame, costs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """{"energy": [pJ], "bits"} of policies on accelerators, a column a memory level.
 
-    memory, costs : see `fxsim.results`
+    memory, costs : see `fxsim.studies.results`
     """
     keys = ["policy", "accelerator"]
     seeds = costs.groupby(keys, sort=False)["seed"].nunique()
@@ -141,13 +141,17 @@ def readable(averages: pd.DataFrame) -> pd.DataFrame:
 
 
 def literature(counted: pd.DataFrame) -> pd.DataFrame:
-    """`fxsim.results.literature_table`, means over seeds, as text."""
+    """`fxsim.studies.results.literature_table`, means over seeds, as text."""
     labels = {
-        "training_speedup": "training speedup", "iso_accuracy_speedup": "at iso-accuracy",
-        "inference_speedup": "inference speedup", "size_ratio": "size ratio",
-        "memory_ratio": "memory ratio", "weight_kib": "weights [KiB]",
-        "weight_compression": "weight compression", "gbitops": "GBitOPs a sample",
-    }  # fmt: skip
+        "training_speedup": "training speedup",
+        "iso_accuracy_speedup": "at iso-accuracy",
+        "inference_speedup": "inference speedup",
+        "size_ratio": "size ratio",
+        "memory_ratio": "memory ratio",
+        "weight_kib": "weights [KiB]",
+        "weight_compression": "weight compression",
+        "gbitops": "GBitOPs a sample",
+    }
     grouped = counted.drop(columns="seed").groupby("policy", sort=False)
     means = grouped.agg(lambda seeds: seeds.mean(skipna=False))  # "-" if a seed never got there
     text = means.map(lambda value: "-" if value != value else f"{value:.3g}")

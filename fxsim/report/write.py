@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fxsim.files import atomic_file
-from fxsim.report import of_study, of_sweep
+from fxsim.persistence.atomic import atomic_file
+from fxsim.report import study_page, sweep_page
 from fxsim.report.html import html, markdown
 from fxsim.report.page import Page
 from fxsim.report.style import save, styled, svg
-from fxsim.study import StudyResult
+from fxsim.studies.study import StudyResult
 from fxsim.sweeps.sweep import SweepResult
 
 
@@ -22,11 +22,11 @@ def study(
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Write the report of a study into its directory.
 
-    Returns the averages that it is about, see `fxsim.results.averages`, and the files.
+    Returns the averages that it is about, see `fxsim.studies.results.averages`, and the files.
     """
-    found = of_study.tables_of(result)
+    found = study_page.tables_of(result)
     with styled():
-        page = of_study.page(result, found["summary"], found)
+        page = study_page.page(result, found["summary"], found)
     return found["summary"], files(
         page, found, result.directory, result.study.spec.report.figures, tell
     )
@@ -37,15 +37,18 @@ def sweep(
 ) -> tuple[pd.DataFrame, list[Path]]:
     """Write the report of a sweep into its directory; its Pareto front as text, and the files."""
     with styled():
-        page = of_sweep.page(result)
-    tables = {"points": result.table, "front": of_sweep.pareto(result)}
+        page = sweep_page.page(result)
+    tables = {"points": result.table, "front": sweep_page.pareto(result)}
     return page.table, files(page, tables, result.directory, ("png", "svg"), tell)
 
 
 def files(
-    page: Page, tables: Mapping[str, pd.DataFrame], directory: Path, figures: Sequence[str],
+    page: Page,
+    tables: Mapping[str, pd.DataFrame],
+    directory: Path,
+    figures: Sequence[str],
     tell: Callable[[str], None] = lambda label: None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Write a page in all its forms, and its tables as CSV and Parquet."""
     drawings = {}
     for plot in page.plots:

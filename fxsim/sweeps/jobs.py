@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fxsim import prices, runs
-from fxsim.accelerator.schema import Accelerator
+from fxsim.config.yaml_document import Document
+from fxsim.cost import cache
 from fxsim.engine.threads import set_threads
 from fxsim.errors import DataError, FxsimError
+from fxsim.hardware.accelerator import Accelerator
 from fxsim.mapping.search import Objective
-from fxsim.recorded import Run
+from fxsim.runs.directory import Run
+from fxsim.runs.execute import execute, finished
+from fxsim.runs.inputs import RunInputs, prepare
 from fxsim.training.settings import Watcher
-from fxsim.yaml_reader import Document
 
 TOKEN = "sweep.yaml"  # the copy of the sweep by which a worker knows that it sees the directory
 
@@ -63,12 +65,19 @@ class Failure:
     problem: str
 
 
-def inputs_of(job: Training, dataset: Any = None) -> runs.RunInputs:
+def inputs_of(job: Training, dataset: Any = None) -> RunInputs:
     """The inputs of a run to train."""
-    return runs.prepare(
-        job.workload, job.policy_kind, job.policy, job.seed, dataset, job.data_directory,
-        job.dataset, job.epochs, machine=job.machine,
-    )  # fmt: skip
+    return prepare(
+        job.workload,
+        job.policy_kind,
+        job.policy,
+        job.seed,
+        dataset,
+        job.data_directory,
+        job.dataset,
+        job.epochs,
+        machine=job.machine,
+    )
 
 
 def train(job: Training, watcher: Watcher | None = None) -> float | Failure:
@@ -83,8 +92,8 @@ def train(job: Training, watcher: Watcher | None = None) -> float | Failure:
                 "this worker's code or data is not the scheduler's: the inputs' hash must be"
                 f" {job.sha256[:12]}, it is {inputs.sha256()[:12]}"
             )
-        if runs.finished(job.place, inputs) is None:
-            runs.execute(inputs, job.place, watcher, resume=True)
+        if finished(job.place, inputs) is None:
+            execute(inputs, job.place, watcher, resume=True)
     except Exception as problem:
         return Failure(line(problem))
     return time.perf_counter() - started
@@ -103,8 +112,8 @@ def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float
         _at_home(job.directory)
         set_threads(job.threads)
         found = [Run.load(place) for place in job.places]
-        kept = job.directory / prices.KEPT
-        costs = [prices.costs(run, job.machine, job.objective, kept) for run in found]
+        kept = job.directory / cache.KEPT
+        costs = [cache.costs(run, job.machine, job.objective, kept) for run in found]
         columns: dict[str, list[float]] = {
             "test_accuracy": [run.manifest["test_accuracy"] for run in found],
             "cycles": [cost.cycles for cost in costs],

@@ -138,8 +138,11 @@ def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[Pool]:
         os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "65536")
         with _uninterrupted():
             cluster = LocalCluster(
-                n_workers=jobs, threads_per_worker=1, dashboard_address=None, memory_limit=0,
+                n_workers=jobs,
+                threads_per_worker=1,
+                dashboard_address=None,
+                memory_limit=0,
                 silence_logs=50,
-            )  # fmt: skip
+            )
         with cluster, Client(cluster) as client:
             yield Cluster(client)

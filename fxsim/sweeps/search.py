@@ -38,11 +38,13 @@ def _searched(sweep: Sweep) -> Any:
             population_size=search.generation, seed=search.seed
         ),
         "tpe": lambda: samplers.TPESampler(
-            n_startup_trials=search.generation, multivariate=True, constant_liar=True,
+            n_startup_trials=search.generation,
+            multivariate=True,
+            constant_liar=True,
             seed=search.seed,
         ),
         "random": lambda: samplers.RandomSampler(seed=search.seed),
-    }[search.sampler]()  # fmt: skip
+    }[search.sampler]()
     directions: Any = ["maximize" if BETTER[name] > 0 else "minimize" for name in spec.objectives]
     study = optuna.create_study(directions=directions, sampler=sampler)
     spaces = {axis.name: _distribution(axis) for axis in sweep.axes}

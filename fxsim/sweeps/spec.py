@@ -11,23 +11,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fxsim import shipped, variants, yaml_reader
-from fxsim import workload as workloads
-from fxsim.accelerator import schema
-from fxsim.accelerator.schema import Accelerator
+from fxsim.config import overrides, resources, yaml_document
+from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.errors import ConfigError, hint
-from fxsim.precision import POLICIES
-from fxsim.precision.cost_aware import CostAware
-from fxsim.study import Name, Seeds
+from fxsim.hardware import accelerator as schema
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.policies.registry import POLICIES
+from fxsim.studies.study import Name, Seeds
 from fxsim.training import data as datasets
-from fxsim.yaml_reader import Document, Location, Mark
+from fxsim.training import workload as workloads
 
 PARTS = ("workload", "policy", "accelerator")  # that an axis may vary, or a key of
 Objective = Literal["accuracy", "cycles", "seconds", "energy", "edp", "area"]
 COLUMNS: dict[str, str] = {
-    "accuracy": "test_accuracy", "cycles": "cycles", "seconds": "seconds", "energy": "energy_uj",
-    "edp": "edp_js", "area": "area_mm2",
-}  # fmt: skip
+    "accuracy": "test_accuracy",
+    "cycles": "cycles",
+    "seconds": "seconds",
+    "energy": "energy_uj",
+    "edp": "edp_js",
+    "area": "area_mm2",
+}
 MOST_POINTS = 100_000  # of a grid
 
 
@@ -180,8 +183,10 @@ class Sweep:
     def baseline(self) -> Sweep:
         """The sweep of no axis whose one point is the baseline."""
         given = self.spec.baseline or Baseline()
-        own = {"policy": given.policy or self.spec.policy,
-               "accelerator": given.accelerator or self.spec.accelerator}  # fmt: skip
+        own = {
+            "policy": given.policy or self.spec.policy,
+            "accelerator": given.accelerator or self.spec.accelerator,
+        }
         return Sweep(self.spec.model_copy(update=own), self.path, self.document, ())
 
     def recipe(self, values: Mapping[str, Any]) -> Recipe:
@@ -203,14 +208,14 @@ class Sweep:
         built = self._policy(settings, "policy" in wholes)
         changed_machine = self._changed("accelerators", machine, keys["accelerator"])
         loaded = schema.load(changed_machine)
-        short = variants.short_names(keys["accelerator"])
-        labels = [variants.label_of(short[k], v) for k, v in keys["accelerator"].items()]
+        short = overrides.short_names(keys["accelerator"])
+        labels = [overrides.label_of(short[k], v) for k, v in keys["accelerator"].items()]
         loaded = loaded.model_copy(update={"name": "-".join([loaded.name, *labels])})
         network_document = self._changed("workloads", network, keys["workload"])
         weighed = changed_machine
-        if isinstance(built, CostAware):
+        if (request := built.bit_cost_request) is not None:
             if "accelerator" in settings:  # its own, else the point's
-                weighed = self._changed("accelerators", built.accelerator, {})
+                weighed = self._changed("accelerators", request.accelerator, {})
             else:
                 built = built.model_copy(update={"accelerator": loaded.name})
         return Recipe(network_document, name, settings["kind"], built, loaded, weighed)
@@ -238,7 +243,7 @@ class Sweep:
         return document.build(POLICIES[kind], given, ("policy",))
 
     def _changed(self, kind: str, name: str, settings: Mapping[str, Any]) -> Document:
-        base = yaml_reader.read(shipped.find(kind, name, self.path.parent))
+        base = yaml_document.read(resources.find(kind, name, self.path.parent))
         part = kind.removesuffix("s")
         marks = {key: self.document.mark(("axes", f"{part}.{key}")) for key in settings}
         changes: dict[Location, tuple[Any, Mark]] = {
@@ -258,11 +263,11 @@ def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
 
 def load(path: Path) -> Sweep:
     """Read a sweep; every error names its line."""
-    document = yaml_reader.read(path)
+    document = yaml_document.read(path)
     spec = document.validate(SweepSpec, "sweep")
     axes = tuple(_axis(document, name, given) for name, given in spec.axes.items())
     try:
-        variants.apart({name: 0 for name in spec.axes if "." in name})
+        overrides.apart({name: 0 for name in spec.axes if "." in name})
     except ConfigError as problem:
         document.fail(("axes",), f"axes: {problem}")
     _find(document, ("workload",), "workloads", spec.workload)
@@ -293,7 +298,7 @@ def load(path: Path) -> Sweep:
 
 def _find(document: Document, at: Location, kind: str, name: str) -> Path:
     try:
-        return shipped.find(kind, name, document.path.parent)
+        return resources.find(kind, name, document.path.parent)
     except ConfigError as problem:
         document.fail(at, f"{'.'.join(map(str, at))}: {problem}")
 
@@ -323,7 +328,7 @@ def _axis(document: Document, name: str, given: Any) -> Axis:
             document.fail((*at, i), f"axes.{name}.{i} must be a name or path")
         else:
             _find(document, (*at, i), f"{part}s", choice)
-    labels = [variants.label_of("", choice) for choice in given]
+    labels = [overrides.label_of("", choice) for choice in given]
     for i, label in enumerate(labels):
         if label in labels[:i]:
             document.fail((*at, i), f"axes.{name}.{i}: {label!r} is given twice; give it a name")
@@ -342,7 +347,7 @@ def _check(document: Document, sweep: Sweep) -> None:
             own = {"workload": sweep.spec.workload, "accelerator": sweep.spec.accelerator}
             whole = next((a.values for a in sweep.axes if a.name == axis.part), None)
             for name in whole or [own[axis.part]]:
-                base = yaml_reader.read(shipped.find(f"{axis.part}s", name, sweep.path.parent))
+                base = yaml_document.read(resources.find(f"{axis.part}s", name, sweep.path.parent))
                 try:
                     base.find(axis.key)
                 except ConfigError as problem:

@@ -7,22 +7,22 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from fxsim import prices
+from fxsim.config.overrides import label_of, short_names
+from fxsim.cost import cache
+from fxsim.display import Displayed
 from fxsim.engine.threads import available_threads
 from fxsim.errors import DataError, FxsimError
-from fxsim.files import atomic_file
+from fxsim.persistence.atomic import atomic_file
 from fxsim.sweeps import search
 from fxsim.sweeps.jobs import TOKEN, Failure, Pricing, Training, inputs_of, line
 from fxsim.sweeps.pool import Outcome, pool
 from fxsim.sweeps.spec import COLUMNS, GridSearch, Sweep
 from fxsim.training.settings import Watcher
-from fxsim.variants import label_of, short_names
 
 POINTS = "points"  # the folder of results, a Parquet file a point
 
@@ -38,7 +38,7 @@ class SweepWatcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SweepResult:
+class SweepResult(Displayed):
     """What a sweep found.
 
     table : a row a point, in the order in which they were proposed: `point` (its name), a column an
@@ -50,10 +50,6 @@ class SweepResult:
     sweep: Sweep
     directory: Path
     table: pd.DataFrame
-
-    def _repr_html_(self) -> str:
-        shown = self.table.drop(columns=["point", "within", "reused"], errors="ignore")
-        return f"<b>{escape(self.sweep.spec.title)}</b>{shown.to_html(max_rows=40, index=False)}"
 
     @property
     def good(self) -> pd.DataFrame:
@@ -79,9 +75,18 @@ class _Planner:
         trainings = []
         for seed in spec.seeds:
             job = Training(
-                "", self._directory, recipe.workload, recipe.policy_kind, recipe.policy, seed,
-                spec.dataset, self._data, spec.epochs, recipe.weighed, self._threads,
-            )  # fmt: skip
+                "",
+                self._directory,
+                recipe.workload,
+                recipe.policy_kind,
+                recipe.policy,
+                seed,
+                spec.dataset,
+                self._data,
+                spec.epochs,
+                recipe.weighed,
+                self._threads,
+            )
             network = recipe.workload.data
             known = json.dumps([spec.dataset or network["dataset"], network["input"]])
             inputs = inputs_of(job, self._datasets.get(known))
@@ -89,11 +94,14 @@ class _Planner:
             fields = {n: getattr(job, n) for n in Training.__dataclass_fields__}
             trainings.append(Training(**{**fields, "sha256": inputs.sha256()}))
         pricing = Pricing(
-            self._directory, tuple(job.place for job in trainings), recipe.machine, spec.objective,
+            self._directory,
+            tuple(job.place for job in trainings),
+            recipe.machine,
+            spec.objective,
             self._threads,
-        )  # fmt: skip
+        )
         parts = [job.sha256 for job in trainings]
-        parts += [prices.code_sha256(), recipe.machine.sha256, spec.objective]
+        parts += [cache.model_sha256(), recipe.machine.sha256, spec.objective]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest(), trainings, pricing
 
 
@@ -114,7 +122,7 @@ def run(
     """
     home = directory.resolve()  # as workers in other directories have it
     _claim(sweep, home)
-    for part in ("runs", prices.KEPT, POINTS) if force else ():
+    for part in ("runs", cache.KEPT, POINTS) if force else ():
         shutil.rmtree(home / part, ignore_errors=True)
     threads = max(1, available_threads() // jobs) if scheduler is None else 1
     data = data_directory and data_directory.resolve()
@@ -210,8 +218,13 @@ def _keep(directory: Path, key: str, row: Mapping[str, Any]) -> None:
 
 
 _NUMBERS = (
-    *COLUMNS.values(), "test_accuracy_sd", "weight_bits", "activation_bits", "error_bits", "wall_s"
-)  # fmt: skip
+    *COLUMNS.values(),
+    "test_accuracy_sd",
+    "weight_bits",
+    "activation_bits",
+    "error_bits",
+    "wall_s",
+)
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import update
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
-from fxsim.files import atomic_directory
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import FixedPoint
+from fxsim.persistence.atomic import atomic_directory
 from fxsim.training.context import Parameter
 from fxsim.training.loop import Progress
-from fxsim.training.policy import Feedback, Role
+from fxsim.training.policy import Feedback
 from fxsim.training.schedule import Plateau
 
 Trained = tuple[dict[str, Parameter], dict[str, RunningStatistics]]
@@ -108,12 +109,15 @@ def load(path: Path) -> Progress:
         parameters, running = state_of(arrays)
         feedback = described["feedback"]
         return Progress(
-            described["step"], parameters, running, gains, described["policy_state"],
+            described["step"],
+            parameters,
+            running,
+            gains,
+            described["policy_state"],
             memory,
-            None if feedback is None else Feedback(**feedback), Plateau(**described["plateau"]),
-        )  # fmt: skip
-    except (
-        OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile
-    ) as problem:  # fmt: skip
+            None if feedback is None else Feedback(**feedback),
+            Plateau(**described["plateau"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise DataError(f"{path}: must be a checkpoint: {reason}") from None

@@ -10,8 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.draws import stream_key
-from fxsim.arithmetic.formats import (
+from fxsim.engine import block_casts, casts, quantisers, update
+from fxsim.engine.bit_pair_histogram import elements_by_bits
+from fxsim.engine.contractions import Contraction
+from fxsim.engine.normalisation import RunningStatistics
+from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.vector_int16 import WORD_BITS, words
+from fxsim.errors import FormatError
+from fxsim.identifiers import Role
+from fxsim.numerics.draws import stream_key
+from fxsim.numerics.formats import (
     BlockFormat,
     ClippedFormat,
     FixedPoint,
@@ -20,15 +29,7 @@ from fxsim.arithmetic.formats import (
     TanhFormat,
     TensorFormat,
 )
-from fxsim.engine import block_casts, casts, quantisers, update
-from fxsim.engine.contractions import Contraction
-from fxsim.engine.joint import elements_by_bits
-from fxsim.engine.losses import Losses
-from fxsim.engine.normalisation import RunningStatistics
-from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.words import WORD_BITS, words
-from fxsim.errors import FormatError
-from fxsim.training.policy import Decisions, Moment, PrecisionPolicy, Role, State
+from fxsim.training.policy import Decisions, Moment, PrecisionPolicy, State
 
 CLIP = ".clip"  # the part of a layer that clips its input, under PACT
 CLIPPING = FixedPoint(32, 24)  # of clipping levels
@@ -76,9 +77,15 @@ class Recorder(Protocol):
     """Watches a step; the trace implements it."""
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, source: FixedTensor, saturated: int,
-        analysed: int, source_bits: int,
-    ) -> None:  # fmt: skip
+        self,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+        source: FixedTensor,
+        saturated: int,
+        analysed: int,
+        source_bits: int,
+    ) -> None:
         """`source`, of `source_bits` a word, was cast, with `analysed` comparisons a tile."""
 
     def product(
@@ -107,9 +114,15 @@ class Renamed:
     recorded: set[tuple[str, Role]] = field(default_factory=set)
 
     def operand(
-        self, layer: str, role: Role, tensor: FixedTensor, source: FixedTensor, saturated: int,
-        analysed: int, source_bits: int,
-    ) -> None:  # fmt: skip
+        self,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+        source: FixedTensor,
+        saturated: int,
+        analysed: int,
+        source_bits: int,
+    ) -> None:
         """See `Recorder`."""
         self.recorded.add((layer, role))
         self.recorder.operand(
@@ -117,9 +130,13 @@ class Renamed:
         )
 
     def product(
-        self, layer: str, pass_: str, contraction: Contraction, losses: Losses,
+        self,
+        layer: str,
+        pass_: str,
+        contraction: Contraction,
+        losses: Losses,
         operands: Sequence[tuple[str, Role]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """See `Recorder`."""
         renamed = [
             (owner + self.suffix * ((owner, role) in self.recorded), role)

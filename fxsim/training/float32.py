@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import normalisation
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.numerics.formats import FixedPoint
 from fxsim.training.context import Parameter
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.float_math import Floats
@@ -80,9 +80,14 @@ def _inputs(batch: Batch, kind: Any) -> Any:
 
 
 def step(
-    model: Model, state: FloatState, batch: Batch, settings: TrainingSettings,
-    rate: float, seed: int = 0, number: int = 0,
-) -> dict[str, float]:  # fmt: skip
+    model: Model,
+    state: FloatState,
+    batch: Batch,
+    settings: TrainingSettings,
+    rate: float,
+    seed: int = 0,
+    number: int = 0,
+) -> dict[str, float]:
     """One training step; the batch's metrics."""
     kind = next(iter(state.weights.values())).dtype
     ops = FloatOperations(state.weights, state.running, True, seed, number)
@@ -94,12 +99,16 @@ def step(
 
 
 def _update(
-    state: FloatState, gradients: dict[str, Floats], settings: TrainingSettings, rate: float,
+    state: FloatState,
+    gradients: dict[str, Floats],
+    settings: TrainingSettings,
+    rate: float,
     number: int,
-) -> None:  # fmt: skip
+) -> None:
     if settings.clip_norm is not None:
-        norm = float(np.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in
-                                 gradients.values())))  # fmt: skip
+        norm = float(
+            np.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in gradients.values()))
+        )
         scale = min(1.0, float(settings.clip_norm) / max(norm, 1e-30))
         gradients = {n: g * g.dtype.type(scale) for n, g in gradients.items()}
     for name, gradient in gradients.items():
@@ -108,8 +117,11 @@ def _update(
         if settings.optimizer == "sgd":
             pull, friction = gradient + decay * weight, one(settings.momentum)
             state.velocity[name] = friction * state.velocity[name] + pull
-            move = pull + friction * state.velocity[name] if settings.nesterov else (
-                state.velocity[name])  # fmt: skip
+            move = (
+                pull + friction * state.velocity[name]
+                if settings.nesterov
+                else (state.velocity[name])
+            )
             state.weights[name] = weight - one(rate) * move
             continue
         decoupled = settings.optimizer == "adamw"
@@ -147,9 +159,14 @@ class FloatNetwork:
             for name, (m, v) in self.state.running.items()
         }
         return TrainedNetwork(
-            len(self.metrics), parameters, running, {}, {}, metrics=self.metrics,
+            len(self.metrics),
+            parameters,
+            running,
+            {},
+            {},
+            metrics=self.metrics,
             evaluations=self.evaluations,
-        )  # fmt: skip
+        )
 
 
 def _codes(values: Floats, target: FixedPoint) -> NDArray[np.int64]:

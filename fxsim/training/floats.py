@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.arithmetic.draws import stream_key
 from fxsim.engine import normalisation
 from fxsim.engine.contractions import Contraction, Convolved, Matrix, Transposed
 from fxsim.engine.kernels import casting
+from fxsim.numerics.draws import stream_key
 from fxsim.training.float_math import (
     FUNCTIONS,
     Floats,
@@ -81,9 +81,10 @@ class FloatOperations:
     def pairwise(self, name: str, x: FloatValue, y: FloatValue) -> FloatValue:
         a, b = x.tensor, y.tensor
         return self._record(
-            a @ b.transpose(0, 2, 1), [x, y],
+            a @ b.transpose(0, 2, 1),
+            [x, y],
             lambda e: [e[0] @ b, e[0].transpose(0, 2, 1) @ a],
-        )  # fmt: skip
+        )
 
     # --- normalisation -----------------------------------------------------------------------
 
@@ -94,8 +95,9 @@ class FloatOperations:
         if self.training:
             now, spread = tensor.mean(axis=axes), tensor.var(axis=axes)
             self.running[name] = (
-                mean + RUNNING_STEP * (now - mean), variance + RUNNING_STEP * (spread - variance)
-            )  # fmt: skip
+                mean + RUNNING_STEP * (now - mean),
+                variance + RUNNING_STEP * (spread - variance),
+            )
             mean, variance = now, spread
         inverse = 1 / np.sqrt(variance + tensor.dtype.type(EPSILON))
         normal = (tensor - mean) * inverse

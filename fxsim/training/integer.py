@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import FixedPoint
-from fxsim.engine import casts, functions, normalisation, pooling, softmax, words
+from fxsim.engine import activation_functions, casts, normalisation, pooling, softmax, vector_int16
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics.formats import FixedPoint
 from fxsim.training.context import CLIPPING
 from fxsim.training.integer_products import WORD, IntegerProducts, Word
 from fxsim.training.tape import Value
@@ -26,7 +26,7 @@ class IntegerOperations(IntegerProducts):
 
     def batch_norm(self, name: str, x: Word, relu: bool) -> Word:
         context = self.context
-        tensor = words.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+        tensor = vector_int16.words(x.tensor, normalisation.MAX_INPUT_FRAC)
         running, summary = context.running[name], normalisation.summarise(tensor)
         frac = tensor.format.frac
         if context.training:
@@ -42,7 +42,7 @@ class IntegerOperations(IntegerProducts):
         self._work(name, "forward", size, adds=4, multiplies=2, reads=2, stash=WORD, resident=True)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            e = words.words(errors[0])
+            e = vector_int16.words(errors[0])
             back, grad_gamma, grad_beta = normalisation.batch_norm_backward(e, stash, relu)
             context.gradient(f"{name}.gamma", grad_gamma)
             context.gradient(f"{name}.beta", grad_beta)
@@ -55,7 +55,7 @@ class IntegerOperations(IntegerProducts):
         return self._record(out, [x], backward, trained=True)
 
     def normalise_rows(self, name: str, x: Word, centred: bool) -> Word:
-        tensor = words.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+        tensor = vector_int16.words(x.tensor, normalisation.MAX_INPUT_FRAC)
         out, stash, saturated = normalisation.normalise_rows(tensor, centred)
         size = tensor.codes.size
         self._work(
@@ -64,7 +64,7 @@ class IntegerOperations(IntegerProducts):
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", size, adds=4, multiplies=3, reads=4, fetched=WORD)
-            return [normalisation.normalise_rows_backward(words.words(errors[0]), stash)]
+            return [normalisation.normalise_rows_backward(vector_int16.words(errors[0]), stash)]
 
         return self._record(out, [x], backward)
 
@@ -77,7 +77,7 @@ class IntegerOperations(IntegerProducts):
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             back, grad_gamma, grad_beta = normalisation.scale_shift_backward(
-                words.words(errors[0]), tensor, lines
+                vector_int16.words(errors[0]), tensor, lines
             )
             context.gradient(f"{name}.gamma", grad_gamma)
             context.gradient(f"{name}.beta", grad_beta)
@@ -93,15 +93,15 @@ class IntegerOperations(IntegerProducts):
 
     def clip(self, name: str, x: Word, most: int) -> Word:
         """most : 0 is no limit"""
-        code = self._code_of(most << 24, x.tensor) if most else words.LARGEST
+        code = self._code_of(most << 24, x.tensor) if most else vector_int16.LARGEST
         tensor = x.tensor
-        out = words.clip(tensor, code)
+        out = vector_int16.clip(tensor, code)
         self._work(name, "forward", out.codes.size, adds=1, stash=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, adds=1, fetched=1)
             inside = code - 1 if most else code
-            return [words.clip_backward(words.words(errors[0]), tensor, inside)[0]]
+            return [vector_int16.clip_backward(vector_int16.words(errors[0]), tensor, inside)[0]]
 
         return self._record(out, [x], backward)
 
@@ -109,11 +109,13 @@ class IntegerOperations(IntegerProducts):
         context, parameter, tensor = self.context, f"{name}.alpha", x.tensor
         alpha = int(context.working_copy(parameter, CLIPPING)[0])
         code = max(self._code_of(alpha, tensor), 1)
-        out = words.clip(tensor, code)
+        out = vector_int16.clip(tensor, code)
         self._work(name, "forward", out.codes.size, adds=1, stash=2)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            back, above = words.clip_backward(words.words(errors[0]), tensor, code - 1)
+            back, above = vector_int16.clip_backward(
+                vector_int16.words(errors[0]), tensor, code - 1
+            )
             total = FixedTensor.trusted(np.array([above]), FixedPoint(62, back.format.frac))
             context.gradient(parameter, total)
             self._work(name, "backward", out.codes.size, adds=2, fetched=2)
@@ -129,34 +131,34 @@ class IntegerOperations(IntegerProducts):
 
     def leaky_relu(self, name: str, x: Word, slope: int) -> Word:
         tensor = x.tensor
-        out = words.leak(tensor, tensor, slope)
+        out = vector_int16.leak(tensor, tensor, slope)
         self._work(name, "forward", out.codes.size, multiplies=1, stash=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, multiplies=1, fetched=1)
-            return [words.leak(words.words(errors[0]), tensor, slope)]
+            return [vector_int16.leak(vector_int16.words(errors[0]), tensor, slope)]
 
         return self._record(out, [x], backward)
 
     def function(self, name: str, x: Word, kind: str) -> Word:
         tensor = x.tensor
-        out = functions.apply(tensor, kind)
+        out = activation_functions.apply(tensor, kind)
         self._work(name, "forward", out.codes.size, adds=2, multiplies=1, stash=WORD)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, adds=1, multiplies=2, fetched=WORD)
-            return [functions.backward(words.words(errors[0]), tensor, kind)]
+            return [activation_functions.backward(vector_int16.words(errors[0]), tensor, kind)]
 
         return self._record(out, [x], backward)
 
     def softmax(self, name: str, x: Word, causal: bool) -> Word:
-        probability = words.words(softmax.softmax(x.tensor, causal))
+        probability = vector_int16.words(softmax.softmax(x.tensor, causal))
         size = probability.codes.size
         self._work(name, "forward", size, adds=4, multiplies=4, stash=WORD)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", size, adds=2, multiplies=2, reads=2, fetched=WORD)
-            return [softmax.softmax_backward(words.words(errors[0]), probability)]
+            return [softmax.softmax_backward(vector_int16.words(errors[0]), probability)]
 
         return self._record(probability, [x], backward)
 
@@ -164,25 +166,25 @@ class IntegerOperations(IntegerProducts):
         if not self.context.training or threshold == 0:
             return x
         key = self.context.key(name, "dropout")
-        out = words.drop(x.tensor, threshold, key)
+        out = vector_int16.drop(x.tensor, threshold, key)
         self._work(name, "forward", out.codes.size, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, multiplies=1)
-            return [words.drop(words.words(errors[0]), threshold, key)]
+            return [vector_int16.drop(vector_int16.words(errors[0]), threshold, key)]
 
         return self._record(out, [x], backward)
 
     # --- arithmetic --------------------------------------------------------------------------
 
     def add(self, name: str, x: Word, y: Word, relu: bool) -> Word:
-        out = words.add(x.tensor, y.tensor, relu)
+        out = vector_int16.add(x.tensor, y.tensor, relu)
         self._work(name, "forward", out.codes.size, adds=1 + relu, reads=2, stash=relu)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = words.words(errors[0])
+            error = vector_int16.words(errors[0])
             if relu:
-                error = words.clip_backward(error, out)[0]
+                error = vector_int16.clip_backward(error, out)[0]
                 self._work(name, "backward", out.codes.size, adds=1, fetched=1)
             return [error, error]
 
@@ -190,11 +192,11 @@ class IntegerOperations(IntegerProducts):
 
     def add_parameter(self, name: str, x: Word, parameter: str) -> Word:
         master = self.context.parameters[parameter].master
-        small = words.words(master)
+        small = vector_int16.words(master)
         shape = (x.shape[0], *small.shape)
         wide = np.ascontiguousarray(np.broadcast_to(small.codes, shape))
         tiled = FixedTensor.trusted(wide.reshape(x.shape), small.format)
-        out = words.add(x.tensor, tiled)
+        out = vector_int16.add(x.tensor, tiled)
         self._work(name, "forward", out.codes.size, adds=1, reads=2)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
@@ -208,32 +210,32 @@ class IntegerOperations(IntegerProducts):
 
     def multiply(self, name: str, x: Word, y: Word) -> Word:
         a, b = x.tensor, y.tensor
-        out = words.multiply(a, b)
+        out = vector_int16.multiply(a, b)
         self._work(name, "forward", out.codes.size, multiplies=1, reads=2, stash=2 * WORD)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = words.words(errors[0])
+            error = vector_int16.words(errors[0])
             self._work(
                 name, "backward", out.codes.size, multiplies=2, reads=2, writes=2, fetched=2 * WORD
             )
-            return [words.multiply(error, b), words.multiply(error, a)]
+            return [vector_int16.multiply(error, b), vector_int16.multiply(error, a)]
 
         return self._record(out, [x, y], backward)
 
     def scaled(self, name: str, x: Word, factor: int, places: int) -> Word:
-        out = words.scaled(x.tensor, factor, places)
+        out = vector_int16.scaled(x.tensor, factor, places)
         self._work(name, "forward", out.codes.size, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, multiplies=1)
-            return [words.scaled(words.words(errors[0]), factor, places)]
+            return [vector_int16.scaled(vector_int16.words(errors[0]), factor, places)]
 
         return self._record(out, [x], backward)
 
     # --- structure ---------------------------------------------------------------------------
 
     def concatenate(self, name: str, parts: Sequence[Word], axis: int) -> Word:
-        out = words.concatenate([part.tensor for part in parts], axis)
+        out = vector_int16.concatenate([part.tensor for part in parts], axis)
         edges = np.cumsum([part.shape[axis] for part in parts])[:-1]
         self._work(name, "forward", out.codes.size, adds=1)
 
@@ -252,9 +254,9 @@ class IntegerOperations(IntegerProducts):
         def backward(errors: list[FixedTensor | None]) -> list[FixedTensor]:
             known = next(error for error in errors if error is not None)
             empty = FixedTensor.trusted(np.zeros(known.shape, np.int16), known.format)
-            found = [empty if error is None else words.words(error) for error in errors]
+            found = [empty if error is None else vector_int16.words(error) for error in errors]
             self._work(name, "backward", x.tensor.codes.size, adds=1)
-            return [words.concatenate(found, axis)]
+            return [vector_int16.concatenate(found, axis)]
 
         if x.needs:
             self.tape.record(list(cut), [x], backward)
@@ -266,7 +268,7 @@ class IntegerOperations(IntegerProducts):
         out = FixedTensor.trusted(x.tensor.codes[:, start:stop], x.tensor.format)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = words.words(errors[0])
+            error = vector_int16.words(errors[0])
             codes = np.zeros(x.shape, np.int16)
             codes[:, start:stop] = error.codes
             return [FixedTensor.trusted(codes, error.format)]
@@ -286,7 +288,7 @@ class IntegerOperations(IntegerProducts):
         return self._record(turned(x.tensor, axes), [x], lambda errors: [turned(errors[0], back)])
 
     def embed(self, name: str, tokens: Value[Any], table: str) -> Word:
-        small = words.words(self.context.parameters[table].master)
+        small = vector_int16.words(self.context.parameters[table].master)
         rows = small.shape[0]
         known = tokens.tensor
         if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= rows:
@@ -295,7 +297,9 @@ class IntegerOperations(IntegerProducts):
         self._work(name, "forward", out.codes.size, fetched=WORD)
 
         def backward(errors: list[FixedTensor]) -> list[None]:
-            self.context.gradient(table, words.scatter(words.words(errors[0]), known, rows))
+            self.context.gradient(
+                table, vector_int16.scatter(vector_int16.words(errors[0]), known, rows)
+            )
             self._work(name, "backward", out.codes.size, adds=1)
             return [None]
 
@@ -308,7 +312,7 @@ class IntegerOperations(IntegerProducts):
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, adds=1, fetched=ways)
-            error = words.words(errors[0])
+            error = vector_int16.words(errors[0])
             return [pooling.max_pool_backward(error, choice, size, stride, padding, x.shape)]
 
         return self._record(out, [x], backward)
@@ -321,7 +325,7 @@ class IntegerOperations(IntegerProducts):
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, "backward", out.codes.size, adds=size[0] * size[1], multiplies=1)
-            error = words.words(errors[0])
+            error = vector_int16.words(errors[0])
             return [pooling.average_pool_backward(error, size, stride, padding, x.shape)]
 
         return self._record(out, [x], backward)

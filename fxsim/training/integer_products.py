@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.arithmetic.formats import ClippedFormat, FixedPoint
-from fxsim.arithmetic.scaled import Scale
-from fxsim.engine import casts, quantisers, words
+from fxsim.engine import casts, quantisers, vector_int16
 from fxsim.engine.contractions import Contraction, Pairwise, Product
-from fxsim.engine.output import Output
-from fxsim.engine.products import register
+from fxsim.engine.epilogue import Output
+from fxsim.engine.execution import register
 from fxsim.engine.tensor import FixedTensor
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import ClippedFormat, FixedPoint
+from fxsim.numerics.scale import Scale
 from fxsim.training.context import CLIP, StepContext, VectorWork
-from fxsim.training.policy import Role
 from fxsim.training.tape import Tape, Value
 
 Word = Value[FixedTensor]
-WORD = words.WORD_BITS
+WORD = vector_int16.WORD_BITS
 
 
 def _sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
-    return words.add(words.words(a), words.words(b))
+    return vector_int16.add(vector_int16.words(a), vector_int16.words(b))
 
 
 def _worth(sums: FixedTensor, *operands: FixedTensor) -> FixedTensor:
@@ -77,7 +77,7 @@ class IntegerProducts(ABC):
             context.gradient(weight, gradient)
             context.observe(owner, Role.WEIGHT, gradient)
             if bias is not None:
-                context.gradient(bias, words.column_sums(e))
+                context.gradient(bias, vector_int16.column_sums(e))
                 self._work(name, "backward", e.codes.size, adds=1, writes=0)
             if not x.needs:
                 return [None]
@@ -97,7 +97,7 @@ class IntegerProducts(ABC):
             e = context.operand(name, Role.ERROR, errors[0])
             other = self._grad_right(name, contraction, a, e)
             back = self._back(name, contraction, e, b, (name, Role.PARTNER))
-            return [back, words.words(other)]
+            return [back, vector_int16.words(other)]
 
         return self._record(out, [x, y], backward)
 
@@ -111,9 +111,14 @@ class IntegerProducts(ABC):
         return _worth(sums, a, e)
 
     def _forward(
-        self, name: str, contraction: Contraction, a: FixedTensor, w: FixedTensor,
-        bias: FixedTensor | None, right: tuple[str, Role],
-    ) -> FixedTensor:  # fmt: skip
+        self,
+        name: str,
+        contraction: Contraction,
+        a: FixedTensor,
+        w: FixedTensor,
+        bias: FixedTensor | None,
+        right: tuple[str, Role],
+    ) -> FixedTensor:
         bound = contraction.forward_bound(a, w)
         wanted = self.context.policy.result_format(self.context.decisions, name)
         if bias is not None and wanted is not None:
@@ -129,18 +134,26 @@ class IntegerProducts(ABC):
         return out
 
     def _back(
-        self, name: str, contraction: Contraction, e: FixedTensor, w: FixedTensor,
+        self,
+        name: str,
+        contraction: Contraction,
+        e: FixedTensor,
+        w: FixedTensor,
         right: tuple[str, Role],
-    ) -> FixedTensor:  # fmt: skip
+    ) -> FixedTensor:
         bound = contraction.backward_bound(e, w)
         back, lost = self._words_of(contraction.grad_input, e, w, bound, None)
         self.context.product(name, "grad_input", contraction, lost, (name, Role.ERROR), right)
         return back
 
     def _words_of(
-        self, run: Callable[..., Product], a: FixedTensor, w: FixedTensor, bound: int,
+        self,
+        run: Callable[..., Product],
+        a: FixedTensor,
+        w: FixedTensor,
+        bound: int,
         bias: FixedTensor | None,
-    ) -> Product:  # fmt: skip
+    ) -> Product:
         """A product as words: at the scale that its bound proves, or that its largest sum needs."""
         accumulator = self.context.policy.accumulator
         sums = register(accumulator, a.format.frac + w.format.frac)
@@ -151,7 +164,7 @@ class IntegerProducts(ABC):
             start = _bias_in(bias, sums.frac, share)
             bound += casts.peak(start.codes)
         if self.context.policy.word_scale == "bound":
-            frac = words.sum_frac(ceil(bound * share), sums.frac)
+            frac = vector_int16.sum_frac(ceil(bound * share), sums.frac)
             scale = None
             if share != 1:
                 factor = share * Fraction(2) ** (frac - sums.frac)
@@ -159,7 +172,7 @@ class IntegerProducts(ABC):
             return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start, scale=scale))
         wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
         exact, lost = run(a, w, accumulator, Output(wide, bias=start))
-        return words.words(_worth(exact, a, w)), lost
+        return vector_int16.words(_worth(exact, a, w)), lost
 
     @abstractmethod
     def clip(self, name: str, x: Word, most: int) -> Word:
@@ -185,15 +198,32 @@ class IntegerProducts(ABC):
         return made
 
     def _work(
-        self, name: str, pass_: str, elements: int, adds: int = 0, multiplies: int = 0,
-        reads: int = 1, writes: int = 1, stash: int = 0, fetched: int = 0, resident: bool = False,
+        self,
+        name: str,
+        pass_: str,
+        elements: int,
+        adds: int = 0,
+        multiplies: int = 0,
+        reads: int = 1,
+        writes: int = 1,
+        stash: int = 0,
+        fetched: int = 0,
+        resident: bool = False,
         saturated: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Elementwise work: words read and written an element, bits stashed and fetched."""
         self.context.vector(
-            name, pass_,
+            name,
+            pass_,
             VectorWork(
-                elements, adds, multiplies, reads * WORD * elements, writes * WORD * elements,
-                stash * elements, fetched * elements, WORD * elements * resident, saturated,
+                elements,
+                adds,
+                multiplies,
+                reads * WORD * elements,
+                writes * WORD * elements,
+                stash * elements,
+                fetched * elements,
+                WORD * elements * resident,
+                saturated,
             ),
-        )  # fmt: skip
+        )

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.engine import softmax, update, update_rules
-from fxsim.engine.memory import keep_freed
+from fxsim.engine.allocator import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError, FormatError, ShapeError
+from fxsim.identifiers import OPERAND_ROLES, Role
 from fxsim.training.context import Parameter, Recorder, Renamed, StepContext, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.integer_products import WORD
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
-    OPERAND_ROLES,
     Decisions,
     Feedback,
     LossGradient,
@@ -28,7 +28,6 @@ from fxsim.training.policy import (
     Moment,
     PrecisionPolicy,
     Review,
-    Role,
     State,
     UpdateRule,
 )
@@ -80,11 +79,12 @@ def begin(
     policy: PrecisionPolicy,
     seed: int,
     initial: tuple[dict[str, Parameter], dict[str, RunningStatistics]] | None = None,
-    prices: State | None = None,
+    bit_costs: State | None = None,
 ) -> Progress:
     """The state before the first step.
 
-    initial : weights and statistics of an earlier run; prices : see `fxsim.rehearsal.market`
+    initial : weights and statistics of an earlier run
+    bit_costs : what a cost-aware policy begins with, see `fxsim.runs.initial_bit_costs`
     """
     if initial is None:
         parameters, running = model.initial_parameters(seed), model.initial_running()
@@ -99,7 +99,7 @@ def begin(
             FixedTensor(codes.astype(np.int32), update.MASTER),
             FixedTensor.trusted(np.zeros(codes.shape, np.int32), update.MOMENTUM),
         )
-    state = {**policy.initial_state(shapes), **(prices or {})}
+    state = {**policy.initial_state(shapes), **(bit_costs or {})}
     return Progress(0, parameters, running, {}, state)
 
 
@@ -138,16 +138,28 @@ def train(
         moment = Moment(step, steps, per_epoch)
         decisions = _decide(now, policy, settings, moment, recorded)
         context = StepContext(
-            seed, step, True, policy, {**constants, **decisions}, now.parameters, now.running,
-            now.gains, recorder, None if recorded is not None else dict(now.policy_state), moment,
-        )  # fmt: skip
+            seed,
+            step,
+            True,
+            policy,
+            {**constants, **decisions},
+            now.parameters,
+            now.running,
+            now.gains,
+            recorder,
+            None if recorded is not None else dict(now.policy_state),
+            moment,
+        )
         if recorder is not None:
             recorder.begin_step(step, steps)
         inputs, labels = data.train_batch(order[position], seed, epoch)
         probability = training_step(model, context, inputs, labels, settings)
         metrics = {
-            "step": step, "epoch": epoch, **integer_metrics(probability, labels), **_bits(context)
-        }  # fmt: skip
+            "step": step,
+            "epoch": epoch,
+            **integer_metrics(probability, labels),
+            **_bits(context),
+        }
         now.feedback = Feedback(step, metrics["loss"], _perturbation(context), context.probed)
         _review(now, context, metrics["loss"])
         now.metrics.append(metrics)
@@ -167,9 +179,12 @@ def train(
 
 
 def _decide(
-    now: Progress, policy: PrecisionPolicy, settings: TrainingSettings, moment: Moment,
+    now: Progress,
+    policy: PrecisionPolicy,
+    settings: TrainingSettings,
+    moment: Moment,
     recorded: Sequence[Decisions] | None,
-) -> Decisions:  # fmt: skip
+) -> Decisions:
     if recorded is not None:
         return recorded[moment.step]
     now.policy_state, decisions = policy.decide(now.policy_state, moment, now.feedback)
@@ -190,9 +205,16 @@ def _probe(
         recorder = None if context.recorder is None else Renamed(context.recorder, f"@{name}")
         decisions = {**context.decisions, **changes}
         probe = StepContext(
-            context.seed, context.step, True, context.policy, decisions, context.parameters,
-            dict(context.running), context.gains, recorder,
-        )  # fmt: skip
+            context.seed,
+            context.step,
+            True,
+            context.policy,
+            decisions,
+            context.parameters,
+            dict(context.running),
+            context.gains,
+            recorder,
+        )
         probe.weights = {
             weight: operand
             for weight, operand in context.weights.items()
@@ -276,17 +298,29 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
 
 
 def _work(
-    context: StepContext, name: str, size: int, adds: int, multiplies: int, moved: int,
+    context: StepContext,
+    name: str,
+    size: int,
+    adds: int,
+    multiplies: int,
+    moved: int,
     saturated: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     """Tell of the update of a parameter, whose state and gradient have so many bits."""
     context.vector(
-        name.rpartition(".")[0], "update",
+        name.rpartition(".")[0],
+        "update",
         VectorWork(
-            size, adds, multiplies, moved, moved, stash_write_bits=moved, stash_read_bits=moved,
+            size,
+            adds,
+            multiplies,
+            moved,
+            moved,
+            stash_write_bits=moved,
+            stash_read_bits=moved,
             saturated=saturated,
         ),
-    )  # fmt: skip
+    )
 
 
 def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> None:
@@ -307,11 +341,16 @@ def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: 
     parameter = context.parameters[name]
     decay = settings.weight_decay if decays(name) else Fraction(0)
     parameter.master, parameter.momentum, saturated = update.sgd(
-        parameter.master, parameter.momentum, gradient,
-        update.constant(settings.momentum, update.FRICTION_FRAC), context.decisions[RATE],
-        update.constant(decay, update.RATE_FRAC), context.policy.update_rounding,
-        context.key(name, "update"), settings.nesterov,
-    )  # fmt: skip
+        parameter.master,
+        parameter.momentum,
+        gradient,
+        update.constant(settings.momentum, update.FRICTION_FRAC),
+        context.decisions[RATE],
+        update.constant(decay, update.RATE_FRAC),
+        context.policy.update_rounding,
+        context.key(name, "update"),
+        settings.nesterov,
+    )
     return saturated
 
 
@@ -325,22 +364,37 @@ def _adam(
         parameter.square = FixedTensor.trusted(empty.copy(), update.SECOND)
     decay = settings.weight_decay if decays(name) else Fraction(0)
     constants = update.AdamConstants.of(
-        settings.betas, settings.epsilon, context.decisions[RATE], decay,
-        settings.optimizer == "adamw", context.step,
-    )  # fmt: skip
+        settings.betas,
+        settings.epsilon,
+        context.decisions[RATE],
+        decay,
+        settings.optimizer == "adamw",
+        context.step,
+    )
     parameter.master, parameter.momentum, parameter.square, saturated = update.adam(
-        parameter.master, parameter.momentum, parameter.square, gradient, constants,
-        context.policy.update_rounding, context.key(name, "update"),
-    )  # fmt: skip
+        parameter.master,
+        parameter.momentum,
+        parameter.square,
+        gradient,
+        constants,
+        context.policy.update_rounding,
+        context.key(name, "update"),
+    )
     return saturated
 
 
 def evaluate(model: Model, context: StepContext, data: Dataset) -> dict[str, float]:
     """Test loss and accuracy with the running statistics and the step's decisions."""
     quiet = StepContext(
-        context.seed, context.step, False, context.policy, context.decisions,
-        context.parameters, dict(context.running), context.gains,
-    )  # fmt: skip
+        context.seed,
+        context.step,
+        False,
+        context.policy,
+        context.decisions,
+        context.parameters,
+        dict(context.running),
+        context.gains,
+    )
 
     def one(batch: Batch) -> dict[str, float]:
         inputs, labels = batch

@@ -49,7 +49,7 @@ class Operations(Protocol[T]):
         """x, where negative times slope * 2**-15."""
 
     def function(self, name: str, x: Value[T], kind: str) -> Value[T]:
-        """A smooth function, see `fxsim.engine.functions`."""
+        """A smooth function, see `fxsim.engine.activation_functions`."""
 
     def add(self, name: str, x: Value[T], y: Value[T], relu: bool) -> Value[T]:
         """x + y; negatives become 0 if asked."""

@@ -1,4 +1,4 @@
-"""What training asks of a precision policy; the policies themselves are in `fxsim.precision`."""
+"""What training asks of a precision policy; the policies themselves are in `fxsim.policies`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.formats import Accumulator, OperandFormat, Rounding, TensorFormat
 from fxsim.engine.tensor import FixedTensor
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import Accumulator, OperandFormat, Rounding, TensorFormat
 
 Decisions = dict[str, int]
 State = dict[str, Any]  # JSON values
 Memory = dict[str, NDArray[np.int64]]
-
-
-class Role(StrEnum):
-    """What a tensor is to its layer."""
-
-    WEIGHT = "weight"
-    ACTIVATION = "activation"
-    ERROR = "error"
-    WEIGHT_GRADIENT = "weight_gradient"
-    PARTNER = "partner"  # the right operand of a product of two activations, in their format
-
-
-OPERAND_ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR)
 
 
 class UpdateRule(StrEnum):
@@ -95,6 +83,26 @@ class Review:
     weights: Mapping[str, FixedTensor]
     masters: Mapping[str, FixedTensor]
     gradients: Mapping[str, FixedTensor]
+
+
+@dataclass(frozen=True, slots=True)
+class BitCostRequest:
+    """What a policy wants to know of an accelerator before the first step.
+
+    Attributes
+    ----------
+    accelerator : whose costs, by name; the policy's parameter `accelerator`
+    candidates : word lengths [bits] whose costs it weighs
+    objective : "cycles" or "energy"
+    reference_bits : word length of the other operands [bits]
+    block : (rows, columns) of the tiles that it decides about
+    """
+
+    accelerator: str
+    candidates: tuple[int, ...]
+    objective: str
+    reference_bits: int
+    block: tuple[int, int]
 
 
 class PrecisionPolicy(Protocol):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import machine
 
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.cost.array import Grid, Tiled, beat, lockstep, tiled, uniform_beat
+from fxsim.cost.tile_cycles import Grid, Tiled, beat, lockstep, tiled, uniform_beat
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
+from fxsim.numerics.block_map import BlockMap
 
 FLOWS = ("weight_stationary", "output_stationary", "input_stationary")
 
@@ -66,10 +66,14 @@ def brute_force(on, a, b):
 
 @pytest.mark.parametrize("dataflow", FLOWS)
 @given(
-    m=st.integers(1, 10), n=st.integers(1, 10), k=st.integers(1, 10), tile=st.integers(1, 3),
+    m=st.integers(1, 10),
+    n=st.integers(1, 10),
+    k=st.integers(1, 10),
+    tile=st.integers(1, 3),
     sync=st.sampled_from([(1, 1), (2, 1), (2, 2), (1, 4), (2, 4)]),
-    pe=st.sampled_from(["bit_parallel", "composable"]), seed=st.integers(0, 99),
-)  # fmt: skip
+    pe=st.sampled_from(["bit_parallel", "composable"]),
+    seed=st.integers(0, 99),
+)
 def test_lockstep_equals_brute_force(dataflow, m, n, k, tile, sync, pe, seed):
     on = machine(pe, 2, 4, dataflow, tile, sync)
     rng = np.random.default_rng(seed)
@@ -128,11 +132,14 @@ def tile_maxima(bits, tall, wide):
 
 @pytest.mark.parametrize("pass_", ["forward", "grad_input", "grad_weight"])
 @given(
-    seed=st.integers(0, 999), tile=st.tuples(*[st.integers(1, 5)] * 3),
+    seed=st.integers(0, 999),
+    tile=st.tuples(*[st.integers(1, 5)] * 3),
     kind=st.sampled_from([Matrix, Convolved, Transposed, Pairwise]),
-    kernel=st.sampled_from([1, 2, 3]), stride=st.integers(1, 2), padding=st.integers(0, 1),
+    kernel=st.sampled_from([1, 2, 3]),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
     groups=st.sampled_from([1, 2]),
-)  # fmt: skip
+)
 def test_tiles_are_the_maxima_of_their_elements(
     pass_, seed, tile, kind, kernel, stride, padding, groups
 ):
@@ -146,7 +153,7 @@ def test_tiles_are_the_maxima_of_their_elements(
             "forward": ((batch * m, k), (batch * n, k)),
             "grad_input": ((batch * m, k), (batch * k, n)),
             "grad_weight": ((batch * k, m), (batch * k, n)),
-        }[pass_]  # fmt: skip
+        }[pass_]
     else:
         g = Convolution(5, 4, 2 * groups, 4 * groups, kernel, stride, padding, 1, groups)
         contraction = kind(g)
@@ -154,9 +161,12 @@ def test_tiles_are_the_maxima_of_their_elements(
         weight = (g.filters, kernel * kernel * g.channels // groups)
         into = "grad_input" if kind is Convolved else "forward"
         shapes = (
-            (image, error) if pass_ == "grad_weight"
-            else (error, weight) if pass_ == into else (image, weight)
-        )  # fmt: skip
+            (image, error)
+            if pass_ == "grad_weight"
+            else (error, weight)
+            if pass_ == into
+            else (image, weight)
+        )
     left, right = (random_map(rng, *shape) for shape in shapes)
     elements = list(element_bits(pass_, left, right, contraction, batch))
     tm, tn, tk = tile

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import ROOT, shared
 
-from fxsim.accelerator import schema
+from fxsim.hardware import accelerator
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 from fxsim.mapping.problem import Problem, WordBits
@@ -43,8 +43,10 @@ def problem_of(row, machine):
     size = (row["O"] - 1) * row["S"] + row["K"]  # padding is in its image
     nest = Nest(
         (row["B"], row["OC"], row["IC"], row["O"], row["O"], row["K"], row["K"], 1),
-        row["S"], image=(size, size), flattened=frozenset(),
-    )  # fmt: skip
+        row["S"],
+        image=(size, size),
+        flattened=frozenset(),
+    )
     bits = WordBits(row["iprec"], row["wprec"], 32, (row["iprec"], row["wprec"]))
     return Problem(machine, nest, bits, row["layer"])
 
@@ -52,8 +54,15 @@ def problem_of(row, machine):
 def its_mapping(row, problem):
     """The tile, kernel innermost, then the loops over tiles in the order of its optimiser."""
     full = dict(zip(DIMENSIONS, map(int, problem.sizes), strict=True))
-    inside = {"FX": row["K"], "FY": row["K"], "C": row["tile_ic"], "OX": row["tile_ow"],
-              "OY": row["tile_oh"], "B": row["tile_b"], "K": row["tile_oc"]}  # fmt: skip
+    inside = {
+        "FX": row["K"],
+        "FY": row["K"],
+        "C": row["tile_ic"],
+        "OX": row["tile_ow"],
+        "OY": row["tile_oh"],
+        "B": row["tile_b"],
+        "K": row["tile_oc"],
+    }
     if row["im2col"]:
         inside |= {"C": row["tile_ic"] * row["K"] ** 2, "FX": 1, "FY": 1}
     reached = {d: min(int(s), full[d]) for d, s in zip(DIMENSIONS, problem.spatial, strict=True)}
@@ -70,23 +79,29 @@ def its_mapping(row, problem):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_row_is_equal_and_our_mapper_is_no_worse(name):
-    machine = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
+    machine = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
     found = rows(name)
     for row in found:
         problem = problem_of(row, machine)
         assert bool(problem.nest.flattened) == bool(row["im2col"])
         movement, _, cycles, memories_pj = problem.movement(its_mapping(row, problem))
         bits = np.array([row["iprec"], row["wprec"], 32])
-        moved = dict(zip(movement.levels, (movement.moved * bits[None, :, None]).sum(axis=1),
-                         strict=True))  # fmt: skip
+        moved = dict(
+            zip(movement.levels, (movement.moved * bits[None, :, None]).sum(axis=1), strict=True)
+        )
         counted = {
-            "cycles": cycles, "compute_cycles": movement.steps,
+            "cycles": cycles,
+            "compute_cycles": movement.steps,
             "mem_stall_cycles": cycles - movement.steps,
-            "ibuf_rd_bits": moved["input_buffer"][0], "ibuf_wr_bits": moved["input_buffer"][1],
-            "wbuf_rd_bits": moved["weight_buffer"][0], "wbuf_wr_bits": moved["weight_buffer"][1],
-            "obuf_rd_bits": moved["output_buffer"][0], "obuf_wr_bits": moved["output_buffer"][1],
-            "dram_rd_bits": moved["dram"][0], "dram_wr_bits": moved["dram"][1],
-        }  # fmt: skip
+            "ibuf_rd_bits": moved["input_buffer"][0],
+            "ibuf_wr_bits": moved["input_buffer"][1],
+            "wbuf_rd_bits": moved["weight_buffer"][0],
+            "wbuf_wr_bits": moved["weight_buffer"][1],
+            "obuf_rd_bits": moved["output_buffer"][0],
+            "obuf_wr_bits": moved["output_buffer"][1],
+            "dram_rd_bits": moved["dram"][0],
+            "dram_wr_bits": moved["dram"][1],
+        }
         for column, value in counted.items():
             assert value == row[column], (row["network"], row["layer"], column)
         # its energies: of the core, of buffers, of off-chip memory [nJ]
@@ -103,5 +118,5 @@ def test_its_area():
     path = shared("golden", "cost", "bitfusion_energy_constants.csv")
     row = next(csv.DictReader(path.read_text().splitlines()))
     areas = [float(row[name]) for name in ("area_core_mm2", "area_wbuf", "area_ibuf", "area_obuf")]
-    machine = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
+    machine = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
     assert machine.area_mm2 == pytest.approx(sum(areas), rel=1e-5)

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from support import ROOT, shared
 
-from fxsim.accelerator import schema
-from fxsim.arithmetic.essential_bits import WordStatistics
-from fxsim.cost.array import uniform_beat
-from fxsim.cost.statistics import Steps, all_steps, staggered
+from fxsim.cost.data_dependent_cycles import Steps, all_steps, staggered
+from fxsim.cost.tile_cycles import uniform_beat
 from fxsim.engine.geometry import Convolution
+from fxsim.hardware import accelerator
 from fxsim.mapping.nest import Nest
 from fxsim.mapping.problem import Problem, WordBits
+from fxsim.numerics.word_statistics import WordStatistics
 
 LAYERS = {
     "conv_a": Nest.convolution("forward", Convolution(14, 14, 64, 128, 3, 1, 1), 1),
@@ -29,9 +29,13 @@ LAYERS = {
     "fc1": Nest.matrix(1, 1000, 512),
 }
 MACHINES = {
-    "DaDianNao": "dadiannao", "Stripes": "stripes", "ShapeShifter": "shapeshifter",
-    "Loom": "loom", "BitPragmatic": "pragmatic", "Laconic": "laconic",
-}  # fmt: skip
+    "DaDianNao": "dadiannao",
+    "Stripes": "stripes",
+    "ShapeShifter": "shapeshifter",
+    "Loom": "loom",
+    "BitPragmatic": "pragmatic",
+    "Laconic": "laconic",
+}
 # how far an expectation may be from DNNsim's one sample
 WITHIN = {"ShapeShifter": 0.001, "Loom": 0.001, "BitPragmatic": 0.001, "Laconic": 0.05}
 
@@ -50,9 +54,16 @@ def cycles(machine, nest, bits):
         across = problem.spatial
         windows = int(across[0] * across[3] * across[4])
         steps = all_steps(
-            pe, words("left", bits[0]), words("right", bits[1]), bits, nest,
-            nest.sizes[2], windows, int(across[1]), int(across[2]),
-        )  # fmt: skip
+            pe,
+            words("left", bits[0]),
+            words("right", bits[1]),
+            bits,
+            nest,
+            nest.sizes[2],
+            windows,
+            int(across[1]),
+            int(across[2]),
+        )
     else:
         beat = uniform_beat(machine, [bits[0]], [bits[1]])
         assert beat is not None
@@ -66,7 +77,7 @@ def cycles(machine, nest, bits):
 def test_compute_cycles(arch):
     path = shared("golden", "cost", "dnnsim_synthetic_bitserial.csv")
     rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["arch"] == arch]
-    machine = schema.load(ROOT / "accelerators" / f"{MACHINES[arch]}.yaml")
+    machine = accelerator.load(ROOT / "accelerators" / f"{MACHINES[arch]}.yaml")
     for row in rows:
         bits = int(row["activations precision"]), int(row["weights precision"])
         ours, theirs = cycles(machine, LAYERS[row["Layer"]], bits), int(row["compute_cycles"])

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fxsim import rehearsal
-from fxsim.cost import literature
-from fxsim.precision import Uniform
-from fxsim.precision.adaqat import Adaqat
+from fxsim.cost import paper_metrics
+from fxsim.policies.adaqat import Adaqat
+from fxsim.policies.uniform import Uniform
+from fxsim.runs import synthetic_trace
 from fxsim.training.layers.linear import Linear
 from fxsim.training.model import Model
 from fxsim.training.settings import TrainingSettings
@@ -23,22 +23,27 @@ SETTINGS = TrainingSettings(1, 2, Fraction("0.1"))
 def model(*features: int) -> Model:
     sizes = (6, *features)
     layers = tuple(
-        Linear(name=f"fc{i}", inputs=(f"fc{i - 1}" if i else "input",), in_shapes=((sizes[i],),),
-               features=size, bias=False)
+        Linear(
+            name=f"fc{i}",
+            inputs=(f"fc{i - 1}" if i else "input",),
+            in_shapes=((sizes[i],),),
+            features=size,
+            bias=False,
+        )
         for i, size in enumerate(features)
-    )  # fmt: skip
+    )
     return Model(layers, (6,), features[-1])
 
 
 @pytest.fixture(scope="module")
 def trace():
-    return rehearsal.one_step(model(4, 3), Uniform(weight=4), SETTINGS)
+    return synthetic_trace.one_step(model(4, 3), Uniform(weight=4), SETTINGS)
 
 
 def test_figures_of_a_uniform_run(trace):
     own = trace.operands[trace.operands["role"] == "weight"].set_index("layer")
     density = 1 - own["zeros"] / (own["rows"] * own["columns"])
-    found = literature.figures(trace, pd.DataFrame(), [0.3, 0.6, 0.7, 0.8], 0.65)
+    found = paper_metrics.figures(trace, pd.DataFrame(), [0.3, 0.6, 0.7, 0.8], 0.65)
     macs = np.array([2 * 6 * 4, 2 * 4 * 3])
     work = (macs * 4 * density[["fc0", "fc1"]]).sum()
     assert found["training_speedup"] == pytest.approx(
@@ -54,33 +59,36 @@ def test_figures_of_a_uniform_run(trace):
 
 
 def test_an_accuracy_never_reached_has_no_speedup(trace):
-    found = literature.figures(trace, pd.DataFrame(), [0.3], 0.65)
+    found = paper_metrics.figures(trace, pd.DataFrame(), [0.3], 0.65)
     assert np.isnan(found["iso_accuracy_speedup"])
 
 
 def test_adapting_costs_what_adapt_says():
     # 32 / 50 * (3 * 100 * 2 log2(12 - 8) * 60 * 0.5 + 51 * 100 + 1)
     by_hand = 32 / 50 * (3 * 100 * 4 * 60 * 0.5 + 51 * 100 + 1)
-    assert literature.adaptation(100, 12, 0.5, 50, 60) == pytest.approx(by_hand)
+    assert paper_metrics.adaptation(100, 12, 0.5, 50, 60) == pytest.approx(by_hand)
     shortest = 32 / 50 * (3 * 100 * 60 * 0.5 + 51 * 100 + 1)
-    assert literature.adaptation(100, 8, 0.5, 50, 60) == pytest.approx(shortest)
+    assert paper_metrics.adaptation(100, 8, 0.5, 50, 60) == pytest.approx(shortest)
     assert log2(12 - 8) == 2
 
 
 def test_lookbacks_in_the_decisions_are_charged(trace):
     decided = pd.DataFrame(
-        {f"{part}.fc{i}": [value] for part, value in (("lookback", 50), ("resolution", 60))
-         for i in range(2)}
-    )  # fmt: skip
-    plain = literature.figures(trace, pd.DataFrame(), [1.0], 1.0)
-    adapted = literature.figures(trace, decided, [1.0], 1.0)
+        {
+            f"{part}.fc{i}": [value]
+            for part, value in (("lookback", 50), ("resolution", 60))
+            for i in range(2)
+        }
+    )
+    plain = paper_metrics.figures(trace, pd.DataFrame(), [1.0], 1.0)
+    adapted = paper_metrics.figures(trace, decided, [1.0], 1.0)
     assert adapted["training_speedup"] < plain["training_speedup"]
     assert adapted["inference_speedup"] == plain["inference_speedup"]
 
 
 def test_probes_are_no_part_of_the_network():
-    trace = rehearsal.one_step(model(4, 4, 4), Adaqat(), SETTINGS)
+    trace = synthetic_trace.one_step(model(4, 4, 4), Adaqat(), SETTINGS)
     assert trace.products["layer"].str.contains("@").any()
-    found = literature.figures(trace, pd.DataFrame(), [1.0], 1.0)
+    found = paper_metrics.figures(trace, pd.DataFrame(), [1.0], 1.0)
     weights = (24 * 8 + 16 * 4 + 16 * 8) / 8192  # the middle layer at 4 bits
     assert found["weight_kib"] == weights

@@ -7,10 +7,10 @@ from fractions import Fraction
 import pytest
 from machines import machine
 
-from fxsim import rehearsal
-from fxsim.cost import marginal
-from fxsim.cost.price import price
-from fxsim.precision import Uniform
+from fxsim.cost import bit_costs
+from fxsim.cost.model import price
+from fxsim.policies.uniform import Uniform
+from fxsim.runs import synthetic_trace
 from fxsim.training.layers.linear import Linear
 from fxsim.training.model import Model
 from fxsim.training.settings import TrainingSettings
@@ -26,16 +26,20 @@ def trace():
         for name, before in (("a", "input"), ("b", "a"))
     )
     settings = TrainingSettings(1, 64, Fraction("0.1"))
-    return rehearsal.one_step(Model(layers, (64,), 64), Uniform(), settings)
+    return synthetic_trace.one_step(Model(layers, (64,), 64), Uniform(), settings)
 
 
 def test_a_fixed_multiplier_has_no_price_for_bits(trace):
     on = machine("bit_parallel", 4, 4, dram_bandwidth=1e6)
-    found = marginal.prices(trace, on, CANDIDATES, "cycles", 4)
+    found = bit_costs.prices(trace, on, CANDIDATES, "cycles", 4)
     assert set(found) == {
-        ("weight", "a"), ("weight", "b"), ("activation", "a"), ("activation", "b"), ("error", "a"),
+        ("weight", "a"),
+        ("weight", "b"),
+        ("activation", "a"),
+        ("activation", "b"),
+        ("error", "a"),
         ("error", "b"),
-    }  # fmt: skip
+    }
     for prices in found.values():
         assert prices.by_row == prices.by_column == (0, 0, 0, 0)
 
@@ -46,8 +50,8 @@ def test_bricks_double_with_the_bits(trace):
     The partner has 4 bits: work of 0, 2, 4, 8 bricks, so beats of 0, 1, 2 and 4 cycles.
     """
     on = machine("composable", 4, 4, dram_bandwidth=1e6, tile=2)
-    prices = marginal.prices(trace, on, CANDIDATES, "cycles", 4)["weight", "b"]
-    whole = price(marginal._with_bits(trace, "", 0, 4), on).table["cycles"].sum()
+    prices = bit_costs.prices(trace, on, CANDIDATES, "cycles", 4)["weight", "b"]
+    whole = price(bit_costs._with_bits(trace, "", 0, 4), on).table["cycles"].sum()
     folds, steps = (64 // 8) ** 2, 64 // 2
     by_hand = [folds * steps * beat / whole for beat in (0, 1, 2, 4)]
     # the fetch of the first tiles, a few words over a wide memory, is not by hand
@@ -57,7 +61,7 @@ def test_bricks_double_with_the_bits(trace):
 
 def test_energy_is_paid_for_traffic_too(trace):
     on = machine("bit_parallel", 4, 4)
-    prices = marginal.prices(trace, on, CANDIDATES, "energy", 4)["activation", "a"]
+    prices = bit_costs.prices(trace, on, CANDIDATES, "energy", 4)["activation", "a"]
     assert prices.fixed[-1] > prices.fixed[1] > 0  # the cast stores more
 
 
@@ -76,9 +80,9 @@ def test_energy_is_paid_for_traffic_too(trace):
 )
 def test_what_marches_together(dataflow, role, groups):
     on = machine("composable", 8, 4, dataflow, tile=4)
-    assert marginal.groups(on, role, (4, 4)) == groups
+    assert bit_costs.groups(on, role, (4, 4)) == groups
 
 
 def test_work_is_the_units():
-    assert marginal.work(machine("composable"), CANDIDATES, 4) == [0, 2, 4, 8]
-    assert marginal.work(machine("bit_parallel"), CANDIDATES, 4) == [1, 1, 1, 1]
+    assert bit_costs.work(machine("composable"), CANDIDATES, 4) == [0, 2, 4, 8]
+    assert bit_costs.work(machine("bit_parallel"), CANDIDATES, 4) == [1, 1, 1, 1]

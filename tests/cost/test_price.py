@@ -12,17 +12,18 @@ import tiny
 from machines import machine
 from support import ROOT
 
-from fxsim import estimates, rehearsal
-from fxsim.accelerator import schema
-from fxsim.accelerator.memory import Packing
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.cost import marching
-from fxsim.cost.price import CYCLES, ENERGIES, price, reprice
-from fxsim.cost.records import Operand
+from fxsim.cost import breakdown, lockstep
+from fxsim.cost.model import CYCLES, ENERGIES, price, reprice
+from fxsim.cost.trace_arrays import Operand
 from fxsim.errors import DataError
-from fxsim.precision import Dynasty, Uniform
-from fxsim.recorder import TraceWriter
-from fxsim.trace import Trace
+from fxsim.hardware import accelerator
+from fxsim.hardware.memory import Packing
+from fxsim.numerics.block_map import BlockMap
+from fxsim.policies.dynasty import Dynasty
+from fxsim.policies.uniform import Uniform
+from fxsim.runs import synthetic_trace
+from fxsim.trace.reader import Trace
+from fxsim.trace.writer import TraceWriter
 from fxsim.training import loop
 from fxsim.training.layers.linear import Linear
 from fxsim.training.model import Model
@@ -33,7 +34,7 @@ def linear_trace() -> Trace:
     """One step of a single 6 -> 4 linear layer without bias, batch 2, uniform 8 bits."""
     layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
     settings = TrainingSettings(1, 2, Fraction("0.1"))
-    return rehearsal.one_step(Model((layer,), (6,), 4), Uniform(), settings)
+    return synthetic_trace.one_step(Model((layer,), (6,), 4), Uniform(), settings)
 
 
 def row(priced, **where):
@@ -91,10 +92,14 @@ def test_the_update_and_the_cast_by_hand():
 
 def test_without_double_buffering_times_add():
     one, two = (
-        row(price(linear_trace(), machine(double_buffered=flag)), layer="fc",
-            **{"pass": "forward"}, operation="product")
+        row(
+            price(linear_trace(), machine(double_buffered=flag)),
+            layer="fc",
+            **{"pass": "forward"},
+            operation="product",
+        )
         for flag in (True, False)
-    )  # fmt: skip
+    )
     on = machine()
     first = (2 + 2) * 8  # the words of the first step come before it
     times = [(two["dram_bits"] - first) / on.dram.bandwidth_bits_per_cycle]
@@ -130,10 +135,10 @@ def test_conservation(traces, policy, pe):
     assert (products["cycles"] >= products["array_cycles"]).all()
     assert (products["cycles"] >= products["dram_bits"] / 64).all()
     # totals are the sums of their parts
-    by_pass = estimates.breakdown(price(trace, on), ["pass"])
+    by_pass = breakdown.breakdown(price(trace, on), ["pass"])
     components = by_pass[list(ENERGIES)].iloc[:-1].to_numpy()
     assert priced.energy_pj == pytest.approx(components.sum())
-    by_layer = estimates.breakdown(price(trace, on), ["layer"])
+    by_layer = breakdown.breakdown(price(trace, on), ["layer"])
     for column in ("cycles", "energy_pj", "macs"):
         total = by_pass[column].iloc[-1]
         assert total == pytest.approx(by_layer[column].iloc[-1])
@@ -218,7 +223,7 @@ def test_words_that_are_zero_take_no_time_where_units_skip_them():
 def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
     """Repricing all operands of a step with blocks of 8 bits, no metadata, changes nothing."""
     settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
-    trace = rehearsal.one_step(tiny.model(), Uniform(), settings)
+    trace = synthetic_trace.one_step(tiny.model(), Uniform(), settings)
     on = machine("composable", 2, 2, tile=2)
     plain = price(trace, on)
     maps = plain.records.block_maps(0)
@@ -231,8 +236,9 @@ def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
     again = reprice(plain, blocks)
     assert again.cycles == plain.cycles
     assert again.energy_pj == pytest.approx(plain.energy_pj, rel=1e-12)
-    wider = {key: BlockMap(m.bits * 2, m.shifts, m.rows, m.columns, 4, 4, 0)
-             for key, m in blocks.items()}  # fmt: skip
+    wider = {
+        key: BlockMap(m.bits * 2, m.shifts, m.rows, m.columns, 4, 4, 0) for key, m in blocks.items()
+    }
     assert reprice(plain, wider).cycles > plain.cycles
     assert reprice(reprice(plain, wider), blocks).cycles == plain.cycles
     one, other, *_ = wider
@@ -246,9 +252,9 @@ def test_data_dependent_units_follow_each_steps_own_word_lengths():
     """Loom at 8 and then 4 bits of weights: the second step takes half the first one's time."""
     layer = Linear(name="fc", inputs=("input",), in_shapes=((64,),), features=64, bias=False)
     settings = TrainingSettings(1, 32, Fraction("0.1"))
-    loom = schema.load(ROOT / "accelerators" / "loom.yaml")
+    loom = accelerator.load(ROOT / "accelerators" / "loom.yaml")
     first, second = (
-        rehearsal.one_step(Model((layer,), (64,), 64), Uniform(weight=bits), settings)
+        synthetic_trace.one_step(Model((layer,), (64,), 64), Uniform(weight=bits), settings)
         for bits in (8, 4)
     )
 
@@ -269,8 +275,8 @@ def test_repricing_maps_again_where_units_pack_narrow_words():
     """Bit Fusion at 8 bits, then a layer's weights at 2: four times the channels a cycle."""
     layer = Linear(name="fc", inputs=("input",), in_shapes=((2048,),), features=64, bias=False)
     settings = TrainingSettings(1, 32, Fraction("0.1"))
-    on = schema.load(ROOT / "accelerators" / "bitfusion.yaml")
-    plain = price(rehearsal.one_step(Model((layer,), (2048,), 64), Uniform(), settings), on)
+    on = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
+    plain = price(synthetic_trace.one_step(Model((layer,), (2048,), 64), Uniform(), settings), on)
     narrow = {("fc", "weight"): BlockMap.whole(64, 2048, 2)}
     forward = {"layer": "fc", "pass": "forward", "operation": "product"}
     one, other = row(plain, **forward), row(reprice(plain, narrow), **forward)
@@ -280,14 +286,16 @@ def test_repricing_maps_again_where_units_pack_narrow_words():
 @pytest.mark.parametrize(
     ("packing", "weight_bits"),
     [
-        ({"words": "dense"}, 5), ({"container_bits": 8}, 8), ({"container_bits": 3}, 6),
+        ({"words": "dense"}, 5),
+        ({"container_bits": 8}, 8),
+        ({"container_bits": 3}, 6),
         ({"words": "power_of_two"}, 8),
     ],
-)  # fmt: skip
+)
 def test_packed_words_move_and_are_stored_as_wide_as_their_containers(packing, weight_bits):
     layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
     settings = TrainingSettings(1, 2, Fraction("0.1"))
-    trace = rehearsal.one_step(Model((layer,), (6,), 4), Uniform(weight=5), settings)
+    trace = synthetic_trace.one_step(Model((layer,), (6,), 4), Uniform(weight=5), settings)
     on = machine("bit_parallel", 2, 2, packing={**packing, "source": "test"})
     priced = price(trace, on)
     moved = priced.traffic.set_index(["pass", "operation", "level", "operand"])["read_bits"]
@@ -326,7 +334,7 @@ def test_idle_units_leakage_power_and_area_by_hand():
     on = on.model_copy(update={"pe": pe, "memory": (on.memory[0], level, *on.memory[2:])})
     layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=2, bias=False)
     settings = TrainingSettings(1, 1, Fraction("0.1"))
-    priced = price(rehearsal.one_step(Model((layer,), (6,), 2), Uniform(), settings), on)
+    priced = price(synthetic_trace.one_step(Model((layer,), (6,), 2), Uniform(), settings), on)
     forward = row(priced, layer="fc", **{"pass": "forward", "operation": "product"})
     assert forward["array_pj"] == (12 + 0.5 * 12) * 1000.0  # 12 products in 24 unit-cycles
     leakage_w = 4 * 3e-6 + 2e-3
@@ -345,11 +353,11 @@ def test_idle_units_leakage_power_and_area_by_hand():
 def test_lockstep_of_a_large_batch_looks_at_some_images_and_says_so(monkeypatch):
     settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
     policy = Dynasty(warmup=0, initial_lambda=0.3)
-    trace = rehearsal.one_step(tiny.model(), policy, settings)
+    trace = synthetic_trace.one_step(tiny.model(), policy, settings)
     on = machine("composable", 2, 2, tile=2)
     exact = price(trace, on).table
-    monkeypatch.setattr(marching, "LOOKUPS", 0)
-    monkeypatch.setattr(marching, "LEAST_LOOKUPS", 200)
+    monkeypatch.setattr(lockstep, "LOOKUPS", 0)
+    monkeypatch.setattr(lockstep, "LEAST_LOOKUPS", 200)
     some = price(trace, on).table
     products = some["operation"] == "product"
     assert "sampled" in set(some.loc[products, "maps"])
@@ -361,7 +369,7 @@ def test_lockstep_of_a_large_batch_looks_at_some_images_and_says_so(monkeypatch)
 def test_a_trace_without_word_counts_is_refused_by_units_that_need_them():
     trace = linear_trace()
     old = replace(trace, maps=trace.maps.assign(signed=None))
-    loom = schema.load(ROOT / "accelerators" / "loom.yaml")
+    loom = accelerator.load(ROOT / "accelerators" / "loom.yaml")
     with pytest.raises(DataError, match="fc, forward: loom's units follow the data itself"):
         price(old, loom)
     late = replace(trace, operands=trace.operands.assign(step=trace.operands["step"] + 1))

@@ -7,8 +7,8 @@ import csv
 import numpy as np
 from support import ROOT, shared
 
-from fxsim import yaml_reader
-from fxsim.accelerator.schema import Accelerator
+from fxsim.config import yaml_document
+from fxsim.hardware.accelerator import Accelerator
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import Nest
 from fxsim.mapping.problem import Problem, WordBits
@@ -20,7 +20,7 @@ ORDERS = {"ws": "BCK", "os": "CBK", "is": "KCB"}
 
 def array(rows: int, columns: int, flow: str) -> Accelerator:
     """The shipped SCALE-Sim machine at another size and dataflow."""
-    document = yaml_reader.read(ROOT / "accelerators" / "scalesim_ws.yaml")
+    document = yaml_document.read(ROOT / "accelerators" / "scalesim_ws.yaml")
     data = {key: value for key, value in document.data.items() if key != "kind"}
     size = {"rows": rows, "columns": columns, "source": "test"}
     memory = [{**level, "bandwidth_bits_per_cycle": 1e12} for level in data["memory"]]

@@ -9,29 +9,45 @@ import pytest
 import tiny
 from support import ROOT
 
-from fxsim import rehearsal, yaml_reader
-from fxsim.accelerator import schema
-from fxsim.cost.price import CYCLES, ENERGIES, price
+from fxsim.config import yaml_document
+from fxsim.cost.model import CYCLES, ENERGIES, price
+from fxsim.hardware import accelerator
 from fxsim.mapping.problem import Problem, WordBits
-from fxsim.precision import Dynasty, Uniform
+from fxsim.policies.dynasty import Dynasty
+from fxsim.policies.uniform import Uniform
+from fxsim.runs import synthetic_trace
 from fxsim.training.settings import TrainingSettings
 
 FILES = sorted((ROOT / "accelerators").glob("*.yaml"))
 # multiply-accumulates a cycle at 8 x 8 bits, and what the source says of it
 PEAK = {
-    "ascend_like": 8192, "bf16_array": 75, "bitfusion": 512, "cpu_avx512_vnni": 128,
-    "dadiannao": 4096, "dynasty": 256, "edge_tpu_like": 1024, "eyeriss": 168, "fp32_array": 32,
-    "int8_systolic": 256, "laconic": 4096 / 49, "loom": 64, "pragmatic": 4096 / 7,
-    "scalesim_is": 1024, "scalesim_os": 1024, "scalesim_ws": 1024, "shapeshifter": 512,
-    "stripes": 512, "tpu_v1_like": 65536,
-}  # fmt: skip
+    "ascend_like": 8192,
+    "bf16_array": 75,
+    "bitfusion": 512,
+    "cpu_avx512_vnni": 128,
+    "dadiannao": 4096,
+    "dynasty": 256,
+    "edge_tpu_like": 1024,
+    "eyeriss": 168,
+    "fp32_array": 32,
+    "int8_systolic": 256,
+    "laconic": 4096 / 49,
+    "loom": 64,
+    "pragmatic": 4096 / 7,
+    "scalesim_is": 1024,
+    "scalesim_os": 1024,
+    "scalesim_ws": 1024,
+    "shapeshifter": 512,
+    "stripes": 512,
+    "tpu_v1_like": 65536,
+}
 
 
 @pytest.fixture(scope="module")
 def traces():
     settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
     return {
-        policy.name: rehearsal.one_step(tiny.model(), policy, settings)
+        policy.name: synthetic_trace.one_step(tiny.model(), policy, settings)
         for policy in (Uniform(), Dynasty(warmup=0, initial_lambda=0.3))
     }
 
@@ -42,12 +58,12 @@ def test_all_are_listed():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_its_name_sources_peak_and_area(path):
-    machine = schema.load(path)
+    machine = accelerator.load(path)
     assert machine.name == path.stem
     assert machine.peak_macs(8, 8) == pytest.approx(PEAK[path.stem])
     assert machine.area_mm2 > 0
     assert machine.peak_power_w() > 0
-    document = yaml_reader.read(path)
+    document = yaml_document.read(path)
     names = ("technology", "pe_array", "pe", "dataflow", "sync")
     sections = [document.data[name] for name in names]
     for section in [*sections, *document.data["memory"]]:
@@ -57,7 +73,7 @@ def test_its_name_sources_peak_and_area(path):
 @pytest.mark.parametrize("policy", ["uniform", "dynasty"])
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_step_on_it_conserves_and_sums(path, policy, traces):
-    machine, trace = schema.load(path), traces[policy]
+    machine, trace = accelerator.load(path), traces[policy]
     priced = price(trace, machine)
     table = priced.table
     products = table[table["operation"] == "product"]
@@ -90,7 +106,7 @@ def test_a_step_on_it_conserves_and_sums(path, policy, traces):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_the_mappers_kernel_and_the_prices_agree(path, traces):
     """The kernel's cycles and energy of a mapping, and those of pricing it for many steps."""
-    machine = schema.load(path)
+    machine = accelerator.load(path)
     trace = traces["uniform"]
     priced = price(trace, machine)
     for cost in priced.products:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fxsim.engine import processor
+from fxsim.engine import instruction_set
 
 
-@pytest.fixture(params=processor.available(), ids=lambda machine: machine.value)
+@pytest.fixture(params=instruction_set.available(), ids=lambda machine: machine.value)
 def machine(request):
     """The path that products run on while the test lasts."""
-    processor.force(request.param)
+    instruction_set.force(request.param)
     yield request.param
-    processor.force(None)
+    instruction_set.force(None)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from operands import OVERFLOWS, ROUNDINGS, on_machine, operand
 from support import jit_only, shared
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
-from fxsim.engine import linear
-from fxsim.engine.exactness import Kernel, plan
-from fxsim.engine.output import Output
-from fxsim.engine.processor import Machine
+from fxsim.engine import matmul
+from fxsim.engine.dispatch import Kernel, plan
+from fxsim.engine.epilogue import Output
+from fxsim.engine.instruction_set import Machine
 from fxsim.engine.tensor import FixedTensor
+from fxsim.numerics import specification
+from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
 
 
 @on_machine
@@ -48,7 +48,7 @@ def test_every_accumulator_equals_reference(machine, data):
     register = Accumulator(
         bits, overflow, frac, signed, n, product, rounding, sum_rounding, tree, chunk, partial
     )
-    got, lost = linear.multiply(a, b, register)
+    got, lost = matmul.multiply(a, b, register)
 
     def described(r):
         mode = {} if r.sum_rounding is None else {"sum_rounding": r.sum_rounding.name}
@@ -56,17 +56,27 @@ def test_every_accumulator_equals_reference(machine, data):
         return {**found, "n": r.saturated_bits, **mode}
 
     cast = product and (
-        9 - product.format.frac, product.format.bits, True, product.rounding.name,
-        product.overflow.name, 0,
-    )  # fmt: skip
+        9 - product.format.frac,
+        product.format.bits,
+        True,
+        product.rounding.name,
+        product.overflow.name,
+        0,
+    )
     finer = 9 - (9 if frac is None else frac)
     altered = 0
     for i, x in enumerate(a.codes.tolist()):
         for j, y in enumerate(b.codes.tolist()):
-            want, over = reference.accumulate_in(
-                list(zip(x, y, strict=True)), finer, described(register), cast, rounding.name,
-                tree, chunk, partial and described(partial),
-            )  # fmt: skip
+            want, over = specification.accumulate_in(
+                list(zip(x, y, strict=True)),
+                finer,
+                described(register),
+                cast,
+                rounding.name,
+                tree,
+                chunk,
+                partial and described(partial),
+            )
             assert got.codes[i, j] == want
             altered += over > 0
     assert lost.altered <= altered
@@ -84,7 +94,7 @@ def test_rounded_products_run_on_one_instruction(rounding):
         register = Accumulator(32, Overflow.SAT, -finer, product_rounding=rounding)
         exact = np.outer(codes.astype(np.int64), codes)
         half = (1 << finer >> 1) if rounding is Rounding.RND else 0
-        got = linear.multiply(a, a, register)[0].codes
+        got = matmul.multiply(a, a, register)[0].codes
         assert (got == (exact + half) >> finer).all(), finer
     chosen = plan(1, 128, 128, register, Machine.VNNI, 15)
     assert chosen.kernel in (Kernel.HALF_UP, Kernel.TRUNCATED)
@@ -95,12 +105,12 @@ def test_stochastic_products_draw_by_index(machine):
     a, b = operand(rng, (3, 9), 8), operand(rng, (4, 9), 8)
     register = Accumulator(20, Overflow.SAT, -4, product_rounding=Rounding.STOCHASTIC)
     output = Output(FixedPoint(20, -4), key=77)
-    got = linear.multiply(a, b, register, output)[0].codes
+    got = matmul.multiply(a, b, register, output)[0].codes
     for i, j in np.ndindex(got.shape):
         pairs = list(zip(a.codes[i].tolist(), b.codes[j].tolist(), strict=True))
-        draws = [reference.draw(77, (i * 4 + j) * 9 + k) for k in range(9)]
+        draws = [specification.draw(77, (i * 4 + j) * 9 + k) for k in range(9)]
         plain = {"bits": 20, "overflow": "SAT"}
-        want = reference.accumulate_in(pairs, 4, plain, None, "STOCHASTIC", draws=draws)
+        want = specification.accumulate_in(pairs, 4, plain, None, "STOCHASTIC", draws=draws)
         assert got[i, j] == want[0]
 
 
@@ -108,7 +118,7 @@ def _check_kernel(config, pairs, bias, y, overflows):
     """One golden dot product on the engine."""
     wa, fa, fb, _, p_bits, p_int, p_q, p_o, p_n, signed, bits, integer, q, o, n, wb, _ = config
     word = FixedPoint(bits, bits - integer, bool(signed))
-    begin = reference.limit_code(bias, bits, bool(signed), Overflow(o).name, n)[0]
+    begin = specification.limit_code(bias, bits, bool(signed), Overflow(o).name, n)[0]
     product = None
     if p_bits:
         product = Cast(FixedPoint(p_bits, p_bits - p_int), Rounding(p_q), Overflow(p_o), p_n)
@@ -118,7 +128,7 @@ def _check_kernel(config, pairs, bias, y, overflows):
     a, b = (np.array([side], np.int64) for side in zip(*pairs, strict=True))
     start = FixedTensor(np.array([begin], np.int64), word)
     left, right = FixedTensor(a, FixedPoint(wa, fa)), FixedTensor(b, FixedPoint(wb, fb))
-    got, lost = linear.multiply(left, right, register, start=start)
+    got, lost = matmul.multiply(left, right, register, start=start)
     assert (int(got.codes[0, 0]), lost.additions) == (y, overflows), config
 
 
@@ -137,18 +147,18 @@ def test_limited_accumulators_agree_with_systemc():
         for _ in range(rows):
             pairs = list(zip(a[place : place + k], b[place : place + k], strict=True))
             over = 0  # the start value is stored, and so cast, before anything is added
-            total = reference.limit_code(bias[row], bits, bool(signed), modes[o], n)[0]
+            total = specification.limit_code(bias[row], bits, bool(signed), modes[o], n)[0]
             for left, right in pairs:
                 product, frac = left * right, fa + fb
                 if p_bits:
                     shift = frac - (p_bits - p_int)
-                    product = reference.cast(
+                    product = specification.cast(
                         product, shift, p_bits, True, rounding[p_q], modes[p_o], p_n
                     )[0]
                     frac = p_bits - p_int
                 finest = max(frac, bits - integer)
                 exact = (total << (finest - (bits - integer))) + (product << (finest - frac))
-                total, _, wrapped = reference.cast(
+                total, _, wrapped = specification.cast(
                     exact, finest - (bits - integer), bits, bool(signed), rounding[q], modes[o], n
                 )
                 over += wrapped

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import shared
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import FixedPoint, Overflow, Rounding, TensorFormat
 from fxsim.engine import casts
 from fxsim.engine.kernels import rounding as kernels
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics import specification
+from fxsim.numerics.formats import FixedPoint, Overflow, Rounding, TensorFormat
 
 CODES = st.integers(-(2**61), 2**61)
 
@@ -27,7 +27,7 @@ def test_kernels_number_the_modes_as_the_formats_do():
 
 @given(key=st.integers(0, 2**64 - 1), index=st.integers(0, 2**40))
 def test_draws_equal_reference(key, index):
-    assert int(kernels.draw64(np.uint64(key), np.int64(index))) == reference.draw64(key, index)
+    assert int(kernels.draw64(np.uint64(key), np.int64(index))) == specification.draw64(key, index)
 
 
 @pytest.mark.parametrize("rounding", list(Rounding), ids=lambda m: m.name)
@@ -38,7 +38,7 @@ def test_rounding_equals_reference(rounding, codes, shift, key):
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(63, shift))
     got, losses = casts.cast(x, FixedPoint(63, 0), rounding, key=key)
     want = [
-        reference.cast(c, shift, 63, True, rounding.name, "SAT", 0, reference.draw(key, i))
+        specification.cast(c, shift, 63, True, rounding.name, "SAT", 0, specification.draw(key, i))
         for i, c in enumerate(codes)
     ]
     assert got.codes.tolist() == [w[0] for w in want]
@@ -59,7 +59,7 @@ def test_overflow_equals_reference(overflow, codes, shift, bits, signed, n):
     n = n if overflow in (Overflow.WRAP, Overflow.WRAP_SM) else 0
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(42, shift))
     got, losses = casts.cast(x, FixedPoint(bits, 0, signed), Rounding.RND, overflow, n)
-    want = [reference.cast(c, shift, bits, signed, "RND", overflow.name, n) for c in codes]
+    want = [specification.cast(c, shift, bits, signed, "RND", overflow.name, n) for c in codes]
     assert got.codes.tolist() == [w[0] for w in want]
     assert losses.overflowed == sum(w[2] for w in want)
 
@@ -95,10 +95,13 @@ def test_error_overflow_names_the_first_element():
 
 @given(
     codes=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4),
-    frac=st.integers(-70, 140), bits=st.integers(1, 64),
-    rounding=st.sampled_from(list(Rounding)), overflow=st.sampled_from(["SAT", "WRAP", "WRAP_SM"]),
-    n=st.integers(0, 5), random_bits=st.integers(1, 32),
-)  # fmt: skip
+    frac=st.integers(-70, 140),
+    bits=st.integers(1, 64),
+    rounding=st.sampled_from(list(Rounding)),
+    overflow=st.sampled_from(["SAT", "WRAP", "WRAP_SM"]),
+    n=st.integers(0, 5),
+    random_bits=st.integers(1, 32),
+)
 def test_wide_words_and_long_shifts_are_right(
     codes, frac, bits, rounding, overflow, n, random_bits
 ):
@@ -109,12 +112,19 @@ def test_wide_words_and_long_shifts_are_right(
         x, FixedPoint(bits, 0), rounding, Overflow[overflow], n, 3, random_bits=random_bits
     )
     want = [
-        reference.cast(
-            c, frac, bits, True, rounding.name, overflow, n, reference.draw(3, i, random_bits),
+        specification.cast(
+            c,
+            frac,
+            bits,
+            True,
+            rounding.name,
+            overflow,
+            n,
+            specification.draw(3, i, random_bits),
             random_bits,
         )
         for i, c in enumerate(codes)
-    ]  # fmt: skip
+    ]
     assert got.codes.tolist() == [w[0] for w in want]
     assert losses.overflowed == sum(w[2] for w in want)
 
@@ -122,24 +132,38 @@ def test_wide_words_and_long_shifts_are_right(
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
 @pytest.mark.parametrize("rounding", list(Rounding), ids=lambda m: m.name)
 @given(
-    data=st.data(), shift=st.integers(0, 30), bits=st.integers(1, 30), signed=st.booleans(),
+    data=st.data(),
+    shift=st.integers(0, 30),
+    bits=st.integers(1, 30),
+    signed=st.booleans(),
     random_bits=st.integers(1, 30),
-)  # fmt: skip
+)
 def test_narrow_lanes_equal_reference(dtype, rounding, data, shift, bits, signed, random_bits):
     width = min(np.dtype(dtype).itemsize * 8, 31)
     word = FixedPoint(width, shift)
     codes = data.draw(st.lists(st.integers(word.min_code, word.max_code), min_size=1, max_size=9))
     got, losses = casts.cast(
-        FixedTensor(np.array(codes, dtype), word), FixedPoint(bits, 0, signed), rounding, key=11,
-        random_bits=random_bits, dtype=np.int32,
-    )  # fmt: skip
+        FixedTensor(np.array(codes, dtype), word),
+        FixedPoint(bits, 0, signed),
+        rounding,
+        key=11,
+        random_bits=random_bits,
+        dtype=np.int32,
+    )
     want = [
-        reference.cast(
-            c, shift, bits, signed, rounding.name, "SAT", 0, reference.draw(11, i, random_bits),
+        specification.cast(
+            c,
+            shift,
+            bits,
+            signed,
+            rounding.name,
+            "SAT",
+            0,
+            specification.draw(11, i, random_bits),
             random_bits,
         )
         for i, c in enumerate(codes)
-    ]  # fmt: skip
+    ]
     assert got.codes.tolist() == [w[0] for w in want]
     assert losses.quantised == sum(w[1] for w in want)
     assert losses.overflowed == sum(w[2] for w in want)
@@ -153,7 +177,7 @@ def test_dynamic_scale_is_the_finest_that_fits(codes, bits):
     assert shift >= 0
     assert largest < 1 << (shift + bits - 1)
     assert shift == 0 or largest >= 1 << (shift + bits - 2)
-    assert got.codes.tolist() == [reference.cast(c, shift, bits)[0] for c in codes]
+    assert got.codes.tolist() == [specification.cast(c, shift, bits)[0] for c in codes]
 
 
 def test_floats_are_not_codes():

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference_vector
-from fxsim.arithmetic.formats import FixedPoint
-from fxsim.engine import functions
+from fxsim.engine import activation_functions
 from fxsim.engine.tensor import FixedTensor
+from fxsim.numerics import specification_vector
+from fxsim.numerics.formats import FixedPoint
 
 getcontext().prec = 60
 ONE, PI = Decimal(1), Decimal("3.14159265358979323846264338327950288419716939937510582097494")
@@ -55,52 +55,52 @@ EXACT = {
 }
 
 
-@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("name", activation_functions.FUNCTIONS)
 @pytest.mark.parametrize("derivative", [False, True])
 def test_knots_are_the_function_to_half_a_step(name, derivative):
-    found = functions.knots(name, derivative)
+    found = activation_functions.knots(name, derivative)
     assert len(found) == 2049
     for k in [*range(0, 2049, 41), 1023, 1024, 1025, 2048]:
         x = Decimal(k - 1024) / 64
         want = EXACT[name][derivative](x)
-        if functions.FUNCTIONS[name][2] and not derivative:
+        if activation_functions.FUNCTIONS[name][2] and not derivative:
             want -= max(x, Decimal(0))
         assert abs(Decimal(int(found[k])) - want * 2**20) <= Decimal("0.500001"), k
 
 
-@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("name", activation_functions.FUNCTIONS)
 @given(codes=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=20))
 def test_look_ups_equal_reference(name, codes):
-    x = FixedTensor(np.array(codes, np.int16), functions.INPUT)
-    table = functions.knots(name, False).tolist()
-    looked = reference_vector.words([reference_vector.look_up(c, table) for c in codes], 20)
-    got = functions.apply(x, name)
-    if functions.FUNCTIONS[name][2]:
-        looked = reference_vector.add([max(c, 0) for c in codes], 11, *looked)
+    x = FixedTensor(np.array(codes, np.int16), activation_functions.INPUT)
+    table = activation_functions.knots(name, False).tolist()
+    looked = specification_vector.words([specification_vector.look_up(c, table) for c in codes], 20)
+    got = activation_functions.apply(x, name)
+    if activation_functions.FUNCTIONS[name][2]:
+        looked = specification_vector.add([max(c, 0) for c in codes], 11, *looked)
     assert (got.codes.tolist(), got.format.frac) == looked
 
 
-@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("name", activation_functions.FUNCTIONS)
 def test_functions_keep_their_error_bound(name):
     values = np.linspace(-20, 20, 4001)
     x = FixedTensor(np.rint(values * 2**10).astype(np.int16), FixedPoint(16, 10))
-    got = functions.apply(x, name)
+    got = activation_functions.apply(x, name)
     want = np.array([float(EXACT[name][0](Decimal(float(v)))) for v in x.to_float()])
     word = 2.0 ** -(got.format.frac + 1)
     assert np.abs(got.to_float() - want).max() <= 2**-11 + 2 * word
 
 
-@pytest.mark.parametrize("name", functions.FUNCTIONS)
+@pytest.mark.parametrize("name", activation_functions.FUNCTIONS)
 def test_gradients_keep_their_error_bound(name):
     values = np.linspace(-15, 15, 3001)
     values = values[np.abs(np.abs(values) - 3) > 2**-5]  # hard-swish's steps
-    x = FixedTensor(np.rint(values * 2**11).astype(np.int16), functions.INPUT)
+    x = FixedTensor(np.rint(values * 2**11).astype(np.int16), activation_functions.INPUT)
     one = FixedTensor(np.full(len(values), 2**14, np.int16), FixedPoint(16, 14))
-    got = functions.backward(one, x, name)
+    got = activation_functions.backward(one, x, name)
     want = np.array([float(EXACT[name][1](Decimal(float(v)))) for v in x.to_float()])
     assert np.abs(got.to_float() - want).max() <= 2**-11 + 2.0**-got.format.frac
 
 
 def test_beyond_the_table_functions_go_on():
     x = FixedTensor(np.array([-32000, 32000], np.int16), FixedPoint(16, 8))  # +-125
-    assert functions.apply(x, "gelu").to_float().tolist() == [0, 125]
+    assert activation_functions.apply(x, "gelu").to_float().tolist() == [0, 125]

@@ -8,10 +8,10 @@ from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic.blocks import BlockMap
+from fxsim.engine.bit_pair_histogram import elements_by_bits, gemm_shape, joint_histogram
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.joint import elements_by_bits, gemm_shape, joint_histogram
+from fxsim.numerics.block_map import BlockMap
 
 
 def random_map(rng, rows, columns):
@@ -49,11 +49,18 @@ def whole_map(rng, rows, columns):
 
 @pytest.mark.parametrize("map_of", [random_map, whole_map])
 @given(
-    batch=st.integers(1, 2), side=st.integers(3, 5), channels=st.integers(1, 3),
-    filters=st.integers(1, 3), groups=st.integers(1, 3), kernel=st.integers(1, 3),
-    stride=st.integers(1, 2), padding=st.integers(0, 1), dilation=st.integers(1, 2),
-    turned=st.booleans(), seed=st.integers(0, 99),
-)  # fmt: skip
+    batch=st.integers(1, 2),
+    side=st.integers(3, 5),
+    channels=st.integers(1, 3),
+    filters=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    dilation=st.integers(1, 2),
+    turned=st.booleans(),
+    seed=st.integers(0, 99),
+)
 def test_convolutions(
     map_of, batch, side, channels, filters, groups, kernel, stride, padding, dilation, turned, seed
 ):
@@ -77,17 +84,22 @@ def test_convolutions(
 
 @pytest.mark.parametrize("map_of", [random_map, whole_map])
 @given(
-    rows=st.integers(1, 9), inputs=st.integers(1, 9), outputs=st.integers(1, 9),
-    batch=st.integers(1, 3), seed=st.integers(0, 99),
-)  # fmt: skip
+    rows=st.integers(1, 9),
+    inputs=st.integers(1, 9),
+    outputs=st.integers(1, 9),
+    batch=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
 def test_matrices(map_of, rows, inputs, outputs, batch, seed):
     rng = np.random.default_rng(seed)
     x, w = map_of(rng, batch * rows, inputs), map_of(rng, batch * outputs, inputs)
     e = map_of(rng, batch * rows, outputs)
     contraction = Pairwise() if batch > 1 else Matrix()
     for pass_, left, right in (
-        ("forward", x, w), ("grad_input", e, w), ("grad_weight", x, e),
-    ):  # fmt: skip
+        ("forward", x, w),
+        ("grad_input", e, w),
+        ("grad_weight", x, e),
+    ):
         found = as_dict(pass_, left, right, contraction, batch)
         assert found == counted(pass_, left, right, contraction, batch)
 

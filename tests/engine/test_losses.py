@@ -9,20 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference, reference_vector
-from fxsim.arithmetic.formats import FixedPoint, Rounding
 from fxsim.engine import pooling, softmax, update
 from fxsim.engine.tensor import FixedTensor
+from fxsim.numerics import specification, specification_vector
+from fxsim.numerics.formats import FixedPoint, Rounding
 
 
 def test_the_power_table_is_exact():
-    assert softmax.POWERS.tolist() == reference_vector.power_of_two_table()
+    assert softmax.POWERS.tolist() == specification_vector.power_of_two_table()
 
 
 @given(
-    rows=st.integers(1, 4), classes=st.integers(2, 6), scale=st.integers(0, 27),
-    smoothing=st.sampled_from(["0", "0.1", "0.25"]), seed=st.integers(0, 999),
-)  # fmt: skip
+    rows=st.integers(1, 4),
+    classes=st.integers(2, 6),
+    scale=st.integers(0, 27),
+    smoothing=st.sampled_from(["0", "0.1", "0.25"]),
+    seed=st.integers(0, 999),
+)
 def test_cross_entropy_equals_reference(rows, classes, scale, smoothing, seed):
     rng = np.random.default_rng(seed)
     logits = rng.integers(-(2**scale) - 1, 2**scale + 1, (rows, classes))
@@ -32,7 +35,7 @@ def test_cross_entropy_equals_reference(rows, classes, scale, smoothing, seed):
     )
     off = int(Fraction(smoothing) * 2**30 / classes + Fraction(1, 2))
     table = softmax.POWERS.tolist()
-    want = reference_vector.softmax_error(logits.tolist(), labels.tolist(), table, off)
+    want = specification_vector.softmax_error(logits.tolist(), labels.tolist(), table, off)
     assert (probability.codes.tolist(), error.codes.tolist()) == want
 
 
@@ -42,7 +45,9 @@ def test_squared_error_equals_reference(rows, classes, seed):
     values = rng.integers(-(2**20), 2**20, (rows, classes))
     labels = rng.integers(0, classes, rows)
     _, error = softmax.squared_error(FixedTensor(values, softmax.LOGIT), labels)
-    assert error.codes.tolist() == reference_vector.squared_error(values.tolist(), labels.tolist())
+    assert error.codes.tolist() == specification_vector.squared_error(
+        values.tolist(), labels.tolist()
+    )
     assert error.format.frac == 28
 
 
@@ -55,7 +60,10 @@ def test_attention_softmax_and_its_gradient_equal_reference(batch, size, causal,
     got = softmax.softmax(FixedTensor(scores, softmax.LOGIT), causal)
     table = softmax.POWERS.tolist()
     want = [
-        [reference_vector.softmax(row, t + 1 if causal else size, table) for t, row in enumerate(m)]
+        [
+            specification_vector.softmax(row, t + 1 if causal else size, table)
+            for t, row in enumerate(m)
+        ]
         for m in scores.tolist()
     ]
     assert got.codes.tolist() == want
@@ -65,10 +73,10 @@ def test_attention_softmax_and_its_gradient_equal_reference(batch, size, causal,
         FixedTensor(errors, FixedPoint(16, 9)), FixedTensor(shares, FixedPoint(16, 14))
     )
     exact = [
-        reference_vector.softmax_backward(p, e, 14)
+        specification_vector.softmax_backward(p, e, 14)
         for p, e in zip(shares.tolist(), errors.tolist(), strict=True)
     ]
-    codes, frac = reference_vector.words([code for row in exact for code in row], 23)
+    codes, frac = specification_vector.words([code for row in exact for code in row], 23)
     assert (back.codes.reshape(-1).tolist(), back.format.frac) == (codes, frac)
 
 
@@ -82,9 +90,12 @@ def test_softmax_keeps_its_error_bound():
 
 
 @given(
-    size=st.integers(1, 3), stride=st.integers(1, 3), padding=st.integers(0, 1),
-    side=st.integers(3, 6), seed=st.integers(0, 99),
-)  # fmt: skip
+    size=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 1),
+    side=st.integers(3, 6),
+    seed=st.integers(0, 99),
+)
 def test_pooling_equals_reference(size, stride, padding, side, seed):
     padding = min(padding, size // 2)
     rng = np.random.default_rng(seed)
@@ -104,25 +115,28 @@ def test_pooling_equals_reference(size, stride, padding, side, seed):
         taps = [(y, z) for y, z in taps if 0 <= y < side and 0 <= z < side]
         window = [int(x.codes[n, y, z, f]) for y, z in taps]
         assert largest.codes[n, r, c, f] == max(window)
-        share = reference_vector.divide_nearest(sum(window), size * size)
+        share = specification_vector.divide_nearest(sum(window), size * size)
         assert mean.codes[n, r, c, f] == share
         y, z = taps[window.index(max(window))]
         want_back[n, y, z, f] += e[n, r, c, f]
         for y, z in taps:
-            want_spread[n, y, z, f] += reference_vector.divide_nearest(
+            want_spread[n, y, z, f] += specification_vector.divide_nearest(
                 int(e[n, r, c, f]) << 8, size * size
             )
     for got, want, frac in ((back, want_back, 5), (spread, want_spread, 13)):
-        codes, kept = reference_vector.words(want.reshape(-1).tolist(), frac)
+        codes, kept = specification_vector.words(want.reshape(-1).tolist(), frac)
         assert (got.codes.reshape(-1).tolist(), got.format.frac) == (codes, kept)
 
 
 @pytest.mark.parametrize("rounding", list(Rounding))
 @given(
     state=st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1)),
-    gradient=st.integers(-(2**31), 2**31 - 1), nesterov=st.booleans(),
-    rate=st.integers(0, 2**21), decay=st.integers(0, 2**19), key=st.integers(0, 99),
-)  # fmt: skip
+    gradient=st.integers(-(2**31), 2**31 - 1),
+    nesterov=st.booleans(),
+    rate=st.integers(0, 2**21),
+    decay=st.integers(0, 2**19),
+    key=st.integers(0, 99),
+)
 def test_sgd_equals_reference(rounding, state, gradient, nesterov, rate, decay, key):
     friction = update.constant(Fraction(9, 10), update.FRICTION_FRAC)
     tensors = [
@@ -132,19 +146,23 @@ def test_sgd_equals_reference(rounding, state, gradient, nesterov, rate, decay, 
         )
     ]
     master, momentum, _ = update.sgd(*tensors, friction, rate, decay, rounding, key, nesterov)
-    want = reference_vector.sgd(
-        *state, gradient, friction, rate, decay, rounding.name, reference.draw(key, 0), nesterov
+    want = specification_vector.sgd(
+        *state, gradient, friction, rate, decay, rounding.name, specification.draw(key, 0), nesterov
     )
     assert (master.codes.tolist(), momentum.codes.tolist()) == ([want[0]], [want[1]])
 
 
 @pytest.mark.parametrize("rounding", [Rounding.RND_CONV, Rounding.STOCHASTIC])
 @given(
-    master=st.integers(-(2**31), 2**31 - 1), first=st.integers(-(2**38), 2**38),
-    second=st.integers(0, 2**60 - 1), gradient=st.integers(-(2**30), 2**30 - 1),
-    rate=st.integers(0, 2**18), step=st.integers(0, 9999), decoupled=st.booleans(),
+    master=st.integers(-(2**31), 2**31 - 1),
+    first=st.integers(-(2**38), 2**38),
+    second=st.integers(0, 2**60 - 1),
+    gradient=st.integers(-(2**30), 2**30 - 1),
+    rate=st.integers(0, 2**18),
+    step=st.integers(0, 9999),
+    decoupled=st.booleans(),
     key=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_adam_equals_reference(
     rounding, master, first, second, gradient, rate, step, decoupled, key
 ):
@@ -155,16 +173,26 @@ def test_adam_equals_reference(
     tensors = [
         FixedTensor(np.array([code], np.int64), form)
         for code, form in (
-            (master, update.MASTER), (first, update.FIRST), (second, update.SECOND),
+            (master, update.MASTER),
+            (first, update.FIRST),
+            (second, update.SECOND),
             (gradient, update.ADAM_GRADIENT),
         )
-    ]  # fmt: skip
+    ]
     *got, _ = update.adam(*tensors, constants, rounding, key)
-    want = reference_vector.adam(
-        master, first, second, gradient, (constants.fade_first, constants.fade_second),
-        constants.rate, constants.epsilon, constants.pull, constants.decay, rounding.name,
-        reference.draw(key, 0),
-    )  # fmt: skip
+    want = specification_vector.adam(
+        master,
+        first,
+        second,
+        gradient,
+        (constants.fade_first, constants.fade_second),
+        constants.rate,
+        constants.epsilon,
+        constants.pull,
+        constants.decay,
+        rounding.name,
+        specification.draw(key, 0),
+    )
     assert [int(tensor.codes[0]) for tensor in got] == list(want)
 
 
@@ -218,7 +246,8 @@ def test_clipping_brings_the_norm_to_the_limit(seed, limit):
         assert abs(factor * 2.0**-places * norm / float(limit) - 1) < 2**-13
         for gradient in gradients:
             want = [
-                reference.rnd_conv(int(code) * factor, places) for code in gradient.codes.tolist()
+                specification.rnd_conv(int(code) * factor, places)
+                for code in gradient.codes.tolist()
             ]
             assert update.clipped(gradient, factor, places).codes.tolist() == want
 

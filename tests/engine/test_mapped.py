@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.blocks import BlockMap
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Rounding
-from fxsim.engine import block_casts, linear
+from fxsim.engine import block_casts, matmul
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
+from fxsim.numerics import specification
+from fxsim.numerics.block_map import BlockMap
+from fxsim.numerics.formats import Accumulator, FixedPoint, Rounding
 
 
 def example(data, rows, columns, block_rows, block_columns, widest):
@@ -24,11 +24,16 @@ def example(data, rows, columns, block_rows, block_columns, widest):
 
 
 @given(
-    data=st.data(), rows=st.integers(1, 9), columns=st.integers(1, 9),
-    block_rows=st.integers(1, 4), block_columns=st.integers(1, 4),
-    rounding=st.sampled_from(list(Rounding)), places=st.integers(-2, 20),
-    widest=st.integers(1, 10), bits=st.sampled_from([20, 40]),
-)  # fmt: skip
+    data=st.data(),
+    rows=st.integers(1, 9),
+    columns=st.integers(1, 9),
+    block_rows=st.integers(1, 4),
+    block_columns=st.integers(1, 4),
+    rounding=st.sampled_from(list(Rounding)),
+    places=st.integers(-2, 20),
+    widest=st.integers(1, 10),
+    bits=st.sampled_from([20, 40]),
+)
 def test_every_tile_has_its_own_bits_and_exponent(
     data, rows, columns, block_rows, block_columns, rounding, places, widest, bits
 ):
@@ -38,19 +43,23 @@ def test_every_tile_has_its_own_bits_and_exponent(
     word = FixedPoint(bits, places)
     codes = data.draw(
         st.lists(
-            st.integers(word.min_code, word.max_code), min_size=rows * columns,
+            st.integers(word.min_code, word.max_code),
+            min_size=rows * columns,
             max_size=rows * columns,
         )
-    )  # fmt: skip
+    )
     tensor = FixedTensor(np.array(codes, np.int64).reshape(rows, columns), word)
     got, losses = block_casts.quantise_map(tensor, blocks, FixedPoint(15, 0), rounding, key=3)
     lost = over = 0
     for r, c in np.ndindex(rows, columns):
         n, up = (int(m[r // block_rows, c // block_columns]) for m in (widths, shifts))
-        rounded = reference.round_code(
-            int(tensor.codes[r, c]), places + up, rounding.name, reference.draw(3, r * columns + c)
+        rounded = specification.round_code(
+            int(tensor.codes[r, c]),
+            places + up,
+            rounding.name,
+            specification.draw(3, r * columns + c),
         )
-        code = reference.limit_code(rounded, n, True, "SAT")[0] if n else 0
+        code = specification.limit_code(rounded, n, True, "SAT")[0] if n else 0
         over += code != rounded
         lost += places + up > 0 and int(tensor.codes[r, c]) % (1 << (places + up)) != 0
         assert got.codes[r, c] == code << up
@@ -68,7 +77,7 @@ def test_a_shared_scale_drops_low_bits_only():
     assert (got.codes == want).all()
     assert got.codes.dtype == np.int8
     assert blocks.metadata_bits == 2
-    sums = linear.multiply(got, got, Accumulator(32))[0]
+    sums = matmul.multiply(got, got, Accumulator(32))[0]
     assert (sums.codes == want @ want.T).all()
 
 

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference, reference_vector
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import normalisation
-from fxsim.engine.kernels import normalising
+from fxsim.engine.kernels import normalisation as normalising
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics import specification, specification_vector
+from fxsim.numerics.formats import FixedPoint
 
 
 @given(st.integers(1, 2**61))
 def test_reciprocal_root_equals_reference_and_its_bound(value):
     root, half = np.empty(1, np.int64), np.empty(1, np.int64)
     normalising.reciprocal_roots(np.array([value], np.int64), root, half)
-    assert (int(root[0]), int(half[0])) == reference_vector.reciprocal_root(value)
+    assert (int(root[0]), int(half[0])) == specification_vector.reciprocal_root(value)
     exact = Fraction(1, value) * 4 ** int(half[0])  # (2**half / sqrt(value)) squared
     low, high = (int(root[0]) * (1 + d * Fraction(1, 2**15)) for d in (-1, 1))
     assert low**2 <= exact <= high**2
@@ -36,7 +36,7 @@ def test_integer_root(value):
 @given(value=st.integers(-(2**61), 2**61), places=st.integers(-70, 80))
 def test_shifted_equals_reference(value, places):
     got = int(normalising.shifted(np.int64(value), np.int64(places)))
-    assert got == reference_vector.shifted(value, places)
+    assert got == specification_vector.shifted(value, places)
 
 
 def norm_case(seed, rows, channels, frac):
@@ -51,9 +51,12 @@ def norm_case(seed, rows, channels, frac):
 
 
 @given(
-    seed=st.integers(0, 9999), rows=st.integers(1, 30), channels=st.integers(1, 4),
-    frac=st.integers(-3, 24), relu=st.booleans(),
-)  # fmt: skip
+    seed=st.integers(0, 9999),
+    rows=st.integers(1, 30),
+    channels=st.integers(1, 4),
+    frac=st.integers(-3, 24),
+    relu=st.booleans(),
+)
 def test_batch_norm_equals_reference(seed, rows, channels, frac, relu):
     x, e, gamma, beta = norm_case(seed, rows, channels, frac)
     summary = normalisation.summarise(x)
@@ -61,12 +64,14 @@ def test_batch_norm_equals_reference(seed, rows, channels, frac, relu):
     out, stash = normalisation.batch_norm(x, summary, mean, variance, gamma, beta, relu)
     columns, lines, moments = x.codes.T.tolist(), [], []
     for c in range(channels):
-        m, v = reference_vector.moments(columns[c])
+        m, v = specification_vector.moments(columns[c])
         assert (mean[c], variance[c]) == (m, v)
-        root, half = reference_vector.inverse_deviation(v, frac)
+        root, half = specification_vector.inverse_deviation(v, frac)
         moments.append((m, root, half))
-        lines.append(reference_vector.batch_norm_line(m, root, half, int(gamma[c]), int(beta[c])))
-    want, out_frac, _ = reference_vector.affine(columns, lines)
+        lines.append(
+            specification_vector.batch_norm_line(m, root, half, int(gamma[c]), int(beta[c]))
+        )
+    want, out_frac, _ = specification_vector.affine(columns, lines)
     shown = [[max(code, 0) if relu else code for code in column] for column in want]
     assert (out.codes.T.tolist(), out.format.frac) == (shown, out_frac)
     back, grad_gamma, grad_beta = normalisation.batch_norm_backward(e, stash, relu)
@@ -74,7 +79,7 @@ def test_batch_norm_equals_reference(seed, rows, channels, frac, relu):
         [a if b > 0 or not relu else 0 for a, b in zip(column, made, strict=True)]
         for column, made in zip(e.codes.T.tolist(), want, strict=True)
     ]
-    codes, places, slopes, slope_places = reference_vector.batch_norm_backward(
+    codes, places, slopes, slope_places = specification_vector.batch_norm_backward(
         errors, columns, lines, moments, frac, 21
     )
     assert (back.codes.T.tolist(), back.format.frac) == (codes, places)
@@ -84,16 +89,19 @@ def test_batch_norm_equals_reference(seed, rows, channels, frac, relu):
 
 
 @given(
-    seed=st.integers(0, 999), rows=st.integers(1, 9), mean=st.integers(-(2**40), 2**40),
-    variance=st.integers(0, 2**60), frac=st.integers(-3, 24),
-)  # fmt: skip
+    seed=st.integers(0, 999),
+    rows=st.integers(1, 9),
+    mean=st.integers(-(2**40), 2**40),
+    variance=st.integers(0, 2**60),
+    frac=st.integers(-3, 24),
+)
 def test_inference_with_any_running_statistics_equals_reference(seed, rows, mean, variance, frac):
     x, _, gamma, beta = norm_case(seed, rows, 1, frac)
     found = [np.array([value], np.int64) for value in (mean, variance)]
     out, _ = normalisation.batch_norm(x, normalisation.summarise(x), *found, gamma, beta)
-    root, half = reference_vector.inverse_deviation(variance, frac)
-    line = reference_vector.batch_norm_line(mean, root, half, int(gamma[0]), int(beta[0]))
-    want, places, _ = reference_vector.affine(x.codes.T.tolist(), [line])
+    root, half = specification_vector.inverse_deviation(variance, frac)
+    line = specification_vector.batch_norm_line(mean, root, half, int(gamma[0]), int(beta[0]))
+    want, places, _ = specification_vector.affine(x.codes.T.tolist(), [line])
     assert (out.codes.T.tolist(), out.format.frac) == (want, places)
 
 
@@ -105,13 +113,13 @@ def test_inference_with_any_running_statistics_equals_reference(seed, rows, mean
 def test_running_statistics_equal_reference(state, moments, frac):
     old, new = ([np.array([v], np.int64) for v in pair] for pair in (state, moments))
     running = normalisation.advance(normalisation.RunningStatistics(*old), *new, frac)
-    mean = reference_vector.advance(state[0], moments[0], frac + 4 - 16, 32)
-    variance = reference_vector.advance(state[1], moments[1], 2 * frac + 8 - 20, 48)
+    mean = specification_vector.advance(state[0], moments[0], frac + 4 - 16, 32)
+    variance = specification_vector.advance(state[1], moments[1], 2 * frac + 8 - 20, 48)
     assert (int(running.mean[0]), int(running.variance[0])) == (mean, variance)
     assert 0 <= variance < 2**47
     back = normalisation.running_moments(running, frac)
-    assert int(back[0][0]) == reference.cast(mean, 16 - frac - 4, 62)[0]
-    assert int(back[1][0]) == reference.cast(variance, 20 - 2 * frac - 8, 61)[0]
+    assert int(back[0][0]) == specification.cast(mean, 16 - frac - 4, 62)[0]
+    assert int(back[1][0]) == specification.cast(variance, 20 - 2 * frac - 8, 61)[0]
 
 
 def test_batch_norm_follows_the_float_formula():
@@ -136,16 +144,19 @@ def test_batch_norm_refuses_what_would_overflow():
 
 
 @given(
-    seed=st.integers(0, 999), rows=st.integers(1, 6), channels=st.integers(1, 9),
-    frac=st.integers(-3, 24), centred=st.booleans(),
-)  # fmt: skip
+    seed=st.integers(0, 999),
+    rows=st.integers(1, 6),
+    channels=st.integers(1, 9),
+    frac=st.integers(-3, 24),
+    centred=st.booleans(),
+)
 def test_rows_equal_reference(seed, rows, channels, frac, centred):
     x, e, _, _ = norm_case(seed, rows, channels, frac)
     out, stash, _ = normalisation.normalise_rows(x, centred)
-    found = [reference_vector.normalise_row(row, frac, centred) for row in x.codes.tolist()]
+    found = [specification_vector.normalise_row(row, frac, centred) for row in x.codes.tolist()]
     assert out.codes.tolist() == [row for row, _, _ in found]
     back = normalisation.normalise_rows_backward(e, stash)
-    want, places = reference_vector.normalise_rows_backward(
+    want, places = specification_vector.normalise_rows_backward(
         e.codes.tolist(), out.codes.tolist(), [pair for _, *pair in found], frac, 21, centred
     )
     assert back.codes.tolist() == want
@@ -153,14 +164,16 @@ def test_rows_equal_reference(seed, rows, channels, frac, centred):
 
 
 @given(
-    seed=st.integers(0, 999), rows=st.integers(1, 6), channels=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    rows=st.integers(1, 6),
+    channels=st.integers(1, 5),
     frac=st.integers(-3, 24),
-)  # fmt: skip
+)
 def test_scale_and_shift_equal_reference(seed, rows, channels, frac):
     x, e, gamma, beta = norm_case(seed, rows, channels, frac)
     out, lines = normalisation.scale_shift(x, gamma, beta)
     described = [(0, int(g), 13 + frac, int(b)) for g, b in zip(gamma, beta, strict=True)]
-    want, places, _ = reference_vector.affine(x.codes.T.tolist(), described)
+    want, places, _ = specification_vector.affine(x.codes.T.tolist(), described)
     assert (out.codes.T.tolist(), out.format.frac) == (want, places)
     back, grad_gamma, grad_beta = normalisation.scale_shift_backward(e, x, lines)
     exact = e.codes * gamma * 2.0**-13

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import FixedPoint, PricedBlockFormat, Rounding
 from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics import specification
+from fxsim.numerics.formats import FixedPoint, PricedBlockFormat, Rounding
 
 ONE = 1 << 32
 FREE = (0, 0, 0, 0)
@@ -29,19 +29,25 @@ def cases(draw):
     x = draw(
         st.lists(
             st.lists(st.integers(-size, size), min_size=columns, max_size=columns),
-            min_size=rows, max_size=rows,
+            min_size=rows,
+            max_size=rows,
         )
-    )  # fmt: skip
+    )
     prices = st.lists(st.integers(0, ONE), min_size=4, max_size=4).map(sorted).map(tuple)
     wanted = replace(
-        PLAIN, rows=draw(st.integers(1, 4)), columns=draw(st.integers(1, 5)),
+        PLAIN,
+        rows=draw(st.integers(1, 4)),
+        columns=draw(st.integers(1, 5)),
         threshold=draw(st.one_of(st.integers(0, 1 << 18), st.integers(0, 1 << 40))),
-        fixed=draw(prices), by_row=draw(prices),
-        by_column=draw(prices), row_group=draw(st.integers(1, 3)),
-        column_group=draw(st.integers(1, 3)), rounds=draw(st.integers(0, 3)),
+        fixed=draw(prices),
+        by_row=draw(prices),
+        by_column=draw(prices),
+        row_group=draw(st.integers(1, 3)),
+        column_group=draw(st.integers(1, 3)),
+        rounds=draw(st.integers(0, 3)),
         skip_penalty=draw(st.integers(1, 8)),
         rounding=draw(st.sampled_from([Rounding.RND_CONV, Rounding.STOCHASTIC])),
-    )  # fmt: skip
+    )
     return x, wanted, draw(st.one_of(st.integers(1, 9), st.just(9000)))
 
 
@@ -54,20 +60,27 @@ def test_maps_and_codes_equal_the_specification(case):
     )
     tensor = FixedTensor(np.array(x, np.int16), FixedPoint(16, 5))
     found, _ = block_casts.quantise_blocks(tensor, wanted, gain, 7)
-    bits, exponents, base = reference.priced_blocks(
-        x, wanted.rows, wanted.columns, wanted.candidates, wanted.threshold,
+    bits, exponents, base = specification.priced_blocks(
+        x,
+        wanted.rows,
+        wanted.columns,
+        wanted.candidates,
+        wanted.threshold,
         (wanted.fixed, wanted.by_row, wanted.by_column),
-        (wanted.row_group, wanted.column_group), wanted.work, wanted.rounds,
-        lambda i, j: int(gain[i, j]), wanted.skip_penalty,
-    )  # fmt: skip
+        (wanted.row_group, wanted.column_group),
+        wanted.work,
+        wanted.rounds,
+        lambda i, j: int(gain[i, j]),
+        wanted.skip_penalty,
+    )
     assert found.blocks.bits.tolist() == bits
     assert found.blocks.shifts.tolist() == exponents
     assert found.format.frac == 5 - base
     for r, line in enumerate(x):
         for c, code in enumerate(line):
             n, s = (m[r // wanted.rows][c // wanted.columns] for m in (bits, exponents))
-            drawn = reference.draw(7, r * len(line) + c)
-            rounded = reference.round_code(code, base + s, wanted.rounding.name, drawn)
+            drawn = specification.draw(7, r * len(line) + c)
+            rounded = specification.round_code(code, base + s, wanted.rounding.name, drawn)
             assert int(found.codes[r, c]) == (rounded << s if n else 0)
 
 
@@ -85,8 +98,10 @@ def test_a_price_decides_and_a_balance_moves_it():
 
     dear = work(threshold=1 << 24, rounds=0)
     assert sum(dear) < sum(work(threshold=0, rounds=0))
-    alone, together = work(threshold=1 << 16, rounds=0), work(threshold=1 << 16, rounds=3,
-                                                              row_group=2)  # fmt: skip
+    alone, together = (
+        work(threshold=1 << 16, rounds=0),
+        work(threshold=1 << 16, rounds=3, row_group=2),
+    )
     assert (alone, together) == ([32, 0], [32, 32]), "the row that waits has bits for nothing"
 
 

@@ -9,33 +9,33 @@ import pytest
 from llvmlite import binding, ir
 from support import ROOT, jit_only
 
-from fxsim.arithmetic.formats import Accumulator, FixedPoint, Overflow
-from fxsim.engine import linear, processor
+from fxsim.engine import instruction_set, matmul
+from fxsim.engine.instruction_set import Machine
 from fxsim.engine.kernels import amx, packed, simd
-from fxsim.engine.processor import Machine
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import set_threads
 from fxsim.errors import FormatError
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow
 
 
 def test_the_portable_path_is_always_there_and_the_fastest_is_chosen(monkeypatch):
-    monkeypatch.delenv(processor.VARIABLE, raising=False)
-    assert processor.available()[-1] is Machine.PORTABLE
-    assert processor.chosen() is processor.available()[0]
+    monkeypatch.delenv(instruction_set.VARIABLE, raising=False)
+    assert instruction_set.available()[-1] is Machine.PORTABLE
+    assert instruction_set.chosen() is instruction_set.available()[0]
 
 
 def test_a_path_can_be_forced_by_name(monkeypatch):
-    monkeypatch.setenv(processor.VARIABLE, "portable")
-    assert processor.chosen() is Machine.PORTABLE
-    monkeypatch.setenv(processor.VARIABLE, "portabel")
+    monkeypatch.setenv(instruction_set.VARIABLE, "portable")
+    assert instruction_set.chosen() is Machine.PORTABLE
+    monkeypatch.setenv(instruction_set.VARIABLE, "portabel")
     with pytest.raises(FormatError, match=r"FXSIM_PATH: must be one of .*; did you mean 'portable"):
-        processor.chosen()
+        instruction_set.chosen()
 
 
 def test_a_path_that_the_processor_lacks_is_refused(monkeypatch):
-    monkeypatch.setattr(processor, "available", lambda: (Machine.PORTABLE,))
+    monkeypatch.setattr(instruction_set, "available", lambda: (Machine.PORTABLE,))
     with pytest.raises(FormatError, match="'amx' is not on this processor, which has portable"):
-        processor.force(Machine.AMX)
+        instruction_set.force(Machine.AMX)
 
 
 def test_all_paths_and_thread_counts_give_the_same_bits_and_counts():
@@ -47,13 +47,13 @@ def test_all_paths_and_thread_counts_give_the_same_bits_and_counts():
     )
     found = set()
     for overflow in (Overflow.SAT, Overflow.WRAP):
-        for machine in processor.available():
+        for machine in instruction_set.available():
             for threads in (1, 2, 3):
-                processor.force(machine)
+                instruction_set.force(machine)
                 set_threads(threads)
-                got, lost = linear.multiply(a, b, Accumulator(18, overflow))
+                got, lost = matmul.multiply(a, b, Accumulator(18, overflow))
                 found.add((overflow, got.codes.tobytes(), lost.altered))
-    processor.force(None)
+    instruction_set.force(None)
     set_threads(1)
     assert len(found) == 2
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import BlockFormat, FixedPoint, Rounding
 from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import set_threads
+from fxsim.numerics import specification
+from fxsim.numerics.formats import BlockFormat, FixedPoint, Rounding
 
 
 @pytest.mark.parametrize("rounding", [Rounding.RND_CONV, Rounding.STOCHASTIC, Rounding.TRN])
@@ -34,10 +34,17 @@ def test_equals_reference(
     gain = rng.integers(1, 2**12, grid)
     wanted = BlockFormat(*block, candidates, threshold, window, rounding, penalty)
     got, seen = block_casts.quantise_blocks(FixedTensor(x, FixedPoint(32, 9)), wanted, gain, seed)
-    codes, bits, exponents, base = reference.quantise_blocks(
-        x.tolist(), *block, candidates, threshold, window,
-        lambda i, j: int(gain[i, j]), penalty, rounding.name, seed,
-    )  # fmt: skip
+    codes, bits, exponents, base = specification.quantise_blocks(
+        x.tolist(),
+        *block,
+        candidates,
+        threshold,
+        window,
+        lambda i, j: int(gain[i, j]),
+        penalty,
+        rounding.name,
+        seed,
+    )
     assert got.codes.tolist() == codes
     assert got.blocks.bits.tolist() == bits
     assert got.blocks.shifts.tolist() == exponents
@@ -92,9 +99,11 @@ def test_threads_change_nothing():
     for threads in (1, 2, 3):
         set_threads(threads)
         got, seen = block_casts.quantise_blocks(
-            FixedTensor(x, FixedPoint(32, 0)), BlockFormat(threshold=900),
-            np.ones((1, 1), np.int64), 5,
-        )  # fmt: skip
+            FixedTensor(x, FixedPoint(32, 0)),
+            BlockFormat(threshold=900),
+            np.ones((1, 1), np.int64),
+            5,
+        )
         found.append((got.codes.tobytes(), got.blocks.bits.tobytes(), seen))
     set_threads(1)
     assert found[0] == found[1] == found[2]

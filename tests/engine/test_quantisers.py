@@ -10,17 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference_vector as spec
-from fxsim.arithmetic.formats import (
-    Accumulator,
-    ClippedFormat,
-    FixedPoint,
-    Overflow,
-    TanhFormat,
-)
-from fxsim.engine import linear, quantisers
+from fxsim.engine import matmul, quantisers
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics import specification_vector as spec
+from fxsim.numerics.formats import Accumulator, ClippedFormat, FixedPoint, Overflow, TanhFormat
 
 MASTER = FixedPoint(32, 26)
 CODES = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=12)
@@ -68,9 +62,11 @@ def test_one_bit_of_weights_is_sign_and_mean():
 
 
 @given(
-    st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=9), st.integers(1, 12),
-    st.fractions(Fraction(1, 100), 31), st.integers(0, 14),
-)  # fmt: skip
+    st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=9),
+    st.integers(1, 12),
+    st.fractions(Fraction(1, 100), 31),
+    st.integers(0, 14),
+)
 def test_activations_equal_the_specification(codes, bits, alpha, frac):
     found = quantisers.clipped_levels(
         tensor(codes, FixedPoint(16, frac)), ClippedFormat(bits), alpha
@@ -111,7 +107,7 @@ def test_products_of_scaled_operands_are_integer_products():
     x = FixedTensor(rng.integers(0, 2**14, (7, 24)).astype(np.int16), FixedPoint(16, 11))
     w = quantisers.tanh_levels(master, TanhFormat(4))
     a = quantisers.clipped_levels(x, ClippedFormat(4), Fraction(6))
-    sums, _ = linear.linear_forward(a, w, Accumulator(32, Overflow.SAT))
+    sums, _ = matmul.linear_forward(a, w, Accumulator(32, Overflow.SAT))
     assert (sums.codes == a.codes.astype(np.int64) @ w.codes.astype(np.int64).T).all()
     worth = float(quantisers.worth(a, w))
     np.testing.assert_allclose(sums.codes * worth, a.to_float() @ w.to_float().T, rtol=1e-12)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import jit_only, shared
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.formats import Cast, FixedPoint, Overflow, Rounding
-from fxsim.arithmetic.scaled import Scale, ScaledFormat
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
+from fxsim.numerics import specification
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
+from fxsim.numerics.scale import Scale, ScaledFormat
 
 INT32 = FixedPoint(32, 0)
 
@@ -38,16 +38,18 @@ def test_both_roundings_of_tflite_agree_on_every_row():
 
 @given(
     codes=st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=6),
-    multiplier=st.integers(-(2**20), 2**20), shift=st.integers(-5, 40),
+    multiplier=st.integers(-(2**20), 2**20),
+    shift=st.integers(-5, 40),
     rounding=st.sampled_from([m for m in Rounding if m is not Rounding.STOCHASTIC]),
     overflow=st.sampled_from([Overflow.SAT, Overflow.SAT_SYM, Overflow.SAT_ZERO, Overflow.WRAP]),
-)  # fmt: skip
+)
 def test_rescaling_equals_reference(codes, multiplier, shift, rounding, overflow):
     tensor = FixedTensor(np.array(codes, np.int64), FixedPoint(22, 3))
     target = FixedPoint(8, 0)
     got, losses = casts.rescale(tensor, Scale(multiplier, shift), target, rounding, overflow)
     want = [
-        reference.cast(c * multiplier, shift, 8, True, rounding.name, overflow.name) for c in codes
+        specification.cast(c * multiplier, shift, 8, True, rounding.name, overflow.name)
+        for c in codes
     ]
     assert got.codes.tolist() == [w[0] for w in want]
     assert losses.quantised == sum(w[1] for w in want)
@@ -83,12 +85,16 @@ def test_impossible_scales_say_why():
 @given(
     values=st.lists(
         st.floats(-1e6, 1e6, allow_nan=False) | st.integers(-64, 64).map(lambda i: i / 32),
-        min_size=1, max_size=6,
+        min_size=1,
+        max_size=6,
     ),
-    bits=st.integers(1, 24), frac=st.integers(-6, 20), signed=st.booleans(),
-    rounding=st.sampled_from(list(Rounding)), overflow=st.sampled_from(list(Overflow)[:4]),
+    bits=st.integers(1, 24),
+    frac=st.integers(-6, 20),
+    signed=st.booleans(),
+    rounding=st.sampled_from(list(Rounding)),
+    overflow=st.sampled_from(list(Overflow)[:4]),
     random_bits=st.integers(1, 16),
-)  # fmt: skip
+)
 def test_floats_are_rounded_once_from_their_exact_value(
     values, bits, frac, signed, rounding, overflow, random_bits
 ):
@@ -98,10 +104,17 @@ def test_floats_are_rounded_once_from_their_exact_value(
     for i, value in enumerate(values):
         exact = Fraction(value) * Fraction(2) ** frac
         places = exact.denominator.bit_length() - 1
-        code, dropped, _ = reference.cast(
-            2 * exact.numerator, places + 1, bits, signed, rounding.name, overflow.name, 0,
-            reference.draw(5, i, random_bits), random_bits,
-        )  # fmt: skip
+        code, dropped, _ = specification.cast(
+            2 * exact.numerator,
+            places + 1,
+            bits,
+            signed,
+            rounding.name,
+            overflow.name,
+            0,
+            specification.draw(5, i, random_bits),
+            random_bits,
+        )
         codes.append(code)
         lost += dropped
     assert got.codes.tolist() == codes

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic import reference_vector as spec
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine import softmax, update, update_rules
 from fxsim.engine.tensor import FixedTensor
+from fxsim.numerics import specification
+from fxsim.numerics import specification_vector as spec
+from fxsim.numerics.formats import FixedPoint
 
 GRADIENTS = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=12)
 
@@ -31,7 +31,7 @@ def test_wage_equals_the_specification(codes, rate, key, grid):
     if not any(codes):
         assert found is weights
         return
-    draws = [reference.draw(key, i) for i in range(len(codes))]
+    draws = [specification.draw(key, i) for i in range(len(codes))]
     steps = spec.wage_steps(codes, rate, draws)
     wanted = [
         spec.grid_update(int(w), s, places, 8) for w, s in zip(weights.codes, steps, strict=True)
@@ -58,8 +58,9 @@ def test_the_nearest_octave(code, octave):
 def test_niti_equals_the_specification(codes, kept, grid):
     places, units = 26 - grid, np.arange(len(codes)) * 15 - 80
     weights = master(units, places)
-    found = update_rules.niti(weights, FixedTensor(np.array(codes), FixedPoint(32, 3)), kept,
-                              grid, 8)  # fmt: skip
+    found = update_rules.niti(
+        weights, FixedTensor(np.array(codes), FixedPoint(32, 3)), kept, grid, 8
+    )
     steps = spec.niti_steps(codes, kept)
     wanted = [
         spec.grid_update(int(w), s, places, 8) for w, s in zip(weights.codes, steps, strict=True)

@@ -19,18 +19,25 @@ PASSES = ("forward", "grad_input", "grad_weight")
 
 def level(name, holds, capacity, **more):
     return {
-        "name": name, "holds": holds, "capacity_bits": capacity, "bandwidth_bits_per_cycle": 64,
-        "read_energy_pj_per_bit": 1, "write_energy_pj_per_bit": 1, "source": "test", **more,
-    }  # fmt: skip
+        "name": name,
+        "holds": holds,
+        "capacity_bits": capacity,
+        "bandwidth_bits_per_cycle": 64,
+        "read_energy_pj_per_bit": 1,
+        "write_energy_pj_per_bit": 1,
+        "source": "test",
+        **more,
+    }
 
 
 def three_levels(outer, inner):
     """Off-chip memory, one shared buffer, and units with memories of their own."""
     every = ["left", "right", "output"]
     return [
-        level("dram", every, "unlimited"), level("shared", every, outer),
+        level("dram", every, "unlimited"),
+        level("shared", every, outer),
         level("unit", every, inner, per_pe=True, double_buffered=False),
-    ]  # fmt: skip
+    ]
 
 
 @st.composite
@@ -41,9 +48,16 @@ def nests(draw):
     kernel, stride = draw(st.sampled_from([(1, 1), (3, 1), (3, 2), (1, 2), (2, 2)]))
     groups = draw(st.sampled_from([1, 2]))
     g = Convolution(
-        draw(st.integers(kernel, 6)), draw(st.integers(kernel, 6)), 2 * draw(st.integers(1, 2)),
-        2 * draw(st.integers(1, 2)), kernel, stride, draw(st.integers(0, kernel - 1)), 1, groups,
-    )  # fmt: skip
+        draw(st.integers(kernel, 6)),
+        draw(st.integers(kernel, 6)),
+        2 * draw(st.integers(1, 2)),
+        2 * draw(st.integers(1, 2)),
+        kernel,
+        stride,
+        draw(st.integers(0, kernel - 1)),
+        1,
+        groups,
+    )
     return Nest.convolution(draw(st.sampled_from(PASSES)), g, draw(st.integers(1, 2)))
 
 
@@ -71,8 +85,10 @@ def mappings(draw, problem):
 
 def ragged(problem, mapping):
     """Whether a loop's last tile is smaller than the others."""
-    reached = {d: min(int(s), int(n)) for d, s, n in
-               zip(LOOPS, problem.spatial, problem.sizes, strict=True)}  # fmt: skip
+    reached = {
+        d: min(int(s), int(n))
+        for d, s, n in zip(LOOPS, problem.spatial, problem.sizes, strict=True)
+    }
     cut = False
     for d, extent in mapping.loops:
         cut |= extent % reached[d] != 0
@@ -84,9 +100,11 @@ def ragged(problem, mapping):
 @given(
     nest=nests(),
     flow=st.sampled_from(["weight_stationary", "output_stationary", "row_stationary"]),
-    flat=st.booleans(), outer=st.sampled_from([300, 2000, 1 << 20]),
-    inner=st.sampled_from([48, 200, 4000]), data=st.data(),
-)  # fmt: skip
+    flat=st.booleans(),
+    outer=st.sampled_from([300, 2000, 1 << 20]),
+    inner=st.sampled_from([48, 200, 4000]),
+    data=st.data(),
+)
 def test_words_moved_are_those_of_the_walked_nest(nest, flow, flat, outer, inner, data):
     dataflow = {"kind": flow, "flatten": ["m", "k"] if flat else [], "source": "test"}
     on = machine(rows=2, columns=2, dataflow=flow, memory=three_levels(outer, inner)).model_copy()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from machines import machine
 from mapping.test_movement import nests, three_levels
 
-from fxsim.accelerator.dataflow import Dataflow
 from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
+from fxsim.hardware.dataflow import Dataflow
 from fxsim.mapping import mapping as stored
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
@@ -41,10 +41,12 @@ def every_mapping(problem):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    sizes=st.tuples(*[st.integers(1, 9)] * 3), flow=st.sampled_from(FLOWS[:3]),
-    buffer_bits=st.sampled_from([256, 512, 2000, 1 << 20]), bandwidth=st.sampled_from([4, 64]),
+    sizes=st.tuples(*[st.integers(1, 9)] * 3),
+    flow=st.sampled_from(FLOWS[:3]),
+    buffer_bits=st.sampled_from([256, 512, 2000, 1 << 20]),
+    bandwidth=st.sampled_from([4, 64]),
     objective=st.sampled_from(OBJECTIVES),
-)  # fmt: skip
+)
 def test_no_mapping_at_all_beats_the_bound_and_few_the_found(
     sizes, flow, buffer_bits, bandwidth, objective
 ):
@@ -75,23 +77,28 @@ def test_no_mapping_at_all_beats_the_bound_and_few_the_found(
 @settings(max_examples=30, deadline=None)
 @given(nest=nests(), objective=st.sampled_from(OBJECTIVES))
 def test_several_stages_stay_near_exhaustive_search_of_their_permutations(nest, objective):
-    on = machine(rows=2, columns=2, dataflow="output_stationary",
-                 memory=three_levels(4000, 600))  # fmt: skip
+    on = machine(rows=2, columns=2, dataflow="output_stationary", memory=three_levels(4000, 600))
     problem = Problem(on, nest, BITS)
     try:
         found = best_mapping(problem, objective)
     except ConfigError:
         assume(False)
     assert found.bound(objective) >= 1 - 1e-12
-    loops = [(d, int(n)) for d, n, s in zip(DIMENSIONS, problem.sizes, problem.spatial,
-                                            strict=True) if n > s]  # fmt: skip
+    loops = [
+        (d, int(n))
+        for d, n, s in zip(DIMENSIONS, problem.sizes, problem.spatial, strict=True)
+        if n > s
+    ]
     assume(len(loops) <= 5)
     for order in permutations(loops):  # uncut loops in any order are among the candidates
         _, _, cycles, energy = problem.movement(Mapping(tuple(order)))
         energy += problem.constant_pj
         theirs = {"cycles": cycles, "energy": energy, "edp": cycles * energy}[objective]
-        ours = {"cycles": found.cycles, "energy": found.energy_pj,
-                "edp": found.cycles * found.energy_pj}[objective]  # fmt: skip
+        ours = {
+            "cycles": found.cycles,
+            "energy": found.energy_pj,
+            "edp": found.cycles * found.energy_pj,
+        }[objective]
         assert ours <= theirs * 1.1
 
 

@@ -12,7 +12,7 @@ import json
 
 from support import ROOT, shared
 
-from fxsim.accelerator import schema
+from fxsim.hardware import accelerator
 from fxsim.mapping.nest import Nest
 from fxsim.mapping.problem import Problem, WordBits
 from fxsim.mapping.search import best_mapping
@@ -20,7 +20,7 @@ from fxsim.mapping.search import best_mapping
 
 def found():
     """A row a layer of Timeloop's, with our nest's best mapping for cycles."""
-    machine = schema.load(ROOT / "tests" / "mapping" / "timeloop" / "eyeriss_like.yaml")
+    machine = accelerator.load(ROOT / "tests" / "mapping" / "timeloop" / "eyeriss_like.yaml")
     path = shared("golden", "cost", "timeloop_eyeriss_like_resnet18.csv")
     for row in csv.DictReader(path.read_text().splitlines()):
         d = {name: int(n) for name, n in json.loads(row["instance"]).items()}

@@ -16,7 +16,7 @@ import json
 import pytest
 from support import ROOT
 
-from fxsim.accelerator import schema
+from fxsim.hardware import accelerator
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 from fxsim.mapping.problem import Problem, WordBits
@@ -52,7 +52,7 @@ def its_mapping(problem, row):
 
 @pytest.mark.parametrize("hardware", FOUND)
 def test_its_mappings_cost_what_it_says_and_ours_no_more(hardware):
-    machine = schema.load(HERE / f"{hardware}.yaml")
+    machine = accelerator.load(HERE / f"{hardware}.yaml")
     objective = OBJECTIVE[FOUND[hardware]["criterion"]]
     for row in FOUND[hardware]["layers"]:
         problem = problem_of(machine, row)
@@ -69,6 +69,9 @@ def test_its_mappings_cost_what_it_says_and_ours_no_more(hardware):
         assert cycles <= 1.01 * row["cycles"] + stores / DRAM_BITS_A_CYCLE, row["layer"]
         ours = best_mapping(problem, objective)
         theirs = {"cycles": cycles, "energy": energy, "edp": cycles * energy}[objective]
-        found = {"cycles": ours.cycles, "energy": ours.energy_pj,
-                 "edp": ours.cycles * ours.energy_pj}[objective]  # fmt: skip
+        found = {
+            "cycles": ours.cycles,
+            "energy": ours.energy_pj,
+            "edp": ours.cycles * ours.energy_pj,
+        }[objective]
         assert found <= theirs * (1 + 1e-9), row["layer"]

@@ -35,9 +35,10 @@ def words(operand, tile, nest):
 
 def relevant(operand):
     return {
-        "left": ("B", "C", "OY", "OX", "FY", "FX", "G"), "right": ("K", "C", "FY", "FX", "G"),
+        "left": ("B", "C", "OY", "OX", "FY", "FX", "G"),
+        "right": ("K", "C", "FY", "FX", "G"),
         "output": ("B", "K", "OY", "OX", "G"),
-    }[operand]  # fmt: skip
+    }[operand]
 
 
 def walk(problem, mapping):

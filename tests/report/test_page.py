@@ -39,13 +39,21 @@ NAMES = "[...document.querySelectorAll('figure[id]')].map(f => f.id.replace('fig
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, as the system has it."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which(
-        "google-chrome"
-    )  # fmt: skip
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         pytest.skip("needs Chromium, which is absent")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync", "--no-first-run"]  # fmt: skip
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=path, args=quiet)
         yield opened
@@ -102,9 +110,19 @@ def test_every_section_is_there_and_the_answer_comes_first(study, looked_at):
     _, _, _, page = looked_at(path, DESK)
     sections = page.evaluate("[...document.querySelectorAll('h2')].map(h => h.id)")
     assert sections == [
-        "accuracy", "bits", "blocks", "cost", "roofline", "utilisation", "numbers", "pareto",
-        "papers", "seeds", "assumed", "repeat",
-    ]  # fmt: skip
+        "accuracy",
+        "bits",
+        "blocks",
+        "cost",
+        "roofline",
+        "utilisation",
+        "numbers",
+        "pareto",
+        "papers",
+        "seeds",
+        "assumed",
+        "repeat",
+    ]
     answer = page.locator(".answer")
     assert answer.bounding_box()["y"] < 300
     text = answer.inner_text()
@@ -113,9 +131,18 @@ def test_every_section_is_there_and_the_answer_comes_first(study, looked_at):
     assert f"{best.speedup:.2f}x faster" in text
     assert f"{best.energy_saving:.2f}x less energy" in text
     assert f"{best.accuracy_change:+.2f} points" in text
-    names = {f.rsplit("_", 1)[0] for f in page.evaluate(NAMES)}  # fmt: skip
-    assert {"bits_dynasty", "blocks_dynasty", "distribution", "noise_db", "roofline",
-            "cycles_by_layer", "cycles_by_layer_int8", "energy_by", "pareto"} <= names  # fmt: skip
+    names = {f.rsplit("_", 1)[0] for f in page.evaluate(NAMES)}
+    assert {
+        "bits_dynasty",
+        "blocks_dynasty",
+        "distribution",
+        "noise_db",
+        "roofline",
+        "cycles_by_layer",
+        "cycles_by_layer_int8",
+        "energy_by",
+        "pareto",
+    } <= names
 
 
 def test_the_slider_moves_through_the_steps(study, looked_at):
@@ -187,8 +214,11 @@ def test_a_study_says_what_to_report(study, tmp_path):
     fxsim("report", "small.yaml", at=tmp_path)
     figures = tmp_path / "reports" / "small" / "figures"
     assert {p.name for p in figures.iterdir()} == {
-        "accuracy.pdf", "loss.pdf", "pareto_cycles.pdf", "pareto_energy.pdf",
-    }  # fmt: skip
+        "accuracy.pdf",
+        "loss.pdf",
+        "pareto_cycles.pdf",
+        "pareto_energy.pdf",
+    }
     (tmp_path / "small.yaml").write_text(text.replace("pareto", "paretto"))
     done = fxsim("report", "small.yaml", at=tmp_path, code=2)
     assert "report.sections.0 must be one of accuracy, bits" in done.stderr

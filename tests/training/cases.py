@@ -92,9 +92,11 @@ def gru(torch, x, p):
 def _recurrent(torch, module, x, p):
     rows = p["l.recurrent.weight"].shape[0]
     own = {
-        "weight_ih_l0": p["l.input.weight"], "weight_hh_l0": p["l.recurrent.weight"],
-        "bias_ih_l0": p["l.input.bias"], "bias_hh_l0": torch.zeros(rows, dtype=torch.float64),
-    }  # fmt: skip
+        "weight_ih_l0": p["l.input.weight"],
+        "weight_hh_l0": p["l.recurrent.weight"],
+        "bias_ih_l0": p["l.input.bias"],
+        "bias_hh_l0": torch.zeros(rows, dtype=torch.float64),
+    }
     state = x[1][None] if len(x) == 2 else torch.zeros(1, x[0].shape[0], 6, dtype=torch.float64)
     given = (state, torch.zeros_like(state)) if isinstance(module, torch.nn.LSTM) else state
     return torch.func.functional_call(module, own, (x[0], given))[0]
@@ -113,25 +115,33 @@ def plain(function):
     return lambda torch, x, p: function(torch, x[0])
 
 
-LINEAR = Case("linear", ((8,),), lambda t, x, p: x[0] @ p["l.weight"].T + p["l.bias"],
-              {"features": 6})  # fmt: skip
+LINEAR = Case(
+    "linear", ((8,),), lambda t, x, p: x[0] @ p["l.weight"].T + p["l.bias"], {"features": 6}
+)
 CASES = {
     "linear": LINEAR,
     "linear on positions": Case("linear", (SEQUENCE,), LINEAR.torch, {"features": 6}),
     "convolution": Case(
-        "conv2d", (IMAGE,), lambda t, x, p: conv(t, x, p, kernel=3, stride=2, padding=1),
+        "conv2d",
+        (IMAGE,),
+        lambda t, x, p: conv(t, x, p, kernel=3, stride=2, padding=1),
         {"filters": 6, "kernel": 3, "stride": 2, "padding": 1},
     ),
     "dilated, grouped": Case(
-        "conv2d", (IMAGE,), lambda t, x, p: conv(t, x, p, kernel=2, dilation=2, groups=2),
+        "conv2d",
+        (IMAGE,),
+        lambda t, x, p: conv(t, x, p, kernel=2, dilation=2, groups=2),
         {"filters": 6, "kernel": 2, "dilation": 2, "groups": 2, "bias": False},
     ),
     "depthwise": Case(
-        "depthwise_conv2d", (IMAGE,), lambda t, x, p: conv(t, x, p, kernel=3, padding=1, groups=4),
+        "depthwise_conv2d",
+        (IMAGE,),
+        lambda t, x, p: conv(t, x, p, kernel=3, padding=1, groups=4),
         {"kernel": 3, "padding": 1},
     ),
     "transposed": Case(
-        "conv_transpose2d", (IMAGE,),
+        "conv_transpose2d",
+        (IMAGE,),
         lambda t, x, p: conv_transposed(t, x, p, 3, 5, stride=2, padding=1, output_padding=1),
         {"filters": 5, "kernel": 3, "stride": 2, "padding": 1, "output_padding": 1},
     ),
@@ -142,11 +152,15 @@ CASES = {
     "relu": Case("relu", (IMAGE,), plain(lambda t, x: t.relu(x)), {}),
     "relu6": Case("relu6", (IMAGE,), plain(lambda t, x: t.nn.functional.relu6(x)), {}),
     "leaky relu": Case(
-        "leaky_relu", (IMAGE,), plain(lambda t, x: t.nn.functional.leaky_relu(x, 0.25)),
+        "leaky_relu",
+        (IMAGE,),
+        plain(lambda t, x: t.nn.functional.leaky_relu(x, 0.25)),
         {"slope": Fraction(1, 4)},
     ),
     "pact": Case(
-        "pact", (IMAGE,), lambda t, x, p: t.minimum(t.relu(x[0]), p["l.alpha"]),
+        "pact",
+        (IMAGE,),
+        lambda t, x, p: t.minimum(t.relu(x[0]), p["l.alpha"]),
         {"alpha": Fraction(1, 2)},
     ),
     "sigmoid": Case("sigmoid", (IMAGE,), plain(lambda t, x: t.sigmoid(x)), {}, 32),
@@ -158,13 +172,16 @@ CASES = {
     ),
     "softmax": Case("softmax", (SEQUENCE,), plain(lambda t, x: t.softmax(x, -1)), {}, 8),
     "max pool": Case(
-        "max_pool", (IMAGE,),
+        "max_pool",
+        (IMAGE,),
         plain(lambda t, x: last(t.nn.functional.max_pool2d(first(x), 3, 2, 1))),
         {"size": 3, "stride": 2, "padding": 1},
     ),
     "average pool": Case(
-        "average_pool", (IMAGE,),
-        plain(lambda t, x: last(t.nn.functional.avg_pool2d(first(x), 2, 2))), {"size": 2},
+        "average_pool",
+        (IMAGE,),
+        plain(lambda t, x: last(t.nn.functional.avg_pool2d(first(x), 2, 2))),
+        {"size": 2},
     ),
     "global average pool": Case(
         "global_average_pool", (IMAGE,), plain(lambda t, x: x.mean((1, 2), keepdim=True)), {}
@@ -178,8 +195,10 @@ CASES = {
     "positions": Case("positions", (IMAGE,), plain(lambda t, x: x.flatten(1, 2)), {}),
     "slice": Case("slice", (SEQUENCE,), plain(lambda t, x: x[:, 1:4]), {"start": 1, "stop": 4}),
     "class token": Case(
-        "class_token", (SEQUENCE,),
-        lambda t, x, p: t.cat([p["l.token"].expand(x[0].shape[0], 1, 8), x[0]], 1), {},
+        "class_token",
+        (SEQUENCE,),
+        lambda t, x, p: t.cat([p["l.token"].expand(x[0].shape[0], 1, 8), x[0]], 1),
+        {},
     ),
     "position embedding": Case(
         "position_embedding", (SEQUENCE,), lambda t, x, p: x[0] + p["l.position"], {}
@@ -192,7 +211,10 @@ CASES = {
         "attention", (SEQUENCE,), lambda t, x, p: attention(t, x, p, False), {"heads": 2}, 100
     ),
     "causal attention": Case(
-        "attention", (SEQUENCE,), lambda t, x, p: attention(t, x, p, True),
-        {"heads": 2, "causal": True}, 100,
+        "attention",
+        (SEQUENCE,),
+        lambda t, x, p: attention(t, x, p, True),
+        {"heads": 2, "causal": True},
+        100,
     ),
-}  # fmt: skip
+}

@@ -32,8 +32,9 @@ def test_official_idx_files_load(name, folder):
     shared("data", folder, "train-images-idx3-ubyte.gz")
     found = data.load(name, shared("data"))
     assert (found.train_images.shape, found.test_images.shape) == (
-        (60000, 28, 28, 1), (10000, 28, 28, 1)
-    )  # fmt: skip
+        (60000, 28, 28, 1),
+        (10000, 28, 28, 1),
+    )
     assert set(found.train_labels) == set(range(10))
     words = found.train_batch(np.arange(60000), 0, 0)[0].codes
     assert abs(words.mean() / 2**12) < 0.01

@@ -6,7 +6,7 @@ import numpy as np
 import tiny
 
 from fxsim.engine.tensor import FixedTensor
-from fxsim.precision import Uniform
+from fxsim.policies.uniform import Uniform
 from fxsim.training import float32, loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
@@ -24,8 +24,15 @@ def strided() -> Model:
     """Stride, average and global pooling, a batch norm without ReLU, which `tiny` has not."""
     return Model(
         (
-            Conv2d(name="c", inputs=("input",), in_shapes=((9, 9, 1),), filters=3, kernel=3,
-                   stride=2, padding=1),
+            Conv2d(
+                name="c",
+                inputs=("input",),
+                in_shapes=((9, 9, 1),),
+                filters=3,
+                kernel=3,
+                stride=2,
+                padding=1,
+            ),
             BatchNorm(name="b", inputs=("c",), in_shapes=((5, 5, 3),)),
             AveragePool(name="a", inputs=("b",), in_shapes=((5, 5, 3),), size=2, stride=1),
             GlobalAveragePool(name="g", inputs=("a",), in_shapes=((4, 4, 3),)),
@@ -34,7 +41,7 @@ def strided() -> Model:
         ),
         (9, 9, 1),
         3,
-    )  # fmt: skip
+    )
 
 
 def loss_and_gradients(model, weights, images, labels):
@@ -71,13 +78,23 @@ def test_integer_gradients_point_where_the_float_ones_do():
         codes = rng.integers(-(2**13), 2**13, (6, *model.input_shape)).astype(np.int16)
         images, labels = FixedTensor(codes, INPUT_WORD), np.arange(6) % 3
         policy = Uniform(
-            weight=16, activation=16, error=16, accumulator_bits=48, weight_gradient_bits=24,
+            weight=16,
+            activation=16,
+            error=16,
+            accumulator_bits=48,
+            weight_gradient_bits=24,
             word_scale="peak",
-        )  # fmt: skip
+        )
         around = StepContext(
-            0, 0, True, policy, {loop.RATE: 1}, model.initial_parameters(0),
-            model.initial_running(), {},
-        )  # fmt: skip
+            0,
+            0,
+            True,
+            policy,
+            {loop.RATE: 1},
+            model.initial_parameters(0),
+            model.initial_running(),
+            {},
+        )
         loop.training_step(model, around, images, labels, tiny.SETTINGS)
         weights = float32.initial_state(model, 0, np.float64).weights
         _, wanted = loss_and_gradients(model, weights, images.to_float(), labels)

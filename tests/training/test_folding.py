@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fxsim.engine.normalisation import RunningStatistics
-from fxsim.precision import Uniform
+from fxsim.policies.uniform import Uniform
 from fxsim.training import folding, loop
 from fxsim.training.context import StepContext
 from fxsim.training.layers.base import parameter
@@ -20,16 +20,19 @@ from fxsim.training.layers.normalisation import BatchNorm
 
 
 @given(
-    weight=st.integers(-(2**28), 2**28), gamma=st.integers(-(2**15), 2**15 - 1),
-    beta=st.integers(-(2**27), 2**27), mean=st.integers(-(2**20), 2**20),
+    weight=st.integers(-(2**28), 2**28),
+    gamma=st.integers(-(2**15), 2**15 - 1),
+    beta=st.integers(-(2**27), 2**27),
+    mean=st.integers(-(2**20), 2**20),
     variance=st.integers(2**8, 2**40),
-)  # fmt: skip
+)
 def test_folded_weights_are_the_rounded_products(weight, gamma, beta, mean, variance):
     """Within half a step and the reciprocal root's stated 2**-15, and the factor's 2**-30."""
     made = {
-        "c.weight": parameter(np.array([[weight]])), "n.gamma": parameter(np.array([gamma << 13])),
+        "c.weight": parameter(np.array([[weight]])),
+        "n.gamma": parameter(np.array([gamma << 13])),
         "n.beta": parameter(np.array([beta])),
-    }  # fmt: skip
+    }
     running = RunningStatistics(np.array([mean]), np.array([variance]))
     got_weight, got_bias = folding._folded(made, "c", "n", running)
     inside = Fraction(variance, 2**20) + Fraction(1, 2**17)

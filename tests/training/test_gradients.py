@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from cases import CASES
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.precision import Uniform
+from fxsim.numerics.formats import FixedPoint
+from fxsim.policies.uniform import Uniform
 from fxsim.training.context import Parameter, StepContext
 from fxsim.training.floats import FloatOperations
 from fxsim.training.integer import IntegerOperations
@@ -20,9 +20,14 @@ from fxsim.training.tape import Value
 BATCH = 4
 WORD, ERROR_WORD = FixedPoint(16, 12), FixedPoint(16, 14)
 WIDE = Uniform(
-    weight=16, activation=16, error=16, accumulator_bits=60, weight_gradient_bits=32,
-    word_scale="peak", error_rounding="RND_CONV",
-)  # fmt: skip
+    weight=16,
+    activation=16,
+    error=16,
+    accumulator_bits=60,
+    weight_gradient_bits=32,
+    word_scale="peak",
+    error_rounding="RND_CONV",
+)
 
 
 def prepared(case, seed=0):

@@ -11,14 +11,14 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.arithmetic.formats import FixedPoint
 from fxsim.engine.softmax import PROBABILITY
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
 from fxsim.errors import DataError, ShapeError
-from fxsim.precision import Uniform
-from fxsim.recorder import TraceWriter
-from fxsim.trace import Trace
+from fxsim.numerics.formats import FixedPoint
+from fxsim.policies.uniform import Uniform
+from fxsim.trace.reader import Trace
+from fxsim.trace.writer import TraceWriter
 from fxsim.training import loop, settings
 
 
@@ -39,9 +39,15 @@ def test_the_loss_is_the_mean_cross_entropy():
 def test_a_number_that_fits_nowhere_names_its_layer_and_step():
     model, data, policy = tiny.model(), tiny.data(), Uniform()
     around = loop.StepContext(
-        0, 7, True, policy, {loop.RATE: 1}, model.initial_parameters(0),
-        model.initial_running(), {},
-    )  # fmt: skip
+        0,
+        7,
+        True,
+        policy,
+        {loop.RATE: 1},
+        model.initial_parameters(0),
+        model.initial_running(),
+        {},
+    )
     odd = FixedTensor(np.ones((2, 3), np.int64), FixedPoint(32, 26))
     around.parameters["c2.weight"].master = odd
     images = data.train_batch(np.arange(tiny.BATCH), 0, 0)[0]
@@ -53,9 +59,16 @@ def test_what_the_update_saturates_is_recorded(tmp_path):
     model, data = tiny.model(), tiny.data()
     with TraceWriter(tmp_path, 32) as writer:
         around = loop.StepContext(
-            0, 0, True, Uniform(), {loop.RATE: 1 << 20}, model.initial_parameters(0),
-            model.initial_running(), {}, writer,
-        )  # fmt: skip
+            0,
+            0,
+            True,
+            Uniform(),
+            {loop.RATE: 1 << 20},
+            model.initial_parameters(0),
+            model.initial_running(),
+            {},
+            writer,
+        )
         writer.begin_step(0, 1)
         # a momentum of -128 at rate 1 carries two weights beyond their largest value, 32
         around.parameters["b1.beta"].momentum = FixedTensor(

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from support import shared
 
-from fxsim.arithmetic import reference
-from fxsim.arithmetic.draws import stream_key
 from fxsim.errors import DataError
+from fxsim.numerics import specification
+from fxsim.numerics.draws import stream_key
 from fxsim.training import data
 from fxsim.training.data import fetch as fetching
 from fxsim.training.data import unpickle
@@ -121,7 +121,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path):
     key = stream_key(5, 2, "data", "augmentation")
     padded = np.pad(found.train_images, ((0, 0), (4, 4), (4, 4), (0, 0)))
     for n, got in zip((3, 1), one, strict=True):
-        drawn = reference.draw32(key, n)
+        drawn = specification.draw32(key, n)
         top, left = (drawn & 0xFFFF) * 9 >> 16, (drawn >> 16 & 0x7FFF) * 9 >> 15
         crop = padded[n, top : top + 32, left : left + 32]
         if drawn >> 31:
@@ -139,9 +139,11 @@ def test_npz(tmp_path):
     path = tmp_path / "mine.npz"
     images = np.arange(4 * 5 * 5, dtype=np.uint8).reshape(4, 5, 5)
     arrays = {
-        "train_images": images, "train_labels": np.array([0, 1, 2, 1]),
-        "test_images": images[:2], "test_labels": np.array([0, 2]),
-    }  # fmt: skip
+        "train_images": images,
+        "train_labels": np.array([0, 1, 2, 1]),
+        "test_images": images[:2],
+        "test_labels": np.array([0, 2]),
+    }
     np.savez(path, **arrays)
     found = data.load(f"npz:{path}")
     assert (found.shape, found.classes, found.test_size) == ((5, 5, 1), 3, 2)

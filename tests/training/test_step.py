@@ -10,7 +10,8 @@ import tiny
 from support import ROOT
 
 from fxsim.engine import threads, update
-from fxsim.precision import Dynasty, Uniform
+from fxsim.policies.dynasty import Dynasty
+from fxsim.policies.uniform import Uniform
 from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.policy import Moment
@@ -93,16 +94,16 @@ def test_every_array_on_the_path_is_of_integer_type(policy):
 
 def test_the_walk_would_see_a_float(monkeypatch):
     """The check above can fail."""
-    from fxsim.engine import words
+    from fxsim.engine import vector_int16
 
-    honest = words.add
+    honest = vector_int16.add
 
     def with_float(a, b, relu=False):
         half = a.codes * 0.5
         return honest(a, b, relu) if half is not None else None
 
     with_float.__code__ = with_float.__code__.replace(co_filename=str(ROOT / "fxsim/planted.py"))
-    monkeypatch.setattr(words, "add", with_float)
+    monkeypatch.setattr(vector_int16, "add", with_float)
     with pytest.raises(AssertionError):
         test_every_array_on_the_path_is_of_integer_type(Uniform())
 

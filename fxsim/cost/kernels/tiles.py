@@ -1,12 +1,12 @@
 """Word lengths of the tiles that an array works on, and how long tiles that march together take."""
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 
 
 @kernel
 def tile_levels(
     start, stop, image, block_columns, columns, shape, tile_rows, tile_columns, transposed, out
-):  # fmt: skip
+):
     """out[i, j] = highest level in tile (i, j) of the matrix that im2col makes of an image.
 
     image : (pixels, column blocks) level of each pixel's blocks; levels start at 1, 0 is none
@@ -48,8 +48,20 @@ def tile_levels(
 
 
 @kernel
-def matrix_tiles(start, stop, levels, block_rows, block_columns, rows, columns, first_row,
-                 first_column, tile_rows, tile_columns, out):  # fmt: skip
+def matrix_tiles(
+    start,
+    stop,
+    levels,
+    block_rows,
+    block_columns,
+    rows,
+    columns,
+    first_row,
+    first_column,
+    tile_rows,
+    tile_columns,
+    out,
+):
     """out[i, j] = highest level in tile (i, j) of the part of a map that begins at `first`."""
     for i in range(start, stop):
         top = first_row + i * tile_rows

@@ -7,8 +7,8 @@ the word, `code << left` fits 64 bits.
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.narrow import narrow_flat
+from fxsim.engine.jit import kernel
+from fxsim.engine.kernels.requantise import narrow_flat
 from fxsim.engine.kernels.rounding import (
     JAM_ALWAYS,
     RND,
@@ -26,9 +26,22 @@ from fxsim.engine.kernels.rounding import (
 
 @kernel
 def cast_range(
-    start, stop, x, out, shift, low, high, bits, signed, rounding, overflow, n, key, random_bits,
+    start,
+    stop,
+    x,
+    out,
+    shift,
+    low,
+    high,
+    bits,
+    signed,
+    rounding,
+    overflow,
+    n,
+    key,
+    random_bits,
     noise,
-):  # fmt: skip
+):
     """Round, limit and store codes; returns (how many lost a bit, how many overflowed).
 
     noise : draws of `random_bits` bits, one a code; empty: drawn from the stream `key`

@@ -5,10 +5,10 @@
 
 import numpy as np
 
+from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import simd
-from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.finishing import earlier, finish_rows
-from fxsim.engine.kernels.gathering import (
+from fxsim.engine.kernels.epilogue import earlier, finish_rows
+from fxsim.engine.kernels.gather import (
     DILATION,
     IN_HEIGHT,
     IN_WIDTH,
@@ -28,9 +28,23 @@ BLOCK = 64  # rows summed before they are finished
 
 @kernel
 def fold_depthwise(
-    start, stop, path, source, shape, flip, tap_bytes, weights, starts, groups, out,
-    bias, multiplier, places, finish, key,
-):  # fmt: skip
+    start,
+    stop,
+    path,
+    source,
+    shape,
+    flip,
+    tap_bytes,
+    weights,
+    starts,
+    groups,
+    out,
+    bias,
+    multiplier,
+    places,
+    finish,
+    key,
+):
     """Rows [start, stop) on the dot-product instructions; sums fit int32.
 
     weights : (groups, padded channels) 4-byte groups of taps; starts : where sums begin

@@ -6,7 +6,7 @@ than 16 places is all zeros by then); products of two words fit 31 bits.
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 from fxsim.engine.kernels.lanes import shift_right, shift_right_unsigned
 from fxsim.engine.kernels.rounding import hash32, high_word, low_word
 

@@ -5,7 +5,7 @@ a (M, K) and b (N, K) are C-contiguous, int16 or (for int64 sums) int64; out is 
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 
 
 @kernel

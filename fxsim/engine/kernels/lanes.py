@@ -8,7 +8,7 @@ from numba.core import types
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
-from fxsim.engine.kernels._jit import JIT
+from fxsim.engine.jit import JIT
 
 
 def _shift(instruction, plain):

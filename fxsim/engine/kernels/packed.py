@@ -3,17 +3,17 @@
 `a` is gathered from an image (`gathering`), 96 rows at a time; `b` comes packed (`pack_columns`):
 panels of 16 (AVX2: 8) columns, each a stream of vectors of 4-byte groups along k, padded with
 zeros. Sums run in int32 over chunks of k in which they are proven to fit, and in int64 over the
-chunks. Paths are numbered below; `fxsim.engine.processor` says which the machine has.
+chunks. Paths are numbered below; `fxsim.engine.instruction_set` says which the machine has.
 
 Every buffer is C-contiguous; addresses are bytes.
 """
 
 import numpy as np
 
+from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import amx, simd
-from fxsim.engine.kernels._jit import kernel
-from fxsim.engine.kernels.finishing import earlier, finish_rows
-from fxsim.engine.kernels.gathering import gather_rows
+from fxsim.engine.kernels.epilogue import earlier, finish_rows
+from fxsim.engine.kernels.gather import gather_rows
 
 VNNI_S8, VNNI_S16, HALF_UP, TRUNCATED, AVX2_S16, AMX_S8 = range(6)
 BLOCK = 96  # rows gathered at a time: a multiple of every tile's rows
@@ -79,9 +79,19 @@ def multiply_block(
         height = tile_height(path, double)
         for i in range(0, rows, height):
             run_tile(
-                path, double, a + i * a_row, a_row, a_group, b + p * b_panel, b_panel, groups,
-                start + i * start_row + p * vector, start_row, out + i * row + p * vector, row,
-            )  # fmt: skip
+                path,
+                double,
+                a + i * a_row,
+                a_row,
+                a_group,
+                b + p * b_panel,
+                b_panel,
+                groups,
+                start + i * start_row + p * vector,
+                start_row,
+                out + i * row + p * vector,
+                row,
+            )
         p += 2 if double else 1
 
 
@@ -119,9 +129,30 @@ def unbias(packed, panels, b_panel, first, groups, start):
 
 @kernel
 def fold_rows(
-    start, stop, path, source, shape, flip, depth_bytes, packed, panels, groups, used, chunk,
-    starts, digits, configuration, out, column, width, bias, multiplier, places, finish, key,
-):  # fmt: skip
+    start,
+    stop,
+    path,
+    source,
+    shape,
+    flip,
+    depth_bytes,
+    packed,
+    panels,
+    groups,
+    used,
+    chunk,
+    starts,
+    digits,
+    configuration,
+    out,
+    column,
+    width,
+    bias,
+    multiplier,
+    places,
+    finish,
+    key,
+):
     """Rows [start, stop) of the product, finished into out[:, column : column + width].
 
     groups, used : 4-byte groups of a packed column, and those that hold codes
@@ -146,11 +177,20 @@ def fold_rows(
         for c in range(chunks):
             begin = c * chunk
             multiply_block(
-                path, panel.ctypes.data + 4 * begin, depth_bytes, 4, rows,
-                packed + begin * 4 * lanes, groups * 4 * lanes, panels,
-                min(chunk, used - begin), starts.ctypes.data + 4 * columns * c, 0,
-                sums.ctypes.data, 4 * columns,
-            )  # fmt: skip
+                path,
+                panel.ctypes.data + 4 * begin,
+                depth_bytes,
+                4,
+                rows,
+                packed + begin * 4 * lanes,
+                groups * 4 * lanes,
+                panels,
+                min(chunk, used - begin),
+                starts.ctypes.data + 4 * columns * c,
+                0,
+                sums.ctypes.data,
+                4 * columns,
+            )
             if totals.shape[0] > 0:
                 gain_totals(totals, sums, rows, c == 0)
         if totals.shape[0] > 0:
@@ -179,16 +219,18 @@ def pack_rows(path, panel, row_bytes, pixels, columns, packed):
         for group in range(pixels // 2):
             for c in range(0, columns, 8):
                 simd.interleave_s16_avx2(
-                    packed + (group * columns + c) * 4, panel + 2 * group * row_bytes + 2 * c,
+                    packed + (group * columns + c) * 4,
+                    panel + 2 * group * row_bytes + 2 * c,
                     row_bytes,
-                )  # fmt: skip
+                )
     elif path == VNNI_S16:
         for group in range(pixels // 2):
             for c in range(0, columns, 16):
                 simd.interleave_s16(
-                    packed + (group * columns + c) * 4, panel + 2 * group * row_bytes + 2 * c,
+                    packed + (group * columns + c) * 4,
+                    panel + 2 * group * row_bytes + 2 * c,
                     row_bytes,
-                )  # fmt: skip
+                )
     else:
         for group in range(pixels // 4):
             for c in range(0, columns, 16):
@@ -199,9 +241,21 @@ def pack_rows(path, panel, row_bytes, pixels, columns, packed):
 
 @kernel
 def fold_pixels(
-    start, stop, path, source, shape, depth, errors, error_pixel, filters, flip, block, flush,
-    configuration, peak,
-):  # fmt: skip
+    start,
+    stop,
+    path,
+    source,
+    shape,
+    depth,
+    errors,
+    error_pixel,
+    filters,
+    flip,
+    block,
+    flush,
+    configuration,
+    peak,
+):
     """Sums over rows [start, stop) of gathered[row, k] * errors[row, f]: (depth, filters) int64.
 
     error_pixel : bytes from an error's row to the next
@@ -230,32 +284,52 @@ def fold_pixels(
         for row in range(first, last):
             simd.copy(
                 error_panel.ctypes.data + (row - first) * right * size,
-                errors + row * error_pixel, filters * size, 0,
-            )  # fmt: skip
+                errors + row * error_pixel,
+                filters * size,
+                0,
+            )
         if last - first < block:  # what lies behind the last row multiplies by zero
             simd.fill(
                 error_panel.ctypes.data + (last - first) * right * size,
-                (block - last + first) * right * size, 0,
-            )  # fmt: skip
+                (block - last + first) * right * size,
+                0,
+            )
         pack_rows(path, panel.ctypes.data, left * size, block, left, a.ctypes.data)
         for p in range(right // lanes):
             pack_rows(
-                path, error_panel.ctypes.data + p * lanes * size, right * size, block, lanes,
+                path,
+                error_panel.ctypes.data + p * lanes * size,
+                right * size,
+                block,
+                lanes,
                 b.ctypes.data + p * groups * lanes * 4,
-            )  # fmt: skip
+            )
         a_row, a_group, place = 4, 4 * left, a.ctypes.data
         if path == AMX_S8:
             for k in range(0, left, 16):
                 for g in range(0, groups, 16):
                     simd.transpose16(
-                        turned.ctypes.data + 4 * (k * groups + g), 4 * groups,
-                        a.ctypes.data + 4 * (g * left + k), 4 * left,
-                    )  # fmt: skip
+                        turned.ctypes.data + 4 * (k * groups + g),
+                        4 * groups,
+                        a.ctypes.data + 4 * (g * left + k),
+                        4 * left,
+                    )
             a_row, a_group, place = 4 * groups, 4, turned.ctypes.data
         multiply_block(
-            path, place, a_row, a_group, depth, b.ctypes.data, groups * lanes * 4, right // lanes,
-            groups, sums.ctypes.data, 4 * right, sums.ctypes.data, 4 * right,
-        )  # fmt: skip
+            path,
+            place,
+            a_row,
+            a_group,
+            depth,
+            b.ctypes.data,
+            groups * lanes * 4,
+            right // lanes,
+            groups,
+            sums.ctypes.data,
+            4 * right,
+            sums.ctypes.data,
+            4 * right,
+        )
         if path == VNNI_S8:
             unbias(b.ctypes.data, right // lanes, groups * 64, 0, groups, gained)
             for f in range(right):
@@ -333,7 +407,18 @@ def check_amx(configuration, a, b, scratch, out):
     start = np.zeros(32, np.int32)
     amx.begin(configuration.ctypes.data)
     multiply_block(
-        AMX_S8, a.ctypes.data, 128, 4, 32, scratch.ctypes.data, 32 * 64, 2, 32,
-        start.ctypes.data, 0, out.ctypes.data, 128,
-    )  # fmt: skip
+        AMX_S8,
+        a.ctypes.data,
+        128,
+        4,
+        32,
+        scratch.ctypes.data,
+        32 * 64,
+        2,
+        32,
+        start.ctypes.data,
+        0,
+        out.ctypes.data,
+        128,
+    )
     amx.end(0)

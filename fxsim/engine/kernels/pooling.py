@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 
 
 @kernel

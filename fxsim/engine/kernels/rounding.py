@@ -1,18 +1,30 @@
 """Rounding and overflow of one code, and the draw that stochastic rounding uses.
 
 Preconditions: 0 <= shift <= 62; the numbers of the modes are those of
-`fxsim.arithmetic.formats.Rounding` and `Overflow`.
+`fxsim.numerics.formats.Rounding` and `Overflow`.
 """
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 from fxsim.engine.kernels.lanes import shift_right_unsigned
 
 (
-    RND, RND_ZERO, RND_MIN_INF, RND_INF, RND_CONV, TRN, TRN_ZERO, RND_CONV_ODD, JAM, STOCHASTIC,
-    TRN_INF, TRN_AWAY, TRN_MAG, JAM_ALWAYS,
-) = range(14)  # fmt: skip
+    RND,
+    RND_ZERO,
+    RND_MIN_INF,
+    RND_INF,
+    RND_CONV,
+    TRN,
+    TRN_ZERO,
+    RND_CONV_ODD,
+    JAM,
+    STOCHASTIC,
+    TRN_INF,
+    TRN_AWAY,
+    TRN_MAG,
+    JAM_ALWAYS,
+) = range(14)
 SAT, SAT_ZERO, SAT_SYM, WRAP, WRAP_SM, ERROR, NUMERIC_STD = range(7)
 DRAW_BITS = 16  # of a draw, where nothing else is said
 

@@ -8,7 +8,7 @@ in which an addition overflowed.
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 from fxsim.engine.kernels.rounding import (
     DRAW_BITS,
     STOCHASTIC,
@@ -19,16 +19,33 @@ from fxsim.engine.kernels.rounding import (
 )
 
 (
-    LOW, HIGH, BITS, SIGNED, OVERFLOW, SATURATED,  # the register
+    LOW,
+    HIGH,
+    BITS,
+    SIGNED,
+    OVERFLOW,
+    SATURATED,  # the register
     SUM_ROUNDING,  # -1: products are rounded instead
     REGISTER_FIELDS,
-) = range(8)  # fmt: skip
+) = range(8)
 (
-    CAST, CAST_PLACES, CAST_LOW, CAST_HIGH, CAST_BITS, CAST_SIGNED, CAST_ROUNDING, CAST_OVERFLOW,
-    CAST_SATURATED, PLACES, ROUNDING, TREE, CHUNK,
-    BASE, STRIDE,  # a sum's number is BASE + row * STRIDE + column
+    CAST,
+    CAST_PLACES,
+    CAST_LOW,
+    CAST_HIGH,
+    CAST_BITS,
+    CAST_SIGNED,
+    CAST_ROUNDING,
+    CAST_OVERFLOW,
+    CAST_SATURATED,
+    PLACES,
+    ROUNDING,
+    TREE,
+    CHUNK,
+    BASE,
+    STRIDE,  # a sum's number is BASE + row * STRIDE + column
     TERM_FIELDS,
-) = range(16)  # fmt: skip
+) = range(16)
 
 
 @kernel
@@ -95,9 +112,14 @@ def add_to(register, total, term, finer):
     if register[LOW] <= exact <= register[HIGH]:
         return exact, 0
     inside = limit(
-        exact, register[LOW], register[HIGH], register[BITS], register[SIGNED],
-        register[OVERFLOW], register[SATURATED],
-    )  # fmt: skip
+        exact,
+        register[LOW],
+        register[HIGH],
+        register[BITS],
+        register[SIGNED],
+        register[OVERFLOW],
+        register[SATURATED],
+    )
     return inside, 1
 
 
@@ -114,9 +136,14 @@ def product_term(left, right, terms, key, index):
         )
         if term < terms[CAST_LOW] or term > terms[CAST_HIGH]:
             term = limit(
-                term, terms[CAST_LOW], terms[CAST_HIGH], terms[CAST_BITS], terms[CAST_SIGNED],
-                terms[CAST_OVERFLOW], terms[CAST_SATURATED],
-            )  # fmt: skip
+                term,
+                terms[CAST_LOW],
+                terms[CAST_HIGH],
+                terms[CAST_BITS],
+                terms[CAST_SIGNED],
+                terms[CAST_OVERFLOW],
+                terms[CAST_SATURATED],
+            )
     places = terms[PLACES]
     if places > 0:
         noise = np.int64(0)

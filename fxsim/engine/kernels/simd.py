@@ -8,8 +8,9 @@ A tile is `rows` x `panels` vectors of int32 sums, held in registers. Its operan
 - start, out: int32 sums, row r, panel p at `r * row + p * vector`. `start_row` 0 gives every row
   the same start.
 
-On a processor without the instruction a tile compiles to nothing; `fxsim.engine.processor` says
-which may be called. Numba keys its cache by the processor's features.
+On a processor without the instruction a tile compiles to nothing;
+`fxsim.engine.instruction_set` says which may be called. Numba keys its cache by the processor's
+features.
 """
 
 from llvmlite import binding, ir

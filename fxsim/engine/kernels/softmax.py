@@ -5,7 +5,7 @@ Preconditions: logits are 32-bit codes; probabilities have 30 fractional bits.
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import kernel
+from fxsim.engine.jit import kernel
 
 LOG2_E = 1549082005  # log2(e) with 30 fractional bits, rounded to nearest
 

@@ -7,7 +7,7 @@ state `s` of its evaluation are records, see `fxsim.mapping.kernels.layout`.
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import inlined, kernel
+from fxsim.engine.jit import inlined, kernel
 from fxsim.mapping.kernels.footprints import (
     ceil_div,
     covered,
@@ -16,7 +16,7 @@ from fxsim.mapping.kernels.footprints import (
     relevant,
     unique,
     whole_tile,
-)  # fmt: skip
+)
 from fxsim.mapping.kernels.layout import (
     CYCLES,
     EACH,
@@ -33,7 +33,7 @@ from fxsim.mapping.kernels.layout import (
     C,
     G,
     K,
-)  # fmt: skip
+)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """Words of tiles: what a mapping's tile of each operand holds, see `evaluation`."""
 
-from fxsim.engine.kernels._jit import inlined
+from fxsim.engine.jit import inlined
 from fxsim.mapping.kernels.layout import EACH, FX, FY, MOST_LOOPS, OX, OY, B, C, G, K
 
 

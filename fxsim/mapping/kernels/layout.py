@@ -19,45 +19,60 @@ PROBLEM = np.dtype(
         ("spatial", "i8", 8),  # of which the array and its units take so many at once
         ("units", "i8", 8),  # units along each loop
         ("unit", "i8", 8),  # turns that one unit takes
-        ("stride", "i8"), ("dilation", "i8"), ("upsampling", "i8"),
-        ("height", "i8"), ("width", "i8"),  # of the image, in pixels that are there
+        ("stride", "i8"),
+        ("dilation", "i8"),
+        ("upsampling", "i8"),
+        ("height", "i8"),
+        ("width", "i8"),  # of the image, in pixels that are there
         ("dense", "i8"),  # the image is a matrix
         ("whole", "i8"),  # tiles are moved and worked off whole
         ("first_read", "i8"),  # sums are fetched at the first visit, too
         ("stationary", "i8"),  # the operand in the units' registers, or -1
-        ("bits", "f8", 3), ("result_bits", "f8"),  # of a word; 0: results stay on chip
+        ("bits", "f8", 3),
+        ("result_bits", "f8"),  # of a word; 0: results stay on chip
         ("fit_bits", "f8", 3),  # what tiles must fit with
-        ("beat", "f8"), ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
+        ("beat", "f8"),
+        ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
         ("unique", "f8"),  # share of the flattened image's words that are not copies
         ("constant_pj", "f8"),  # energy that no mapping changes
         ("levels", "i8"),
         ("capacity", "f8", MOST_LEVELS),
-        ("read_pj", "f8", MOST_LEVELS), ("write_pj", "f8", MOST_LEVELS),
-        ("read_rate", "f8", MOST_LEVELS), ("write_rate", "f8", MOST_LEVELS),
-        ("shared_port", "i8", MOST_LEVELS), ("overlapped", "i8", MOST_LEVELS),
-        ("per_pe", "i8", MOST_LEVELS), ("multicast", "i8", MOST_LEVELS),
+        ("read_pj", "f8", MOST_LEVELS),
+        ("write_pj", "f8", MOST_LEVELS),
+        ("read_rate", "f8", MOST_LEVELS),
+        ("write_rate", "f8", MOST_LEVELS),
+        ("shared_port", "i8", MOST_LEVELS),
+        ("overlapped", "i8", MOST_LEVELS),
+        ("per_pe", "i8", MOST_LEVELS),
+        ("multicast", "i8", MOST_LEVELS),
         ("serves", "i8", MOST_LEVELS),  # whether neighbours share a unit's memory
         ("each", "i8", (MOST_LEVELS, 8)),  # such memories along each loop
         ("holds", "i8", (MOST_LEVELS, 3)),
         ("fixed", "i8", (MOST_LEVELS, 3)),  # loops inside a level's tile, -1: as many as fit
         # what no mapping changes where tiles are exact, see `prepare`
-        ("steps", "i8"), ("once", "i8", 3),
-        ("taken", "i8", (MOST_LEVELS, 3)), ("copies", "i8", (MOST_LEVELS, 3)),
+        ("steps", "i8"),
+        ("once", "i8", 3),
+        ("taken", "i8", (MOST_LEVELS, 3)),
+        ("copies", "i8", (MOST_LEVELS, 3)),
     ]
-)  # fmt: skip
+)
 STATE = np.dtype(
     [
-        ("loops", "i8"), ("first", "i8"),  # how many; those inside the tile that is loaded first
-        ("dims", "i8", MOST_LOOPS), ("ends", "i8", MOST_LOOPS),  # inner first: loop, its extent
+        ("loops", "i8"),
+        ("first", "i8"),  # how many; those inside the tile that is loaded first
+        ("dims", "i8", MOST_LOOPS),
+        ("ends", "i8", MOST_LOOPS),  # inner first: loop, its extent
         ("extents", "i8", (MOST_LOOPS + 1, 24)),
         ("inside", "i8", (MOST_LEVELS, 3)),  # loops inside each level's tile
         ("tiles", "f8", (MOST_LEVELS, 3)),  # words of each tile
         ("moved", "f8", (MOST_LEVELS, 3, 2)),  # words read and written
-        ("loaded", "f8", 3), ("stored", "f8", 3),  # words before the first step, after the last
+        ("loaded", "f8", 3),
+        ("stored", "f8", 3),  # words before the first step, after the last
         ("now", "i8", 3),  # loops inside the levels so far
-        ("done", "i8", 8), ("result", "f8", 5),
+        ("done", "i8", 8),
+        ("result", "f8", 5),
     ]
-)  # fmt: skip
+)
 
 
 def record(layout: np.dtype) -> np.record:

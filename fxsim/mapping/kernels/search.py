@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fxsim.engine.kernels._jit import inlined, kernel
+from fxsim.engine.jit import inlined, kernel
 from fxsim.mapping.kernels.evaluation import evaluate
 from fxsim.mapping.kernels.footprints import ceil_div, held
 from fxsim.mapping.kernels.layout import CYCLES, EACH, ENERGY
@@ -21,10 +21,11 @@ PLAN = np.dtype(
         ("counts", "i8", AXES),
         ("candidates", "i8", (AXES, MOST_CANDIDATES, 2)),
         ("chosen", "i8", AXES),
-        ("best_bounds", "i8", (MOST_BLOCKS + 1, 8)), ("best_orders", "i8", (MOST_BLOCKS, 3)),
+        ("best_bounds", "i8", (MOST_BLOCKS + 1, 8)),
+        ("best_orders", "i8", (MOST_BLOCKS, 3)),
         ("best", "f8", 2),  # the objective, and what decides among equals
     ]
-)  # fmt: skip
+)
 
 
 @kernel

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.draws import stream_key
-from fxsim.arithmetic.formats import FixedPoint
-from fxsim.engine.kernels import casting, imaging
+from fxsim.engine.kernels import casting
+from fxsim.engine.kernels import images as imaging
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
+from fxsim.numerics.draws import stream_key
+from fxsim.numerics.formats import FixedPoint
 
 INPUT_WORD = FixedPoint(16, 12)  # normalised pixels: -8 to 8
 Ints = NDArray[np.int64]
@@ -149,9 +150,17 @@ class ImageDataset:
             return FixedTensor.trusted(images[chosen].astype(np.int16), INPUT_WORD)
         out = np.empty((len(chosen), *self.shape), np.int16)
         split(
-            imaging.take_range, len(chosen), out[:1].size, images, chosen, self.table, how.pad,
-            how.mirror, np.uint64(key), out,
-        )  # fmt: skip
+            imaging.take_range,
+            len(chosen),
+            out[:1].size,
+            images,
+            chosen,
+            self.table,
+            how.pad,
+            how.mirror,
+            np.uint64(key),
+            out,
+        )
         return FixedTensor.trusted(out, INPUT_WORD)
 
     def digest(self) -> str:

@@ -34,7 +34,8 @@ def _idx(base: str, folder: str, digests: dict[str, str]) -> tuple[Download, ...
 # md5: as torchvision publishes them; sha256: of the file itself.
 DOWNLOADS: dict[str, tuple[Download, ...]] = {
     "mnist": _idx(
-        "https://storage.googleapis.com/cvdf-datasets/mnist/", "mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "mnist",
         {
             "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
             "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -43,7 +44,8 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
         },
     ),
     "fashion-mnist": _idx(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", "fashion",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "fashion",
         {
             "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -54,13 +56,15 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
     "cifar10": (
         Download(
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            "cifar10/cifar-10-batches-py.tar.gz", "md5:c58f30108f718f92721af3b95e74349a",
+            "cifar10/cifar-10-batches-py.tar.gz",
+            "md5:c58f30108f718f92721af3b95e74349a",
         ),
     ),
     "cifar100": (
         Download(
             "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-            "cifar100/cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85",
+            "cifar100/cifar-100-python.tar.gz",
+            "md5:eb9058c3a382ffc7106e4002c42a8d85",
         ),
     ),
     "tinyshakespeare": (
@@ -71,7 +75,7 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
             "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         ),
     ),
-}  # fmt: skip
+}
 
 
 def fetch(

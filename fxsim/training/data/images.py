@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.draws import stream_key
-from fxsim.arithmetic.reference import draw32
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
+from fxsim.numerics.draws import stream_key
+from fxsim.numerics.specification import draw32
 from fxsim.training.data.base import (
     INPUT_WORD,
     Augmentation,
@@ -47,11 +47,16 @@ def digits(request: Request) -> Dataset:
     order = permutation(len(labels), stream_key(0, 0, "digits", "split"))
     train, test = order[360:], order[:360]
     return ImageDataset(
-        "digits", images[train], labels[train], images[test], labels[test], 10,
+        "digits",
+        images[train],
+        labels[train],
+        images[test],
+        labels[test],
+        10,
         "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998;"
         " the copy that scikit-learn bundles; 1,437 train and 360 test images",
         input_table(16, (0.3053,), (0.3761,)),
-    )  # fmt: skip
+    )
 
 
 def mnist(request: Request) -> Dataset:
@@ -131,9 +136,15 @@ def _cifar(
     images, labels = (np.concatenate([part[i] for part in parts[:-1]]) for i in range(2))
     source = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
     return ImageDataset(
-        name, images, labels, *parts[-1], classes, source, input_table(255, means, deviations),
+        name,
+        images,
+        labels,
+        *parts[-1],
+        classes,
+        source,
+        input_table(255, means, deviations),
         CROPS if request.augment else Augmentation(),
-    )  # fmt: skip
+    )
 
 
 def _planes(rows: Any, where: str) -> NDArray[np.uint8]:
@@ -193,8 +204,9 @@ def npz_file(request: Request) -> Dataset:
             f" {train.shape} and {test.shape}"
         )
     for name, array, count in (
-        ("train_labels", train_labels, len(train)), ("test_labels", test_labels, len(test))
-    ):  # fmt: skip
+        ("train_labels", train_labels, len(train)),
+        ("test_labels", test_labels, len(test)),
+    ):
         if array.shape != (count,) or array.dtype.kind not in "iu":
             raise DataError(f"{path}: {name} must be {count} integers, not {array.shape}")
         if array.min() < 0:
@@ -204,9 +216,15 @@ def npz_file(request: Request) -> Dataset:
     table = input_table(255, tuple(values.mean(axis=0)), tuple(deviations))
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     return ImageDataset(
-        request.name, images[0], train_labels.astype(np.int64), images[1],
-        test_labels.astype(np.int64), classes, f"the user's file {path.name}", table,
-    )  # fmt: skip
+        request.name,
+        images[0],
+        train_labels.astype(np.int64),
+        images[1],
+        test_labels.astype(np.int64),
+        classes,
+        f"the user's file {path.name}",
+        table,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,9 +318,10 @@ def folder(request: Request) -> Dataset:
             raise DataError(f"{part}/{extra[0]}: must be one of the classes in {root / 'train'}")
         pairs = [
             (file, classes.index(name))
-            for name in names for file in sorted((part / name).iterdir())
+            for name in names
+            for file in sorted((part / name).iterdir())
             if file.suffix.lower() in (".jpg", ".jpeg", ".png")
-        ]  # fmt: skip
+        ]
         if not pairs:
             raise DataError(f"{part}: must hold .jpg or .png images in folders, one a class")
         found.append((tuple(f for f, _ in pairs), np.array([n for _, n in pairs], np.int64)))
@@ -311,6 +330,12 @@ def folder(request: Request) -> Dataset:
     if len(shape) != 3 or shape[2] != 3:
         raise DataError(f"{request.name}: images are height x width x 3, not {list(shape)}")
     return FolderDataset(
-        request.name, shape, *found[0], *found[1], len(classes), f"the user's folder {root.name}",
-        table, request.augment,
-    )  # fmt: skip
+        request.name,
+        shape,
+        *found[0],
+        *found[1],
+        len(classes),
+        f"the user's folder {root.name}",
+        table,
+        request.augment,
+    )

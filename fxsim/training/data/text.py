@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.arithmetic.draws import stream_key
 from fxsim.engine.kernels import casting
 from fxsim.errors import DataError
+from fxsim.numerics.draws import stream_key
 from fxsim.training.data.base import Dataset, TokenDataset
 from fxsim.training.data.official import TINY_SHAKESPEARE
 from fxsim.training.data.request import Request, checked, read
@@ -91,6 +91,11 @@ def reversal(request: Request) -> Dataset:
         found += [np.concatenate([source, start, answer[:, :-1]], axis=1), answer]
     train, train_labels, test, test_labels = found
     return TokenDataset(
-        request.name, train, train_labels, test, test_labels, REVERSAL_LETTERS + 1,
+        request.name,
+        train,
+        train_labels,
+        test,
+        test_labels,
+        REVERSAL_LETTERS + 1,
         "synthetic, ours: random digits, reversed",
-    )  # fmt: skip
+    )

@@ -63,5 +63,7 @@ def loads(raw: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: must be a pickle of plain data: {reason}") from None
     if not isinstance(found, dict):
         raise DataError(f"{where}: must hold a dict, not {type(found).__name__}")
-    return {k.decode("ascii", "replace") if isinstance(k, bytes) else str(k): v
-            for k, v in found.items()}  # fmt: skip
+    return {
+        k.decode("ascii", "replace") if isinstance(k, bytes) else str(k): v
+        for k, v in found.items()
+    }

@@ -20,9 +20,9 @@ from fxsim.training.layers.activation import (
 )
 from fxsim.training.layers.base import Layer
 from fxsim.training.layers.convolution import Conv2d, ConvTranspose2d, DepthwiseConv2d
+from fxsim.training.layers.cost_only import Opaque
 from fxsim.training.layers.linear import Linear
 from fxsim.training.layers.normalisation import BatchNorm, GroupNorm, LayerNorm, RmsNorm
-from fxsim.training.layers.opaque import Opaque
 from fxsim.training.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
 from fxsim.training.layers.sequence import Attention, Embedding, Gru, Lstm
 from fxsim.training.layers.structure import (

@@ -62,7 +62,7 @@ class Pact(Layer):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Smooth(Layer):
-    """A function of `fxsim.engine.functions`, which states its error."""
+    """A function of `fxsim.engine.activation_functions`, which states its error."""
 
     function: ClassVar[str]
 

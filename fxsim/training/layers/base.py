@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fxsim.arithmetic.draws import stream_key
 from fxsim.engine.kernels import casting
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.errors import ShapeError
+from fxsim.numerics.draws import stream_key
 from fxsim.training.context import Parameter
 from fxsim.training.operations import Operations
 from fxsim.training.tape import Value

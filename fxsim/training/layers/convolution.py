@@ -36,9 +36,16 @@ class Conv2d(WeightedLayer):
         """The convolution."""
         height, width, channels = self.in_shapes[0]
         return Convolution(
-            height, width, channels, self.filters, self.kernel, self.stride, self.padding,
-            self.dilation, self.groups,
-        )  # fmt: skip
+            height,
+            width,
+            channels,
+            self.filters,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
     @property
     def contraction(self) -> Contraction:
@@ -102,9 +109,16 @@ class ConvTranspose2d(WeightedLayer):
         """The convolution that this reverses: from our result to our input."""
         height, width, filters = self.out_shape
         return Convolution(
-            height, width, filters, self.in_shapes[0][2], self.kernel, self.stride, self.padding,
-            self.dilation, self.groups,
-        )  # fmt: skip
+            height,
+            width,
+            filters,
+            self.in_shapes[0][2],
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
     @property
     def contraction(self) -> Contraction:

@@ -1,0 +1,101 @@
+"""Commands on files: checking and listing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fxsim.cli.options import Json
+from fxsim.errors import hint
+from fxsim.terminal.console import print_catalogue, print_files, print_json, warn
+
+
+def import_(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX or QONNX model.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The workload's file; NAME.yaml if absent.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset; assumed from the input's shape if absent.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The workload's name; the file's if absent.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Make a workload of an ONNX model; of QONNX's bit-widths, a study as well.
+
+    What fxsim has no layer for is named, with its node and its line in the workload, and is priced
+    but not trained. The weights' values stay behind.
+
+    Example: fxsim import resnet18.onnx --data cifar10
+
+    Example: fxsim import model.onnx && fxsim estimate model.yaml --batch 1 -a eyeriss
+    """
+    from dataclasses import asdict
+
+    from fxsim.integrations.onnx.import_model import import_model
+
+    found = import_model(model, out, data, name)
+    warn([f"{found.workload}:{line}: not executable: {why}" for why, line in found.refused.items()])
+    if json_:
+        paths = {"workload": str(found.workload), "study": found.study and str(found.study)}
+        print_json({**asdict(found), **paths})
+        return
+    for remark in found.remarks:
+        typer.echo(f"note: {remark}")
+    use = "priced only" if found.refused else "executable"
+    size = f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample"
+    typer.echo(f"{found.layers} layers, {size}; {use}")
+    print_files([found.workload, *([found.study] if found.study else [])])
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
+) -> None:
+    """Check workloads, accelerators, studies, sweeps and mappings without running anything.
+
+    Example: fxsim check accelerators/*.yaml
+    """
+    from fxsim.config import yaml_document
+    from fxsim.hardware import accelerator
+    from fxsim.mapping import mapping
+    from fxsim.studies import study
+    from fxsim.sweeps import spec
+    from fxsim.training import workload
+
+    loaders: dict[str, Any] = {
+        "accelerator": accelerator.load,
+        "workload": workload.load,
+        "study": study.load,
+        "mapping": mapping.load,
+        "sweep": spec.load,
+    }
+    for path in files:
+        document = yaml_document.read(path)
+        kind = document.data.get("kind") if isinstance(document.data, dict) else None
+        if not isinstance(kind, str) or kind not in loaders:
+            at = ("kind",) if kind is not None else ()
+            found = repr(kind) if kind is not None else "missing"
+            document.fail(
+                at,
+                f"kind must be one of {', '.join(loaders)}, not {found}{hint(str(kind), loaders)}",
+            )
+        loaders[kind](path)
+        typer.echo(f"{path}: a good {kind}")
+
+
+def list_(json_: Json = False) -> None:
+    """List policies, workloads, accelerators, studies, datasets and engine paths, with sources.
+
+    Example: fxsim list --json
+    """
+    from fxsim.studies import catalogue
+
+    found = catalogue.everything()
+    if json_:
+        print_json(found)
+        return
+    print_catalogue(found)

@@ -1,0 +1,114 @@
+"""Commands that price, and show what is priced."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fxsim.cli.options import Accelerators, Json, fail, one_of, shipped_names, telling
+from fxsim.terminal.console import print_json, print_table, records
+
+
+def estimate(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run's directory, or a workload.", autocompletion=shipped_names("workloads")
+        ),
+    ],
+    accelerator: Accelerators,
+    policy: Annotated[
+        str, typer.Option(help="For a workload: the policy of the step.")
+    ] = "uniform",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="For a workload: samples of the step.")
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Rows: pass, layer, operation, step, component, level, operand; several with"
+            " commas."
+        ),
+    ] = "pass",
+    show: Annotated[
+        str, typer.Option(help="cost, roofline, power, or the mappings and their bounds.")
+    ] = "cost",
+    objective: Annotated[
+        str, typer.Option(help="What the mapper minimises: cycles, energy or edp.")
+    ] = "edp",
+    node: Annotated[
+        float | None, typer.Option(help="Scale on-chip energies and areas to this node [nm].")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Use the mappings of this YAML file as they are.")
+    ] = None,
+    save_mapping: Annotated[
+        Path | None, typer.Option(help="Write the mappings to this YAML file.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Price a recorded run on accelerators without training again, or a workload's one step.
+
+    Example: fxsim estimate reports/quickstart/runs/dynasty-seed0 -a int8_systolic
+
+    Example: fxsim estimate resnet20 --batch 8 -a eyeriss --by layer,component --objective edp
+    """
+    from functools import partial
+
+    from fxsim.cost import breakdown
+    from fxsim.cost.model import price
+    from fxsim.hardware import library
+    from fxsim.mapping import mapping as mappings
+    from fxsim.mapping.search import OBJECTIVES
+    from fxsim.runs.estimate import trace_of
+
+    columns = [
+        one_of("--by", name, (*breakdown.GROUPINGS, *breakdown.PARTS)) for name in by.split(",")
+    ]
+    one_of("--show", show, breakdown.VIEWS)
+    goal = one_of("--objective", objective, OBJECTIVES)
+    machines = [library.machine(name, node) for name in accelerator]
+    if save_mapping and len(machines) > 1:
+        fail(f"--save-mapping takes one accelerator, not {len(machines)}")
+    given = mappings.load(mapping) if mapping else None
+    tables = {}
+    with telling() as progress:
+        trace, label = trace_of(target, policy, progress, batch)
+        for on in machines:
+            tell = partial(progress.task, f"pricing on {on.name}")
+            cost = price(trace, on, goal, given, tell)
+            tables[on.name] = breakdown.view(cost, show, columns)
+            if save_mapping:
+                mappings.save(save_mapping, on.name, cost.mappings)
+                progress.note(f"wrote {save_mapping}")
+    if json_:
+        print_json({name: records(table) for name, table in tables.items()})
+        return
+    for name, table in tables.items():
+        print_table(breakdown.readable(table), f"{label} on {name}")
+
+
+def explain(
+    accelerator: Annotated[
+        str,
+        typer.Argument(
+            help="An accelerator's name or YAML file.",
+            autocompletion=shipped_names("accelerators"),
+        ),
+    ],
+    json_: Json = False,
+) -> None:
+    """Draw an accelerator: its memories, its array, what it can do at which bits, its sources.
+
+    Example: fxsim explain accelerators/dynasty.yaml
+    """
+    from fxsim.hardware import drawing, library
+
+    machine = library.machine(accelerator)
+    if json_:
+        print_json(json.loads(machine.model_dump_json()))
+    else:
+        typer.echo(drawing.text(machine))

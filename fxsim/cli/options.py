@@ -1,0 +1,124 @@
+"""Options that commands share, and what their values become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from fxsim.errors import ConfigError, hint
+
+if TYPE_CHECKING:
+    from fxsim.terminal.progress import Progress
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads; all processors by default. Bits never depend on it.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the datasets' official files (else FXSIM_DATA)."),
+]
+
+
+def shipped_names(kind: str) -> Callable[[str], list[str]]:
+    """What completes the name of a shipped file."""
+
+    def complete(incomplete: str) -> list[str]:
+        from fxsim.config import resources
+
+        return [name for name in resources.names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+def policies(incomplete: str) -> list[str]:
+    """What completes the name of a policy; without what loading them would take."""
+    return [name for name in POLICY_NAMES if name.startswith(incomplete)]
+
+
+POLICY_NAMES = (
+    "float32",
+    "uniform",
+    "adapt",
+    "adaqat",
+    "dynasty",
+    "cost_aware",
+    "apt",
+    "muppet",
+    "wage",
+    "niti",
+    "dorefa_pact",
+)
+PolicyKind = Annotated[str, typer.Option(help="Precision policy.", autocompletion=policies)]
+Accelerators = Annotated[
+    list[str],
+    typer.Option(
+        "--accelerator",
+        "-a",
+        help="Accelerator, by name or YAML file.",
+        autocompletion=shipped_names("accelerators"),
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the results.")]
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> Any:
+    """The value of an option that must be one of some."""
+    if value not in known:
+        fail(f"{option} must be one of {', '.join(known)}, not {value!r}{hint(value, known)}")
+    return value
+
+
+def policy_of(kind: str, settings: list[str]) -> Any:
+    """The policy of a kind with `name=value` settings."""
+    from pydantic import ValidationError
+
+    from fxsim.policies.registry import POLICIES
+
+    if kind not in POLICIES:
+        fail(f"--policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}")
+    values: dict[str, Any] = {}
+    fields = POLICIES[kind].model_fields
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            fail(f"--set must be name=value, not {setting!r}")
+        if name not in fields:
+            fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
+        several = "tuple" in str(fields[name].annotation)
+        values[name] = value.strip("[]()").split(",") if several else value
+        if value.lower() in ("none", "null"):
+            values[name] = None
+    try:
+        return POLICIES[kind].model_validate(values)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        where = f"{error['loc'][0]}={error['input']}" if error["loc"] else " ".join(settings)
+        fail(f"--set {where}: {error['msg'].removeprefix('Value error, ')}")
+
+
+def use_threads(threads: int | None) -> None:
+    """Use so many threads, all processors if None."""
+    from fxsim.engine.threads import available_threads, set_threads
+
+    if threads is not None and threads < 1:
+        fail(f"--threads must be at least 1, not {threads}")
+    set_threads(threads or available_threads())
+
+
+@contextmanager
+def telling() -> Iterator[Progress]:
+    """What tells of a command's progress, on standard error."""
+    from fxsim.terminal.progress import Progress
+
+    with Progress() as told:
+        yield told
+
+
+def fail(problem: str) -> NoReturn:
+    """End with one line and exit code 2."""
+    raise ConfigError(problem)

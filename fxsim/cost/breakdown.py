@@ -1,0 +1,101 @@
+"""A trace's cost taken apart: tables of what a priced trace holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from fxsim.cost.model import ENERGIES, Priced
+
+GROUPINGS = ("pass", "layer", "operation", "step")
+PARTS = ("component", "level", "operand")  # of energy; of cycles, there are components
+VIEWS = ("cost", "roofline", "power", "mappings")
+_SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
+
+
+def breakdown(cost: Priced, by: Sequence[str]) -> pd.DataFrame:
+    """A trace's cost taken apart, a row a group, and its total.
+
+    by : any of pass, layer, operation, step: cycles, off-chip bits and energies by component [pJ];
+        with component, level or operand among them: energy, and cycles where these are components
+    """
+    if set(by) <= set(GROUPINGS):
+        grouped = cost.table.groupby(list(by), sort=list(by) == ["step"])
+        sums = grouped[[*_SUMMED, *ENERGIES]].sum().reset_index()
+        sums["energy_pj"] = sums[list(ENERGIES)].sum(axis=1)
+    else:
+        sums = cost.energy(by)
+        if not {"level", "operand"} & set(by):
+            sums = cost.cycles_by(by).merge(sums, on=list(by), how="outer", sort=False)
+    total = sums.sum(numeric_only=True).to_frame().T
+    for name in by:
+        sums, total[name] = sums.astype({name: object}), ""
+    total[by[0]] = "total"
+    return pd.concat([sums, total], ignore_index=True)[list(sums.columns)].fillna(0.0)
+
+
+def view(cost: Priced, show: str, by: Sequence[str]) -> pd.DataFrame:
+    """One of `VIEWS` of a cost."""
+    if show == "roofline":
+        return cost.roofline
+    if show == "power":
+        return power(cost)
+    return mapping_table(cost) if show == "mappings" else breakdown(cost, by)
+
+
+def power(cost: Priced) -> pd.DataFrame:
+    """Time, energy, their product, power and area of a trace on a machine: one row."""
+    on = cost.machine
+    return pd.DataFrame(
+        [
+            {
+                "cycles": cost.cycles,
+                "seconds": cost.seconds,
+                "energy_pj": cost.energy_pj,
+                "edp_js": cost.edp_js,
+                "average_w": cost.average_power_w,
+                "peak_w": on.peak_power_w(),
+                "leakage_w": on.leakage_w,
+                "array_mm2": on.array_area_mm2,
+                "area_mm2": on.area_mm2,
+            }
+        ]
+    )
+
+
+def mapping_table(cost: Priced) -> pd.DataFrame:
+    """A row a searched product: how far its mapping can be from the best there is, at most."""
+    rows = [
+        {
+            "product": what,
+            "cycles": found.cycles,
+            "at_most_x_cycles": found.bound("cycles"),
+            "energy_pj": found.energy_pj,
+            "at_most_x_energy": found.bound("energy"),
+            "evaluated": found.evaluated,
+            "all_candidates": "yes" if found.complete else "no",
+        }
+        for what, found in cost.searches
+    ]
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text, three significant figures or more; blanks for what there is not."""
+    return pd.DataFrame({name: [_text(name, v) for v in table[name]] for name in table})
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value[:12] if name.endswith("sha256") else value
+    if value != value:
+        return "-"
+    if value and abs(value) < 0.01:
+        return f"{value:.3g}"
+    if name in ("speedup", "energy_saving"):
+        return f"{value:.2f}x"
+    if name == "test_accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.2f}"

@@ -1,0 +1,128 @@
+"""Prices of whole runs, kept on disk: what was priced once with the same inputs is not again."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from fxsim.cost.model import ENERGIES, Priced, Totals, price
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.mapping.search import Objective
+from fxsim.persistence.atomic import atomic_directory
+from fxsim.persistence.code_hash import code_sha256
+from fxsim.trace.reader import Trace
+
+KEPT = "prices"  # the folder of prices that are kept, in a study's directory
+TABLES = ("operations", "memory", "roofline", "steps")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Costs(Totals):
+    """What a run costs on a machine, steps summed.
+
+    operations : a row a layer, pass and operation: the numbers of `fxsim.cost.model.Priced.table`
+    memory : a row a layer, pass, operation, level and operand: bits read and written, their energy
+    roofline : a row a layer and pass, see `Priced.roofline`
+    steps : a row a step: cycles, energy_pj
+    """
+
+    machine: Accelerator
+    operations: pd.DataFrame
+    memory: pd.DataFrame
+    roofline: pd.DataFrame
+    steps: pd.DataFrame
+
+    @classmethod
+    def of(cls, priced: Priced) -> Costs:
+        """Of a priced trace."""
+        keys = ["layer", "pass", "operation"]
+        numbers = priced.table.drop(columns=["step", "maps", "bound_by"])
+        operations = numbers.groupby(keys, sort=False).sum().reset_index()
+        moved = priced.traffic.drop(columns="step")
+        memory = moved.groupby([*keys, "level", "operand"], sort=False).sum().reset_index()
+        energy = priced.table[list(ENERGIES)].sum(axis=1)
+        steps = priced.table[["step", "cycles"]].assign(energy_pj=energy)
+        return cls(
+            priced.machine,
+            operations,
+            memory,
+            priced.roofline,
+            steps.groupby("step").sum().reset_index(),
+        )
+
+    @property
+    def cycles(self) -> float:
+        """All cycles."""
+        return float(self.operations["cycles"].sum())
+
+    @property
+    def energy_pj(self) -> float:
+        """All energy [pJ]."""
+        return float(self.operations[list(ENERGIES)].to_numpy().sum())
+
+
+class TracedRun(Protocol):
+    """A finished run with a trace; `fxsim.runs.directory.Run` is one."""
+
+    @property
+    def directory(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What it was made from: `inputs_sha256` and `weights_sha256` among it."""
+
+    def trace(self) -> Trace:
+        """What each operation did."""
+
+
+def model_sha256() -> str:
+    """The hash of the code that decides costs: this module's, and of all that it imports."""
+    return code_sha256(sys.modules[__name__])
+
+
+def key(run: TracedRun, machine: Accelerator, objective: Objective) -> str:
+    """The hash of all that decides a price: code, run, machine, what the mapper minimises."""
+    parts = [
+        model_sha256(),
+        run.manifest["inputs_sha256"],
+        run.manifest["weights_sha256"],
+        machine.sha256,
+        objective,
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def beside(run: TracedRun) -> Path | None:
+    """Where the study that a run belongs to keeps prices, if it does."""
+    place = run.directory.parent.parent / KEPT
+    return place if run.directory.parent.name == "runs" and place.is_dir() else None
+
+
+def known(
+    run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
+) -> Costs | None:
+    """The price that is kept in a directory, if it is."""
+    place = kept and kept / key(run, machine, objective)[:32]
+    if place is None or not place.is_dir():
+        return None
+    return Costs(machine, *(pd.read_parquet(place / f"{name}.parquet") for name in TABLES))
+
+
+def costs(
+    run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
+) -> Costs:
+    """What a run costs on a machine; taken from the directory `kept`, or priced and kept there."""
+    found = known(run, machine, objective, kept)
+    if found is None:
+        found = Costs.of(price(run.trace(), machine, objective))
+        if kept is not None:
+            with atomic_directory(kept / key(run, machine, objective)[:32]) as fresh:
+                for name in TABLES:
+                    getattr(found, name).to_parquet(fresh / f"{name}.parquet", index=False)
+    return found

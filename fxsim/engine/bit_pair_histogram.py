@@ -1,0 +1,312 @@
+"""Joint histograms: how many multiply-accumulates of a product meet each pair of word lengths.
+
+Exact for every pass, block maps, groups and convolutions included. A padded position counts as 0
+bits.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine.contractions import Contraction, Convolved, Pairwise, Transposed
+from fxsim.engine.geometry import Convolution
+from fxsim.engine.kernels import bit_counts
+from fxsim.engine.threads import split
+from fxsim.numerics.block_map import BlockMap
+
+Counts = NDArray[np.int64]
+_COUNTED: WeakKeyDictionary[BlockMap, dict[int, int]] = WeakKeyDictionary()
+Histogram = tuple[Counts, Counts, Counts]
+_ADJOINT = {"forward": "grad_input", "grad_input": "forward", "grad_weight": "grad_weight"}
+
+
+def canonical(pass_: str, contraction: Contraction) -> str:
+    """A pass of a transposed convolution as the pass of its convolution that it is."""
+    return _ADJOINT[pass_] if isinstance(contraction, Transposed) else pass_
+
+
+def geometry_of(contraction: Contraction) -> Convolution | None:
+    """The convolution of a contraction, None for matrices."""
+    return contraction.geometry if isinstance(contraction, Convolved | Transposed) else None
+
+
+def gemm_shape(
+    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
+) -> tuple[int, int, int, int]:
+    """(m, n, k, repeats) of a pass: `repeats` matrix products, m * n results of k products each.
+
+    Repeats are groups, or a batch of matrices.
+    """
+    pass_ = canonical(pass_, contraction)
+    g = geometry_of(contraction)
+    if g is None:
+        m, n, k = {
+            "forward": (left.rows // batch, right.rows // batch, left.columns),
+            "grad_input": (left.rows // batch, right.columns, left.columns),
+            "grad_weight": (left.columns, right.columns, left.rows // batch),
+        }[pass_]
+        return m, n, k, batch
+    positions, outputs = g.height * g.width, g.out_height * g.out_width
+    channels, filters, taps = g.channels // g.groups, g.filters // g.groups, g.kernel * g.kernel
+    if pass_ == "forward":
+        return left.rows // positions * outputs, filters, g.depth, g.groups
+    if pass_ == "grad_input":
+        return left.rows // outputs * positions, channels, taps * filters, g.groups
+    return g.depth, filters, right.rows, g.groups
+
+
+def joint_histogram(
+    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
+) -> Histogram:
+    """(left word lengths, right word lengths, MACs of each pair).
+
+    pass_ : "forward" (activation, weight), "grad_input" (error, weight) or "grad_weight"
+        (activation, error; of a transposed convolution: error, activation); the block maps are
+        those of the operands as they are stored
+    batch : matrices in a `Pairwise` product
+    """
+    pass_, g = canonical(pass_, contraction), geometry_of(contraction)
+    a, b = levels(left), levels(right)
+    if left.blocks == right.blocks == 1:
+        counts = _whole(pass_, left, right, contraction, batch, a, b)
+    elif g is not None:
+        counts = _convolved(pass_, left, right, g, a, b)
+    elif isinstance(contraction, Pairwise):
+        counts = _batched(pass_, left, right, batch, a, b)
+    else:
+        counts = _matrices(pass_, left, right, a, b)
+    return a, b, counts
+
+
+def elements_by_bits(m: BlockMap) -> dict[int, int]:
+    """{word length: elements}, ascending; a map is counted once."""
+    if m in _COUNTED:
+        return _COUNTED[m]
+    parts = split(
+        bit_counts.level_elements_range,
+        m.bits.shape[0],
+        2 * m.bits.shape[1],
+        m.bits,
+        m.rows,
+        m.columns,
+        m.block_rows,
+        m.block_columns,
+    )
+    total = sum(parts[1:], start=parts[0])
+    found = {int(level): int(total[level]) for level in np.flatnonzero(total)}
+    _COUNTED[m] = found
+    return found
+
+
+def levels(block_map: BlockMap) -> Counts:
+    """The word lengths that occur, ascending, 0 always among them."""
+    return np.array(sorted({0, *elements_by_bits(block_map)}), np.int64)
+
+
+def _indexed(m: BlockMap, known: Counts) -> NDArray[np.uint8]:
+    """The map with each word length replaced by its number in `known`."""
+    table = np.zeros(64, np.uint8)
+    table[known] = np.arange(len(known), dtype=np.uint8)
+    found: NDArray[np.uint8] = table[m.bits]
+    return found
+
+
+def _sizes(total: int, block: int) -> Counts:
+    sizes: Counts = np.diff(np.r_[0:total:block, total]).astype(np.int64)
+    return sizes
+
+
+@cache
+def _touched(g: Convolution) -> tuple[list[list[int]], list[list[int]]]:
+    """For rows and for columns: by tap, the outputs whose input there lies inside the image."""
+    return (
+        [_inside(g, tap, g.out_height, g.height) for tap in range(g.kernel)],
+        [_inside(g, tap, g.out_width, g.width) for tap in range(g.kernel)],
+    )
+
+
+def _inside(g: Convolution, tap: int, outputs: int, size: int) -> list[int]:
+    first = tap * g.dilation - g.padding
+    return [o for o in range(outputs) if 0 <= o * g.stride + first < size]
+
+
+def _whole(
+    pass_: str,
+    left: BlockMap,
+    right: BlockMap,
+    contraction: Contraction,
+    batch: int,
+    a: Counts,
+    b: Counts,
+) -> Counts:
+    """Both operands of one word length: all products but those with padding."""
+    g = geometry_of(contraction)
+    m, n, k, repeats = gemm_shape(
+        pass_, left, right, contraction if g is None else Convolved(g), batch
+    )
+    total = inside = m * n * k * repeats
+    if g is not None:
+        rows, columns = (sum(map(len, taps)) for taps in _touched(g))
+        outputs = g.out_height * g.out_width
+        images = (right.rows if pass_ == "grad_weight" else left.rows) // (
+            g.height * g.width if pass_ == "forward" else outputs
+        )
+        inside = images * rows * columns * g.channels // g.groups * g.filters
+    counts = np.zeros((len(a), len(b)), np.int64)
+    at = int(np.searchsorted(b, int(right.bits[0, 0])))
+    counts[int(np.searchsorted(a, int(left.bits[0, 0]))), at] += inside
+    counts[0, at] += total - inside
+    return counts
+
+
+# --- matrices --------------------------------------------------------------------------------
+
+
+def _column_counts(m: BlockMap, known: Counts) -> Counts:
+    """(columns, levels) how many rows of each column have each word length."""
+    turned = np.ascontiguousarray(_indexed(m, known).T)
+    return _line_counts(turned, _sizes(m.rows, m.block_rows), known, m.columns, m.block_columns)
+
+
+def _row_counts(m: BlockMap, known: Counts) -> Counts:
+    """(rows, levels) how many columns of each row have each word length."""
+    sizes = _sizes(m.columns, m.block_columns)
+    return _line_counts(_indexed(m, known), sizes, known, m.rows, m.block_rows)
+
+
+def _line_counts(
+    index: NDArray[np.uint8], sizes: Counts, known: Counts, lines: int, block: int
+) -> Counts:
+    counts = np.zeros((index.shape[0], len(known)), np.int64)
+    split(bit_counts.line_counts_range, index.shape[0], index.shape[1], index, sizes, counts)
+    return np.repeat(counts, _sizes(lines, block), axis=0)
+
+
+def _matrices(pass_: str, left: BlockMap, right: BlockMap, a: Counts, b: Counts) -> Counts:
+    one = _row_counts if pass_ == "grad_weight" else _column_counts
+    other = _column_counts if pass_ == "forward" else _row_counts
+    return one(left, a).T @ other(right, b)
+
+
+def _batched(
+    pass_: str, left: BlockMap, right: BlockMap, batch: int, a: Counts, b: Counts
+) -> Counts:
+    """As `_matrices`, matrix by matrix; a tile may lie in two of them."""
+    axes = {"forward": (1, 1), "grad_input": (1, 2), "grad_weight": (2, 2)}[pass_]
+
+    def counted(m: BlockMap, known: Counts, axis: int) -> Counts:
+        bits = m.expand().reshape(batch, -1, m.columns)
+        return np.stack([(bits == level).sum(axis=axis) for level in known], axis=-1)
+
+    found: Counts = np.einsum(
+        "bki,bkj->ij", counted(left, a, axes[0]), counted(right, b, axes[1])
+    ).astype(np.int64)
+    return found
+
+
+# --- convolutions ----------------------------------------------------------------------------
+
+
+def _index(m: BlockMap, known: Counts, height: int, width: int) -> NDArray[np.uint8]:
+    """(images, positions, column blocks) the index of each pixel's word length."""
+    index = _indexed(m, known)
+    tall = np.repeat(index, m.block_rows, axis=0)[: m.rows]
+    return np.ascontiguousarray(tall).reshape(-1, height * width, index.shape[1])
+
+
+def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Counts:
+    """(taps, columns, levels) codes that each tap meets, of activations, or of errors (back)."""
+    height, width = (g.out_height, g.out_width) if back else (g.height, g.width)
+    level = _index(m, known, height, width)
+    counts = np.zeros((height * width, level.shape[2], len(known)), np.int64)
+    split(
+        bit_counts.position_counts_range,
+        height * width,
+        level.shape[0] * level.shape[2],
+        level,
+        counts,
+    )
+    by_place = counts.reshape(height, width, *counts.shape[1:])
+    targets = g.height * g.width if back else g.out_height * g.out_width
+    rows, columns = _touched(g)
+
+    def places(taps: list[list[int]], at: int) -> list[int]:
+        first = at * g.dilation - g.padding
+        return taps[at] if back else [output * g.stride + first for output in taps[at]]
+
+    found = []
+    for a in range(g.kernel):
+        ys = places(rows, a)
+        line = by_place[ys].sum(axis=0)
+        for b in range(g.kernel):
+            xs = places(columns, b)
+            tap = line[xs].sum(axis=0)
+            tap[:, 0] += level.shape[0] * (targets - len(ys) * len(xs))
+            found.append(tap)
+    return np.repeat(np.stack(found), _sizes(m.columns, m.block_columns), axis=1)
+
+
+def _weight_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Counts:
+    """(groups, taps, channels or filters of a group, levels) weights that meet each of them."""
+    shape = (g.groups, g.filters // g.groups, g.kernel * g.kernel, g.channels // g.groups)
+    bits = m.expand().reshape(shape)
+    counts = np.stack([(bits == level).sum(axis=3 if back else 1) for level in known], axis=-1)
+    return counts.transpose(0, 2, 1, 3) if back else counts
+
+
+def _convolved(
+    pass_: str, left: BlockMap, right: BlockMap, g: Convolution, a: Counts, b: Counts
+) -> Counts:
+    if pass_ == "grad_weight":
+        return _field_products(left, right, g, a, b)
+    back = pass_ == "grad_input"
+    met = _tap_counts(left, a, g, back)
+    met = met.reshape(met.shape[0], g.groups, -1, len(a))
+    weights = _weight_counts(right, b, g, back)
+    found: Counts = np.einsum("tgci,gtcj->ij", met, weights).astype(np.int64)
+    return found
+
+
+def _field_products(
+    left: BlockMap, right: BlockMap, g: Convolution, a: Counts, b: Counts
+) -> Counts:
+    images = left.rows // (g.height * g.width)
+    total = np.zeros((len(a), len(b)), np.int64)
+    for group in range(g.groups):
+        pixels = _planes(left, a, g.channels // g.groups, group)
+        errors = _planes(right, b, g.filters // g.groups, group)
+        parts = split(
+            bit_counts.field_products_range,
+            images,
+            16 * errors.size // images,
+            pixels,
+            errors,
+            g.height,
+            g.width,
+            g.out_height,
+            g.out_width,
+            g.kernel,
+            g.stride,
+            g.dilation,
+            g.padding,
+        )
+        counts = sum(parts[1:], start=parts[0])
+        met = counts.sum(axis=0)  # what lies outside the image counts as 0 bits
+        counts[0] += errors.sum(axis=1, dtype=np.int64) * g.depth - met
+        total += counts
+    return total
+
+
+def _planes(m: BlockMap, known: Counts, columns: int, group: int) -> NDArray[np.int32]:
+    """(levels, rows) codes of each word length in one group's columns of each row."""
+    edges = np.r_[0 : m.columns : m.block_columns, m.columns]
+    inside = np.clip(edges, group * columns, (group + 1) * columns)
+    widths = np.diff(inside).astype(np.int64)
+    index, planes = _indexed(m, known), np.empty((len(known), m.rows), np.int32)
+    work = index.shape[1] + len(known) * m.block_rows
+    split(bit_counts.level_planes_range, index.shape[0], work, index, widths, m.block_rows, planes)
+    return planes

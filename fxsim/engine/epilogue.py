@@ -1,0 +1,196 @@
+"""What a product becomes before it is stored: bias, scale, ReLU, rounding and overflow, fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine.kernels import epilogue
+from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.tensor import FixedTensor
+from fxsim.errors import FormatError, ShapeError
+from fxsim.numerics.formats import (
+    FixedPoint,
+    Overflow,
+    Rounding,
+    check_key,
+    check_overflow,
+    check_random_bits,
+)
+from fxsim.numerics.scale import Scale
+
+Ints = NDArray[np.int64]
+
+LARGEST_CODE = 63  # bits of the largest |code| that the epilogue's int64 arithmetic holds
+LARGEST_SHIFT = 62
+NARROW_CODE = 30  # the same of its int32 lanes, see `kernels.narrow`
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The epilogue of a product, in this order: add `bias`, scale, clip negatives, cast.
+
+    bias : (N,) codes with the accumulator's fractional bits, one an output column
+    scale : one Scale, or one a column (per channel), from the accumulator's codes to the
+        output's; None keeps the value (a power of two)
+    relu : negative values become zero
+    key, random_bits : the stream of draws of STOCHASTIC, and how many bits each has
+    """
+
+    format: FixedPoint
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    saturated_bits: int = 0
+    bias: FixedTensor | None = None
+    scale: Scale | tuple[Scale, ...] | None = None
+    relu: bool = False
+    key: int = 0
+    random_bits: int = 16
+
+    def __post_init__(self) -> None:
+        check_overflow("Output", self.overflow, self.saturated_bits, self.format.signed)
+        check_random_bits("Output", self.random_bits)
+        check_key("Output", self.key)
+        if self.format.bits == 64 and not self.format.signed:
+            raise FormatError("Output: codes are int64, an unsigned format has at most 63 bits")
+
+    def check_width(self, width: int) -> None:
+        """Raise ShapeError unless bias and scales are one a column of `width`."""
+        if self.bias is not None and self.bias.shape != (width,):
+            raise ShapeError(f"output: bias must be ({width},), not {self.bias.shape}")
+        if isinstance(self.scale, tuple) and len(self.scale) != width:
+            raise ShapeError(
+                f"output: there must be {width} scales, one a column, not {len(self.scale)}"
+            )
+
+    def part(self, columns: slice) -> Output:
+        """The epilogue of some of the columns."""
+        bias, scale = self.bias, self.scale
+        if bias is not None:
+            bias = FixedTensor.trusted(bias.codes[columns], bias.format)
+        return replace(self, bias=bias, scale=scale[columns] if isinstance(scale, tuple) else scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finish:
+    """An `Output` as `kernels.finishing` takes it."""
+
+    bias: Ints
+    multiplier: Ints
+    places: Ints
+    fields: Ints
+    key: np.uint64
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """As the kernels take them, in order."""
+        return self.bias, self.multiplier, self.places, self.fields, self.key
+
+    @staticmethod
+    def losses(parts: list[tuple[int, int, int, int]]) -> Losses:
+        """What ranges of a kernel that ends with `finish_rows` counted."""
+        lost, over, altered = (sum(int(part[i]) for part in parts) for i in range(3))
+        firsts = [int(part[3]) for part in parts if part[3] >= 0]
+        return Losses(lost, over, altered, min(firsts, default=None))
+
+
+def finish(
+    output: Output | None,
+    register: FixedPoint,
+    wraps: bool,
+    width: int,
+    bound: int,
+    base: int = 0,
+) -> Finish:
+    """The arguments for `width` columns of sums in `register`, which wrap at the end if asked.
+
+    bound : on |sum|, where it is tighter than the register
+    base : number of the result's first element, for the draws
+    """
+    fields = np.zeros(epilogue.FIELDS, np.int64)
+    fields[epilogue.SUM_BITS], fields[epilogue.BASE] = register.bits if wraps else 64, base
+    bias, multiplier = np.zeros(width, np.int64), np.ones(width, np.int64)
+    if output is None:
+        fields[epilogue.KIND] = epilogue.STORE
+        return Finish(bias, multiplier, bias, fields, np.uint64(0))
+    output.check_width(width)
+    if output.bias is not None:
+        bias = _bias(output.bias, register)
+    multiplier, places = _scales(output, register, width)
+    peak = min(bound, 1 << (register.bits - register.signed))
+    largest = _largest(peak, bias, multiplier, places)
+    target = output.format
+    fields[epilogue.ROUNDING] = output.rounding
+    fields[epilogue.OVERFLOW] = output.overflow
+    fields[epilogue.SATURATED] = output.saturated_bits
+    fields[epilogue.BITS], fields[epilogue.SIGNED] = target.bits, target.signed
+    symmetric = output.overflow is Overflow.SAT_SYM and target.signed
+    fields[epilogue.LOW] = -target.max_code if symmetric else target.min_code
+    fields[epilogue.HIGH] = target.max_code
+    fields[epilogue.RELU], fields[epilogue.RANDOM_BITS] = output.relu, output.random_bits
+    fields[epilogue.KIND] = _kind(output, largest, multiplier, places)
+    return Finish(bias, multiplier, places, fields, np.uint64(output.key))
+
+
+def _bias(bias: FixedTensor, register: FixedPoint) -> Ints:
+    if bias.format.frac != register.frac:
+        raise FormatError(
+            f"output: bias must have the sums' {register.frac} fractional bits, not"
+            f" {bias.format.frac}"
+        )
+    return bias.codes.astype(np.int64)
+
+
+def _scales(output: Output, register: FixedPoint, width: int) -> tuple[Ints, Ints]:
+    if output.scale is None:
+        shift = register.frac - output.format.frac
+        return np.ones(width, np.int64), np.full(width, shift, np.int64)
+    scales = (output.scale,) * width if isinstance(output.scale, Scale) else output.scale
+    return (
+        np.array([scale.multiplier for scale in scales], np.int64),
+        np.array([scale.shift for scale in scales], np.int64),
+    )
+
+
+def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
+    """Bits of the largest |code| that the epilogue may meet; FormatError if they exceed int64."""
+    biased = peak + _largest_magnitude(bias)
+    scaled = biased * _largest_magnitude(multiplier)
+    bits = (scaled << max(-int(places.min(initial=0)), 0)).bit_length()
+    if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_SHIFT:
+        raise FormatError(
+            f"output: sums up to {peak}, bias, multiplier and shift need {bits} bits and"
+            f" {int(places.max(initial=0))} places, the engine has {LARGEST_CODE}; narrow the"
+            " accumulator or the multiplier"
+        )
+    return bits
+
+
+def _largest_magnitude(values: Ints) -> int:
+    return max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
+
+
+def _kind(output: Output, largest: int, multiplier: Ints, places: Ints) -> int:
+    """The cheapest way that is proven right for codes of `largest` bits; see `finishing`."""
+    target = output.format
+    uniform = bool((multiplier == 1).all() and (places == places[:1]).all())
+    shift = int(places[0]) if places.size else 0
+    holds = largest < target.bits and target.signed and output.rounding is not Rounding.JAM_ALWAYS
+    if uniform and shift == 0 and holds and output.bias is None and not output.relu:
+        return epilogue.STORE
+    clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+    narrow = (
+        clips
+        and uniform
+        and max(largest, target.bits, output.random_bits) <= NARROW_CODE
+        and 0 <= shift <= NARROW_CODE
+        and output.rounding <= Rounding.STOCHASTIC
+    )
+    if narrow:
+        return epilogue.NARROW
+    nearest = output.rounding <= Rounding.RND_CONV or output.rounding is Rounding.RND_CONV_ODD
+    scaled = clips and nearest and int(places.min(initial=1)) >= 1 and largest < LARGEST_CODE
+    return epilogue.SCALED if scaled else epilogue.GENERAL

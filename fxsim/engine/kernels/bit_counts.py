@@ -1,0 +1,120 @@
+"""Counting word lengths of block maps, by position and by output pixel."""
+
+import numpy as np
+
+from fxsim.engine.jit import kernel
+
+
+@kernel
+def level_elements_range(start, stop, bits, rows, columns, block_rows, block_columns):
+    """Elements of each word length (0 to 63) in a range of block rows; ragged tiles as they are."""
+    blocks = np.zeros(64, np.int64)
+    found = np.zeros(64, np.int64)
+    for r in range(start, stop):
+        height = min(rows - r * block_rows, block_rows)
+        blocks[:] = 0
+        last = bits.shape[1] - 1
+        for c in range(last):
+            blocks[bits[r, c]] += 1
+        for level in range(64):
+            found[level] += blocks[level] * height * block_columns
+        found[bits[r, last]] += height * (columns - last * block_columns)
+    return found
+
+
+@kernel
+def line_counts_range(start, stop, index, sizes, counts):
+    """counts[line, l] = elements of level l in rows [start, stop) of a grid; sizes by column."""
+    for r in range(start, stop):
+        for c in range(index.shape[1]):
+            counts[r, index[r, c]] += sizes[c]
+
+
+@kernel
+def position_counts_range(start, stop, level, counts):
+    """counts[position, block, l] = images whose block there has level l.
+
+    level : (images, positions, column blocks); ranges are ranges of positions
+    """
+    for i in range(level.shape[0]):
+        for p in range(start, stop):
+            for b in range(level.shape[2]):
+                counts[p, b, level[i, p, b]] += 1
+
+
+@kernel
+def level_planes_range(start, stop, index, widths, block_rows, planes):
+    """planes[l, row] = codes of level l in a row, for block rows [start, stop)."""
+    levels, rows = planes.shape
+    found = np.zeros(levels, np.int32)
+    for r in range(start, stop):
+        found[:] = 0
+        for c in range(index.shape[1]):
+            found[index[r, c]] += np.int32(widths[c])
+        for level in range(levels):
+            for row in range(r * block_rows, min((r + 1) * block_rows, rows)):
+                planes[level, row] = found[level]
+
+
+@kernel
+def box_sums(plane, height, width, out_height, out_width, size, stride, dilation, padding, out):
+    """out[y, x] = the sum of a flat (height, width) plane over the field of each output."""
+    line = np.empty(width, np.int32)
+    for y in range(out_height):
+        line[:] = 0
+        for tap in range(size):
+            row = y * stride + tap * dilation - padding
+            if 0 <= row < height:
+                part = plane[row * width : (row + 1) * width]
+                for x in range(width):
+                    line[x] = np.int32(line[x] + part[x])
+        to = out[y * out_width : (y + 1) * out_width]
+        to[:] = 0
+        for tap in range(size):
+            left = tap * dilation - padding
+            first = min(max((stride - 1 - left) // stride, 0), out_width)
+            last = min(max((width - 1 - left) // stride + 1, first), out_width)
+            if stride == 1:
+                part = line[first + left : last + left]
+                for x in range(last - first):
+                    to[first + x] = np.int32(to[first + x] + part[x])
+            else:
+                for x in range(first, last):
+                    to[x] = np.int32(to[x] + line[x * stride + left])
+
+
+@kernel
+def field_products_range(
+    start,
+    stop,
+    pixels,
+    errors,
+    height,
+    width,
+    out_height,
+    out_width,
+    size,
+    stride,
+    dilation,
+    padding,
+):
+    """Sum over output pixels of (levels in the field) x (levels of the error).
+
+    pixels, errors : (levels, images * positions) int32; ranges are of images. Precondition: the
+    products of one output, depth times filters, fit 31 bits.
+    """
+    total = np.zeros((pixels.shape[0], errors.shape[0]), np.int64)
+    area, outputs = height * width, out_height * out_width
+    field = np.empty(outputs, np.int32)
+    for n in range(start, stop):
+        for i in range(pixels.shape[0]):
+            plane = pixels[i, n * area : (n + 1) * area]
+            box_sums(
+                plane, height, width, out_height, out_width, size, stride, dilation, padding, field
+            )
+            for j in range(errors.shape[0]):
+                other, summed = errors[j, n * outputs : (n + 1) * outputs], np.int64(0)
+                for p in range(outputs):
+                    summed += np.int64(np.int32(field[p] * other[p]))
+                total[i, j] += summed
+    return total

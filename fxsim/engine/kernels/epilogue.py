@@ -1,0 +1,236 @@
+"""What becomes of a block of sums: stored wide, or biased, scaled, rounded, limited and counted.
+
+finish : int64 fields, by the constants below
+bias, multiplier, places : int64, one a column: added first, multiplied then, and the binary
+    places dropped at last
+`fxsim.engine.epilogue` proves that nothing here leaves its lanes.
+"""
+
+import numpy as np
+
+from fxsim.engine.jit import kernel
+from fxsim.engine.kernels.requantise import narrow_flat, tie_weights
+from fxsim.engine.kernels.rounding import (
+    STOCHASTIC,
+    draw,
+    limit,
+    round_shift,
+    round_stochastic,
+    shift_left_exactly,
+)
+
+(
+    KIND,
+    SUM_BITS,  # the sum's low bits that count; 64: all
+    BITS,
+    ROUNDING,
+    OVERFLOW,
+    SATURATED,
+    SIGNED,
+    LOW,
+    HIGH,
+    RELU,
+    RANDOM_BITS,
+    BASE,  # number of out's first element, for the draws
+    FIELDS,
+) = range(13)
+STORE, NARROW, SCALED, GENERAL = range(4)
+
+
+@kernel
+def earlier(one, other):
+    """The smaller of two numbers that are -1 where there is none."""
+    return other if one < 0 or 0 <= other < one else one
+
+
+@kernel
+def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places, finish, key):
+    """Rows of sums to out[first : first + rows, column : column + width].
+
+    STORE: as they are. NARROW: bias, ReLU, one rounding shift and saturation in int32 lanes.
+    SCALED: bias, scale, ReLU, a nearest rounding shift of at least one place and saturation in
+    int64 lanes. GENERAL: everything, in int64. Sums that wrap do so before, in place.
+    Returns (quantised, overflowed, sums that wrapped, first of them as row * width + j, or -1).
+    """
+    kind = finish[KIND]
+    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    if rows == 0 or width == 0:
+        return lost, over, altered, found
+    if finish[SUM_BITS] < 64:
+        altered, found = wrap_sums(
+            sums, rows, width, np.int64(64) - finish[SUM_BITS], first * width
+        )
+    if kind == SCALED:
+        for r in range(rows):
+            counted = scaled_row(
+                sums[r, :width],
+                out[first + r, column : column + width],
+                bias,
+                multiplier,
+                places,
+                finish[ROUNDING],
+                finish[LOW],
+                finish[HIGH],
+                finish[RELU],
+            )
+            lost += counted[0]
+            over += counted[1]
+        return lost, over, altered, found
+    if kind == GENERAL:
+        for r in range(rows):
+            counted = finish_row(
+                sums[r, :width],
+                out[first + r, column : column + width],
+                bias,
+                multiplier,
+                places,
+                finish,
+                key,
+                finish[BASE] + (first + r) * out.shape[1] + column,
+            )
+            lost += counted[0]
+            over += counted[1]
+        return lost, over, altered, found
+    if kind == NARROW:
+        prepare_narrow(sums, rows, width, bias, finish[RELU])
+    flat = sums.reshape(-1)
+    if sums.shape[1] != width:  # close the gaps between rows, so that one loop serves them all
+        for r in range(1, rows):
+            for j in range(width):
+                flat[r * width + j] = sums[r, j]
+    if out.shape[1] == width:
+        codes = flat[: rows * width]
+        target = out.reshape(-1)[first * width : (first + rows) * width]
+        index = finish[BASE] + first * width
+        lost, over = finish_flat(codes, target, kind, places[0], finish, key, index)
+        return lost, over, altered, found
+    for r in range(rows):
+        counted = finish_flat(
+            flat[r * width : (r + 1) * width],
+            out[first + r, column : column + width],
+            kind,
+            places[0],
+            finish,
+            key,
+            finish[BASE] + (first + r) * out.shape[1] + column,
+        )
+        lost += counted[0]
+        over += counted[1]
+    return lost, over, altered, found
+
+
+@kernel
+def wrap_sums(sums, rows, width, unused, number):
+    """Keep the low 64 - unused bits; (how many had others, number of the first or -1)."""
+    altered, found = np.int64(0), np.int64(-1)
+    for r in range(rows):
+        row, changed = sums[r, :width], np.int64(0)
+        for j in range(width):
+            changed += np.int64((np.int64(row[j]) << unused) >> unused != row[j])
+        if changed > 0 and found < 0:
+            j = 0
+            while (np.int64(row[j]) << unused) >> unused == row[j]:
+                j += 1
+            found = number + r * width + j
+        altered += changed
+        if changed > 0:
+            for j in range(width):
+                row[j] = (np.int64(row[j]) << unused) >> unused
+    return altered, found
+
+
+@kernel
+def prepare_narrow(sums, rows, width, bias, relu):
+    """Add the bias and clip negatives: in place, in int32."""
+    least = np.int32(0) if relu else np.int32(-(2**31))
+    if not relu and not bias.any():
+        return
+    for r in range(rows):
+        row = sums[r]
+        for j in range(width):
+            row[j] = max(np.int32(np.int32(row[j]) + np.int32(bias[j])), least)
+
+
+@kernel
+def finish_flat(codes, target, kind, shift, finish, key, index):
+    """Flat codes, NARROW or STORE."""
+    if kind == NARROW:
+        return narrow_flat(
+            codes,
+            target,
+            shift,
+            finish[ROUNDING],
+            finish[LOW],
+            finish[HIGH],
+            key,
+            index,
+            finish[RANDOM_BITS],
+        )
+    for i in range(codes.shape[0]):
+        target[i] = codes[i]
+    return np.int64(0), np.int64(0)
+
+
+@kernel
+def scaled_row(total, target, bias, multiplier, places, rounding, low, high, relu):
+    """One row, SCALED: written so that LLVM keeps 64-bit lanes; see `narrow` for the rounding."""
+    weights = tie_weights(rounding)
+    even, sign, always = np.int64(weights[0]), np.int64(weights[1]), np.int64(weights[2])
+    one, lost, over = np.int64(1), np.int64(0), np.int64(0)
+    least = np.int64(0) if relu else np.int64(-(2**62)) * np.int64(2)
+    for j in range(total.shape[0]):
+        code = max((np.int64(total[j]) + bias[j]) * multiplier[j], least)
+        shift = places[j]
+        tie = ((code >> shift) & even) ^ ((code >> np.int64(63)) & sign) ^ always
+        kept = (code + ((one << (shift - one)) - one) + tie) >> shift
+        inside = min(max(kept, low), high)
+        lost += np.int64((code & ((one << shift) - one)) != 0)
+        over += np.int64(inside != kept)
+        target[j] = inside
+    return lost, over
+
+
+@kernel
+def finish_row(total, target, bias, multiplier, places, finish, key, index):
+    """One row, any modes; `index`: number of the row's first draw."""
+    low, high = finish[LOW], finish[HIGH]
+    lost, over = 0, 0
+    for j in range(total.shape[0]):
+        code = (np.int64(total[j]) + bias[j]) * multiplier[j]
+        if finish[RELU] and code < 0:
+            code = np.int64(0)
+        shift = places[j]
+        if shift > 0:
+            lost += np.int64(code & ((np.int64(1) << shift) - 1) != 0)
+            if finish[ROUNDING] == STOCHASTIC:
+                noise = draw(key, index + j, finish[RANDOM_BITS])
+                code = round_stochastic(code, shift, noise, finish[RANDOM_BITS])
+            else:
+                code = round_shift(code, shift, finish[ROUNDING], np.int64(0))
+        else:
+            code = shift_left_exactly(code, -shift, finish[ROUNDING])
+        if code < low or code > high:
+            over += 1
+            code = limit(
+                code, low, high, finish[BITS], finish[SIGNED], finish[OVERFLOW], finish[SATURATED]
+            )
+        target[j] = code
+    return lost, over
+
+
+@kernel
+def finish_range(start, stop, sums, out, column, bias, multiplier, places, finish, key):
+    """Rows [start, stop) of whole sums to the same rows of out, from `column`."""
+    return finish_rows(
+        sums[start:stop],
+        stop - start,
+        out,
+        start,
+        column,
+        sums.shape[1],
+        bias,
+        multiplier,
+        places,
+        finish,
+        key,
+    )

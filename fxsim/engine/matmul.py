@@ -1,0 +1,389 @@
+"""Matrix multiplication and convolution in all three passes, exact in the stated accumulator.
+
+Every function returns (result, what was lost). Without an `output` the result is the sums in the
+accumulator's format, int64; with one, it is cast on the fly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine import depthwise, dispatch, execution, geometry, packing
+from fxsim.engine.dispatch import Plan
+from fxsim.engine.epilogue import Output
+from fxsim.engine.geometry import Convolution, Gather
+from fxsim.engine.operand import Operand
+from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.tensor import Codes, FixedTensor, storage
+from fxsim.errors import FormatError, ShapeError
+from fxsim.numerics.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow, Rounding
+
+LARGEST_RESULT = (1 << 32) - 1  # elements: so many have a draw of their own, see `kernels.narrow`
+
+
+def _empty(operation: str, shape: tuple[int, ...], output: Output | None) -> NDArray[Any]:
+    elements = int(np.prod(np.array(shape, object)))
+    if elements > LARGEST_RESULT:
+        raise ShapeError(
+            f"{operation}: a result of {shape} has {elements} elements, the engine takes at most"
+            f" {LARGEST_RESULT}"
+        )
+    return np.empty(shape, np.int64 if output is None else storage(output.format))
+
+
+def _result(
+    codes: NDArray[Any],
+    shape: tuple[int, ...],
+    a: Operand,
+    b: Operand,
+    accumulator: Accumulator,
+    output: Output | None,
+    losses: Losses,
+) -> tuple[FixedTensor, Losses]:
+    if output is not None and output.overflow is Overflow.ERROR and losses.overflowed:
+        raise FormatError(
+            f"output: {losses.overflowed} of {codes.size} results do not fit {output.format}"
+        )
+    format = execution.register(accumulator, a.frac + b.frac) if output is None else output.format
+    return FixedTensor.trusted(codes.reshape(shape), format), losses
+
+
+def multiply(
+    a: FixedTensor,
+    b: FixedTensor,
+    accumulator: Accumulator,
+    output: Output | None = None,
+    start: FixedTensor | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K).
+
+    start : (N,) what the accumulator holds first (a preloaded bias), in its own format
+    """
+    if len(a.shape) not in (2, 3) or len(b.shape) not in (2, len(a.shape)):
+        raise ShapeError(f"multiply: needs (M, K) and (N, K), or batches, not {a.shape}, {b.shape}")
+    batched = len(b.shape) == 3
+    if a.shape[-1] != b.shape[-1] or (batched and a.shape[0] != b.shape[0]):
+        raise ShapeError(
+            f"multiply: a is {a.shape} and b {b.shape}; their last axes, and their batches, must"
+            " be equal"
+        )
+    left, right = Operand.of(a), Operand.of(b)
+    rows, depth, width = a.shape[-2], a.shape[-1], b.shape[-2]
+    shape = (*a.shape[:-1], width)
+    out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), output)
+    if not batched:
+        gather = geometry.matrix_rows(out.shape[0], depth)
+        begin = None if start is None else _begin(start, left, right, accumulator, width)
+        lost = execution.multiply(left, gather, right, accumulator, output, out, start=begin)
+        return _result(out, shape, left, right, accumulator, output, lost)
+    if start is not None:
+        raise ShapeError("multiply: start serves one b (N, K), not a batch of them")
+    losses, gather = Losses(), geometry.matrix_rows(rows, depth)
+    for i in range(a.shape[0]):
+        losses += execution.multiply(
+            left.like(a.codes[i]),
+            gather,
+            right.like(b.codes[i]),
+            accumulator,
+            output,
+            out[i * rows : (i + 1) * rows],
+            base=i * rows * width,
+        )
+    return _result(out, shape, left, right, accumulator, output, losses)
+
+
+def _begin(
+    start: FixedTensor, a: Operand, b: Operand, accumulator: Accumulator, width: int
+) -> NDArray[np.int64]:
+    register = execution.register(accumulator, a.frac + b.frac)
+    if start.shape != (width,) or start.format != register:
+        raise ShapeError(
+            f"multiply: start must be ({width},) codes of {register}, not {start.shape} of"
+            f" {start.format}"
+        )
+    return start.codes.astype(np.int64)
+
+
+def linear_forward(
+    x: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
+    """(N, inputs) activations, (outputs, inputs) weights: (N, outputs)."""
+    return multiply(x, weight, accumulator, output)
+
+
+def linear_grad_input(
+    error: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
+    """(N, outputs) errors, (outputs, inputs) weights: (N, inputs)."""
+    return multiply(error, _transposed(weight), accumulator, output)
+
+
+def linear_grad_weight(
+    x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None = None
+) -> tuple[FixedTensor, Losses]:
+    """(N, inputs) activations, (N, outputs) errors: (outputs, inputs), summed over N in order."""
+    if len(x.shape) != 2 or len(error.shape) != 2 or x.shape[0] != error.shape[0]:
+        raise ShapeError(
+            f"linear grad_weight: activations {x.shape} and errors {error.shape} must be matrices"
+            " with one row an example"
+        )
+    shape = (error.shape[1], x.shape[1])
+    left, right = Operand.of(error), Operand.of(x)
+    out = _empty("linear grad_weight", shape, output)
+    gather = geometry.matrix_rows(x.shape[0], x.shape[1])
+    chosen = execution.planned(left, right, x.shape[0], accumulator)
+    lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out, 0, chosen)
+    return _result(out, shape, left, right, accumulator, output, lost)
+
+
+def _transposed(tensor: FixedTensor) -> FixedTensor:
+    return FixedTensor.trusted(np.ascontiguousarray(tensor.codes.T), tensor.format)
+
+
+def _check_image(name: str, tensor: FixedTensor, height: int, width: int, channels: int) -> None:
+    if tensor.shape[1:] != (height, width, channels):
+        raise ShapeError(
+            f"convolution: {name} must be (N, {height}, {width}, {channels}), not {tensor.shape}"
+        )
+
+
+def _check_weight(weight: FixedTensor, g: Convolution) -> None:
+    if weight.shape != (g.filters, g.depth):
+        raise ShapeError(
+            f"convolution: weight must be ({g.filters}, {g.depth}), not {weight.shape}"
+        )
+
+
+def _check_output(output: Output | None, width: int) -> None:
+    if output is not None:
+        output.check_width(width)
+
+
+def _check_fits(g: Convolution) -> None:
+    if g.out_height < 1 or g.out_width < 1:
+        raise ShapeError(
+            f"convolution: kernel {g.kernel} with dilation {g.dilation} and padding {g.padding}"
+            f" does not fit an input of {g.height} x {g.width}"
+        )
+
+
+def convolution_forward(
+    x: FixedTensor,
+    weight: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(N, H, W, C) activations, (filters, kernel**2 * C / groups) weights: (N, OH, OW, filters).
+
+    The sum runs over kernel row, kernel column, channel, in that order.
+    """
+    _check_fits(g)
+    _check_image("activation", x, g.height, g.width, g.channels)
+    _check_weight(weight, g)
+    _check_output(output, g.filters)
+    images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
+    shape = (images, g.out_height, g.out_width, g.filters)
+    out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), output)
+    if g.depthwise:
+        gather = geometry.pixel_rows(geometry.forward_rows(g, images, 0), g.channels)
+        found = _channels_apart(a, gather, b, b.codes, accumulator, output, out)
+        if found is not None:
+            return _result(out, shape, a, b, accumulator, output, found)
+    losses, filters = Losses(), g.filters // g.groups
+    for group in range(g.groups):
+        mine = slice(group * filters, (group + 1) * filters)
+        gather = geometry.forward_rows(g, images, group)
+        losses += execution.multiply(
+            a, gather, b.like(b.codes[mine]), accumulator, _part(output, mine), out, mine.start
+        )
+    return _result(out, shape, a, b, accumulator, output, losses)
+
+
+def convolution_grad_input(
+    error: FixedTensor,
+    weight: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(N, OH, OW, filters) errors: (N, H, W, C).
+
+    The convolution of the errors, spread out by the stride, with the kernels turned by 180
+    degrees: the sum runs over their row, column and filter, in that order.
+    """
+    _check_fits(g)
+    _check_image("error", error, g.out_height, g.out_width, g.filters)
+    _check_weight(weight, g)
+    _check_output(output, g.channels)
+    images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
+    shape = (images, g.height, g.width, g.channels)
+    out = _empty("convolution", (images * g.height * g.width, g.channels), output)
+    losses, channels = Losses(), g.channels // g.groups
+    depth = g.kernel * g.kernel * g.filters // g.groups
+    plain = execution.planned(a, b, depth, accumulator)
+    if g.stride > 1 and plain.kernel.sums_exactly and not plain.certify and not g.depthwise:
+        places_matter = output is None or output.rounding is Rounding.STOCHASTIC or plain.wraps
+        if not places_matter:
+            losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
+            return _result(out, shape, a, b, accumulator, output, losses)
+        sums = np.empty(out.shape, np.int64)
+        wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
+        _by_phases(a, b, g, images, wide, None, sums.reshape(shape))
+        ending = execution.ending_of(a, b, depth, accumulator, plain, output, g.channels)
+        losses = execution.finish_all(sums, ending, out)
+        return _result(out, shape, a, b, accumulator, output, losses)
+    spread = a.like(geometry.spread(a.codes, g))
+    if g.depthwise:
+        gather = geometry.pixel_rows(geometry.backward_rows(g, images, 0), g.channels)
+        turned_taps = np.ascontiguousarray(b.codes[:, ::-1])
+        found = _channels_apart(spread, gather, b, turned_taps, accumulator, output, out)
+        if found is not None:
+            return _result(out, shape, a, b, accumulator, output, found)
+    for group in range(g.groups):
+        mine = slice(group * channels, (group + 1) * channels)
+        turned = b.like(geometry.turned_weight(b.codes, g, group))
+        gather = geometry.backward_rows(g, images, group)
+        losses += execution.multiply(
+            spread, gather, turned, accumulator, _part(output, mine), out, mine.start
+        )
+    return _result(out, shape, a, b, accumulator, output, losses)
+
+
+def convolution_grad_weight(
+    x: FixedTensor,
+    error: FixedTensor,
+    g: Convolution,
+    accumulator: Accumulator,
+    output: Output | None = None,
+) -> tuple[FixedTensor, Losses]:
+    """(filters, kernel**2 * C / groups), summed over image, output row and column, in order."""
+    _check_fits(g)
+    _check_image("activation", x, g.height, g.width, g.channels)
+    _check_image("error", error, g.out_height, g.out_width, g.filters)
+    if x.shape[0] != error.shape[0]:
+        raise ShapeError(f"convolution: {x.shape[0]} activations but {error.shape[0]} errors")
+    a, b = Operand.of(x), Operand.of(error)
+    out = _empty("convolution", (g.filters, g.depth), output)
+    losses, filters = Losses(), g.filters // g.groups
+    rows = x.shape[0] * g.out_height * g.out_width
+    chosen = execution.planned(b, a, rows, accumulator)
+    narrow = a.peak * b.peak <= dispatch.INT32_MAX
+    if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
+        gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
+        sums = depthwise.fold_pixels(a, gather, b.codes, b.peak, chosen)
+        ending = execution.ending_of(a, b, gather.rows, accumulator, chosen, output, g.depth)
+        lost = execution.finish_all(sums, ending, out)
+        return _result(out, out.shape, a, b, accumulator, output, lost)
+    for group in range(g.groups):
+        mine = slice(group * filters, (group + 1) * filters)
+        gather = geometry.forward_rows(g, x.shape[0], group)
+        losses += _over_rows(
+            a,
+            gather,
+            b,
+            mine.start,
+            filters,
+            accumulator,
+            output,
+            out[mine],
+            mine.start * g.depth,
+            chosen,
+        )
+    return _result(out, out.shape, a, b, accumulator, output, losses)
+
+
+def _channels_apart(
+    a: Operand,
+    gather: Gather,
+    b: Operand,
+    weights: Codes,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses | None:
+    """A depthwise product, channels side by side; None where only the general path is exact."""
+    taps = weights.shape[1]
+    chosen = execution.planned(a, b, taps, accumulator)
+    if not depthwise.serves(a, b, taps, accumulator, chosen):
+        return None
+    ending = execution.ending_of(a, b, taps, accumulator, chosen, output, out.shape[1])
+    return depthwise.fold(a, gather, weights, accumulator, chosen, ending, out)
+
+
+def _part(output: Output | None, columns: slice) -> Output | None:
+    """The epilogue of one group's columns."""
+    return None if output is None else output.part(columns)
+
+
+def _over_rows(
+    a: Operand,
+    gather: Gather,
+    errors: Operand,
+    first: int,
+    filters: int,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+    base: int,
+    chosen: Plan,
+) -> Losses:
+    """out (filters, depth) = errors[:, first : first + filters] transposed times the gather.
+
+    An epilogue's bias and scales are one a column of the result (products of `depth`).
+    """
+    flat = errors.codes.reshape(gather.rows, errors.codes.shape[-1])
+    sums, certain = None, not chosen.certify
+    if chosen.kernel.sums_exactly:
+        sums, reach = packing.fold_pixels(
+            a, gather, flat, errors.peak, first, filters, chosen, track=chosen.certify
+        )
+        certain = certain or reach <= dispatch.largest_safe(accumulator)
+    if sums is not None and certain:
+        exact = replace(chosen, certify=False)
+        ending = execution.ending_of(
+            a, errors, gather.rows, accumulator, exact, output, gather.depth, base
+        )
+        lost = execution.finish_all(np.ascontiguousarray(sums.T), ending, out)
+        return lost.placed(gather.depth, gather.depth, base)
+    fields = geometry.written_out(a.codes, gather)
+    turned = errors.like(np.ascontiguousarray(flat[:, first : first + filters].T))
+    rows = geometry.matrix_rows(filters, gather.rows)
+    right = a.like(np.ascontiguousarray(fields.T))
+    return execution.multiply(turned, rows, right, accumulator, output, out, base=base)
+
+
+def _by_phases(
+    a: Operand,
+    b: Operand,
+    g: Convolution,
+    images: int,
+    accumulator: Accumulator,
+    output: Output | None,
+    out: NDArray[Any],
+) -> Losses:
+    """grad_input of a strided convolution without its zeros: a product for each input phase.
+
+    Only where the order of additions is proven not to matter, and no draw or loss its place.
+    """
+    losses, channels, filters = Losses(), g.channels // g.groups, g.filters // g.groups
+    for group in range(g.groups):
+        mine = slice(group * channels, (group + 1) * channels)
+        turned = geometry.turned_weight(b.codes, g, group)
+        taps = turned.reshape(channels, g.kernel, g.kernel, filters)
+        for row in range(min(g.stride, g.height)):
+            for column in range(min(g.stride, g.width)):
+                gather, chosen = geometry.phase_rows(g, images, group, row, column)
+                kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
+                kept = kept.reshape(channels, gather.depth)
+                part = np.empty((gather.rows, channels), out.dtype)
+                losses += execution.multiply(
+                    a, gather, b.like(kept), accumulator, _part(output, mine), part
+                )
+                view = out[:, row :: g.stride, column :: g.stride, mine]
+                view[...] = part.reshape(view.shape)
+    return losses

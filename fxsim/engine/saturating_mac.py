@@ -1,0 +1,78 @@
+"""Saturating accumulators on the processor's own saturation: preparation for `kernels.limited`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxsim.engine import packing
+from fxsim.engine.dispatch import Kernel, Plan
+from fxsim.engine.epilogue import Finish
+from fxsim.engine.geometry import Gather
+from fxsim.engine.kernels import saturating_mac
+from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.tensor import Codes
+from fxsim.engine.threads import split
+from fxsim.numerics.formats import Accumulator, Overflow
+
+REGISTERS = range(16, 33)  # bits of the registers that VPDPWSSDS imitates
+OPERAND_SHIFT = 8  # an int8 code times 2**8 still is an int16
+
+
+def serves(plan: Plan, accumulator: Accumulator, depth: int) -> bool:
+    """Whether the saturating kernel executes this product."""
+    return (
+        plan.kernel in (Kernel.AMX_S8, Kernel.VNNI_S8)
+        and depth <= plan.chunk
+        and accumulator.overflow is Overflow.SAT
+        and accumulator.signed
+        and accumulator.bits in REGISTERS
+        and accumulator.tree == 1
+        and accumulator.chunk == 0
+    )
+
+
+def fold(
+    a: Codes,
+    gather: Gather,
+    b: Codes,
+    accumulator: Accumulator,
+    ending: Finish,
+    out: NDArray[Any],
+) -> Losses:
+    """out = gathered a (M, K) times b (N, K) transposed, saturated at each addition, finished."""
+    kernel = Kernel.VNNI_S8
+    source, codes = packing.typed(a, kernel), packing.typed(b, kernel)
+    width, depth = codes.shape
+    panels, count, groups = packing.pack(codes, kernel)
+    begins = packing.starts(panels, count, groups, saturating_mac.CHUNK // 4, kernel)
+    spare = 32 - accumulator.bits
+    shift_b = min(spare, OPERAND_SHIFT)
+    pairs, _, paired = packing.pack(packing.typed(codes, Kernel.VNNI_S16, shift_b), Kernel.VNNI_S16)
+    whole, chunk = np.zeros(16 * count, np.int64), np.zeros(16 * count, np.int64)
+    saturating_mac.norms_range(0, width, codes, whole, chunk)
+    parts = split(
+        saturating_mac.fold_limited,
+        gather.rows,
+        depth * width,
+        source.ctypes.data,
+        gather.fields(1),
+        depth,
+        4 * groups,
+        panels.ctypes.data,
+        count,
+        begins,
+        pairs.ctypes.data,
+        2 * paired,
+        (1 << (accumulator.bits - 1)) - 1,
+        whole,
+        chunk,
+        spare - shift_b,
+        spare,
+        out,
+        width,
+        *ending.arguments,
+    )
+    return ending.losses(parts)

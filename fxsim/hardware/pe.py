@@ -1,0 +1,231 @@
+"""Processing elements: cycles, energy and area of one product at (bits_a, bits_b).
+
+A unit does `capacity` pieces of work in a cycle; a product of two words is `work(a, b)` pieces, and
+a step of the unit (`volume` products: its lanes, and its tile of `tile`^3) takes `beat(a, b)`
+cycles. Words of 0 bits belong to skipped blocks: no work where the PE can skip, else that of its
+narrowest words. Energy and area of a unit include its accumulators.
+
+Kinds whose time follows the data itself, not its word length, name the `statistic` of each operand
+that the trace must hold; `work` is then an upper bound, at the word length.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fxsim.hardware.dataflow import Loop, Operand
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=32)]
+Statistic = Literal["top_bit", "ones", "booth"]
+
+
+class Unit(BaseModel):
+    """What every kind has.
+
+    lanes : products that a unit does side by side, by loop
+    tile : a unit works on blocks, tile x tile by tile x tile words at a time
+    skip_zero_blocks : blocks of 0 bits take no time
+    skip_zero_words : operands whose zero words take no time (the trace's share of zeros; perfectly
+        compacted, which is an assumption)
+    max_bits : the widest operand that it takes
+    idle_energy : what a unit without work draws, as a share of one at work
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    lanes: dict[Loop, Count] = {}
+    tile: Annotated[int, Field(ge=1, le=16)] = 1
+    skip_zero_blocks: bool = False
+    skip_zero_words: frozenset[Literal["left", "right"]] = frozenset()
+    max_bits: Width = 32
+    energy_pj_per_unit_cycle: Annotated[float, Field(gt=0)]
+    idle_energy: Annotated[float, Field(ge=0, le=1)] = 0.0
+    leakage_uw_per_unit: Annotated[float, Field(ge=0)]
+    area_um2_per_unit: Annotated[float, Field(gt=0)]
+    source: Text
+
+    @property
+    def volume(self) -> int:
+        """Products of one step."""
+        return self.tile**3 * prod(self.lanes.values())
+
+    @property
+    def capacity(self) -> int:
+        """Pieces of work a unit does in a cycle."""
+        return prod(self.lanes.values())
+
+    @abstractmethod
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        """Pieces of work of one product of words that are not skipped."""
+
+    def work(self, bits_a: int, bits_b: int) -> int:
+        """Pieces of work of one product."""
+        if self.skip_zero_blocks and 0 in (bits_a, bits_b):
+            return 0
+        return self.piece(max(bits_a, 1), max(bits_b, 1))
+
+    def beat(self, bits_a: int, bits_b: int) -> int:
+        """Cycles of one step."""
+        return -(-self.volume * self.work(bits_a, bits_b) // self.capacity)
+
+    def energy_pj(self, bits_a: int, bits_b: int) -> float:
+        """Energy of one product, its accumulation included [pJ]."""
+        return self.work(bits_a, bits_b) / self.capacity * self.energy_pj_per_unit_cycle
+
+    def statistic(self, operand: Operand) -> Statistic | None:
+        """What of an operand's words decides the time beyond their length."""
+        return None
+
+    @property
+    def word_bits(self) -> int | None:
+        """The one word length of every operand, None where it is that of the data."""
+        return None
+
+    def packed(self, bits_a: int, bits_b: int) -> dict[str, int]:
+        """Further products that narrow words make room for, by loop."""
+        return {}
+
+
+class BitParallel(Unit):
+    """A multiplier of one width: wider words take several passes, narrower ones waste it.
+
+    width_bits : of both operands, or of the left one where `right_width_bits` is given
+    passes : "product", a pass for each pair of parts (multipliers); "widest", for the parts of the
+        wider operand rounded up to a power of two (vector instructions, whose lanes halve)
+    """
+
+    kind: Literal["bit_parallel"]
+    width_bits: Width
+    right_width_bits: Width | None = None
+    passes: Literal["product", "widest"] = "product"
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        if self.passes == "widest":
+            return 1 << (-(-max(bits_a, bits_b) // self.width_bits) - 1).bit_length()
+        return -(-bits_a // self.width_bits) * -(
+            -bits_b // (self.right_width_bits or self.width_bits)
+        )
+
+
+class Composable(Unit):
+    """Bricks that fuse to wider multipliers.
+
+    A product of a and b bits takes ceil(a/brick) * ceil(b/brick) of a unit's bricks for a cycle.
+    packs : the loop along which a unit does several narrow products at once, where it has no tile
+    Source: Sharma et al., "Bit Fusion", ISCA 2018, arXiv 1712.01507 (16 bricks of 2x2 bits).
+    """
+
+    kind: Literal["composable"]
+    brick_bits: Annotated[int, Field(ge=1, le=8)]
+    bricks: Annotated[int, Field(ge=1, le=256)]
+    packs: Loop | None = None
+
+    @property
+    def capacity(self) -> int:
+        return self.bricks * prod(self.lanes.values())
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        return -(-bits_a // self.brick_bits) * -(-bits_b // self.brick_bits)
+
+    def packed(self, bits_a: int, bits_b: int) -> dict[str, int]:
+        if self.packs is None:
+            return {}
+        return {self.packs: max(self.bricks // self.piece(max(bits_a, 1), max(bits_b, 1)), 1)}
+
+
+class Serial(Unit):
+    """One operand comes bit by bit, the other whole: a product takes as many cycles as that has.
+
+    adaptive : time follows the longest word (top bit) of the values that march together, not the
+        tensor's word length (ShapeShifter)
+    Source: Judd et al., "Stripes", MICRO 2016; Delmas et al., "ShapeShifter", MICRO 2019; cycles
+    as in their simulator, DNNsim.
+    """
+
+    kind: Literal["serial"]
+    serial_operand: Literal["left", "right"] = "left"
+    bits_per_cycle: Width = 1
+    parallel_bits: Width = 16
+    adaptive: bool = False
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        serial, whole = (bits_a, bits_b) if self.serial_operand == "left" else (bits_b, bits_a)
+        return -(-serial // self.bits_per_cycle) * -(-whole // self.parallel_bits)
+
+    def statistic(self, operand: Operand) -> Statistic | None:
+        return "top_bit" if self.adaptive and operand == self.serial_operand else None
+
+
+class SerialSerial(Unit):
+    """Both operands come bit by bit: a product takes a * b cycles of one-bit products.
+
+    adaptive : the operands whose time follows the longest word of the values that march together
+    Source: Sharify et al., "Loom", DAC 2018, arXiv 1706.07853; cycles as in DNNsim.
+    """
+
+    kind: Literal["serial_serial"]
+    bits_per_cycle: Width = 1
+    adaptive: frozenset[Literal["left", "right"]] = frozenset({"left"})
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        return -(-bits_a // self.bits_per_cycle) * bits_b
+
+    def statistic(self, operand: Operand) -> Statistic | None:
+        return "top_bit" if operand in self.adaptive else None
+
+
+class TermSerial(Unit):
+    """Only essential bits take time: the ones of a word's magnitude, or its Booth digits.
+
+    operands : ["left"], all lanes of a column at the same bit position (Bit-Pragmatic, single
+        stage); ["left", "right"], terms of one times terms of the other (Laconic)
+    Source: Albericio et al., "Bit-Pragmatic", MICRO 2017; Sharify et al., "Laconic",
+    arXiv 1805.04513; cycles as in DNNsim.
+    """
+
+    kind: Literal["term_serial"]
+    operands: tuple[Literal["left"]] | tuple[Literal["left"], Literal["right"]] = ("left",)
+    booth: bool = False
+    parallel_bits: Width = 16
+
+    def _terms(self, bits: int) -> int:
+        return bits // 2 + 1 if self.booth else max(bits - 1, 1)
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        if len(self.operands) == 2:
+            return self._terms(bits_a) * self._terms(bits_b)
+        return self._terms(bits_a) * -(-bits_b // self.parallel_bits)
+
+    def statistic(self, operand: Operand) -> Statistic | None:
+        if operand not in self.operands:
+            return None
+        return "booth" if self.booth else "ones"
+
+
+FLOAT_BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8}
+
+
+class FloatingPoint(Unit):
+    """A floating-point multiply-accumulate unit; every operand has the format's word length."""
+
+    kind: Literal["floating_point"]
+    format: Literal["fp32", "bf16", "fp16", "fp8"]
+
+    def piece(self, bits_a: int, bits_b: int) -> int:
+        return 1
+
+    @property
+    def word_bits(self) -> int | None:
+        return FLOAT_BITS[self.format]
+
+
+PE = Annotated[
+    BitParallel | Composable | Serial | SerialSerial | TermSerial | FloatingPoint,
+    Field(discriminator="kind"),
+]

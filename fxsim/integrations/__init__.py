@@ -1,0 +1,1 @@
+"""What comes in from ONNX, what goes out to TensorBoard and MLflow."""

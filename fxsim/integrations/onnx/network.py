@@ -1,0 +1,108 @@
+"""A network while it is imported: layers so far, and which tensor each gives."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from fxsim.errors import DataError
+from fxsim.integrations.onnx.graph import Graph, id_of
+
+Shape = tuple[int, ...]
+NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
+Spec = dict[str, Any]
+
+
+class NotExecutableError(Exception):
+    """Why an operator is not one of our layers."""
+
+
+@dataclass(slots=True)
+class Network:
+    """Layers so far.
+
+    made : {tensor: (layer that gives it, its shape without the batch, channels last)}
+    remarks : what was assumed, a line each; refused : (layer, operator and why)
+    bits : {layer: {role: bits}} of QONNX
+    """
+
+    graph: Graph
+    layers: list[Spec] = field(default_factory=list)
+    made: dict[str, tuple[str, Shape]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    bits: dict[str, dict[str, int]] = field(default_factory=dict)
+    padded: dict[str, int] = field(default_factory=dict)
+
+    def shape(self, tensor: str) -> Shape:
+        """One sample of a tensor, channels last."""
+        if tensor in self.made:
+            return self.made[tensor][1]
+        if tensor not in self.graph.shapes:
+            raise DataError(f"{self.graph.path}: the shape of tensor {tensor!r} is not known")
+        return channels_last(self.graph.shapes[tensor][1:])
+
+    def add(self, node: Any, kind: str, shape: Shape, inputs: list[str], **fields: Any) -> str:
+        """Append a layer that gives the node's first result."""
+        name = self.name(node)
+        before = self.layers[-1]["name"] if self.layers else "input"
+        sources = [self.made[tensor][0] for tensor in inputs]
+        spec: Spec = {"name": name, "kind": kind}
+        if sources != [before]:
+            spec["inputs"] = sources
+        self.layers.append({**spec, **fields})
+        self.made[node.output[0]] = (name, shape)
+        self._quantised(node, name, inputs, kind)
+        return name
+
+    def readers(self, tensor: str) -> list[Any]:
+        """The nodes that read a tensor."""
+        return [node for node in self.graph.nodes if tensor in node.input]
+
+    def alone(self, tensor: str) -> bool:
+        """Whether one node reads a tensor, and nobody else."""
+        return len(self.readers(tensor)) == 1 and tensor not in self.graph.outputs
+
+    def alias(self, node: Any, tensor: str, shape: Shape | None = None) -> None:
+        """The node's result is a tensor that there is already."""
+        name, known = self.made[tensor]
+        self.made[node.output[0]] = (name, shape or known)
+
+    def _quantised(self, node: Any, name: str, inputs: list[str], kind: str) -> None:
+        if kind not in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "opaque"):
+            return
+        roles = {}
+        for index, role in ((0, "activation"), (1, "weight")):
+            found = self.graph.quantisers.get((id_of(node), index))
+            if found is not None:
+                roles[role] = min(max(found.bits, NARROWEST), WIDEST)
+                if roles[role] != found.bits:
+                    self.remarks.append(
+                        f"{found.node}: {found.bits} bits, executed at {roles[role]}"
+                    )
+        if roles:
+            self.bits[name] = roles
+
+    def name(self, node: Any) -> str:
+        """A name for a node's layer: its weights', or its own, made unique."""
+        weights = [n for n in node.input if n in self.graph.constants and n.endswith(".weight")]
+        text = weights[0].removesuffix(".weight") if weights else node.name or node.op_type
+        parts = [p for p in re.split(r"[/.]", text) if p]
+        if not weights and len(parts) > 1 and parts[-1].startswith(node.op_type):
+            parts = [*parts[:-1], node.op_type.lower()] if parts[-2:-1] else parts
+        base = re.sub(r"\W+", "_", "_".join(dict.fromkeys(parts))).strip("_").lower() or "layer"
+        return self.unused(base if not base[0].isdigit() else f"layer{base}")
+
+    def unused(self, base: str) -> str:
+        """A name that no layer has yet."""
+        taken = {layer["name"] for layer in self.layers} | {"input"}
+        name, number = base, 2
+        while name in taken:
+            name, number = f"{base}_{number}", number + 1
+        return name
+
+
+def channels_last(shape: Shape) -> Shape:
+    """(C, H, W) as (H, W, C)."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape

@@ -1,0 +1,425 @@
+"""ONNX operators as layers; what is not executable becomes an `opaque` layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from fxsim.errors import DataError
+from fxsim.integrations.onnx.cost_only import append_opaque
+from fxsim.integrations.onnx.graph import attributes, described
+from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec, channels_last
+
+
+def convert(net: Network, node: Any) -> None:
+    """Append what a node is."""
+    tensors = [name for name in node.input if name and name not in net.graph.constants]
+    unknown = [name for name in tensors if name not in net.made]
+    if unknown:
+        raise DataError(f"{net.graph.where(node)}: nothing gives its input {unknown[0]!r}")
+    if not tensors:
+        raise DataError(f"{net.graph.where(node)}: it has no input that is computed")
+    handler = _HANDLERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    try:
+        if handler is None:
+            raise NotExecutableError("fxsim has no such layer")
+        handler(net, node, tensors, attributes(node))
+    except NotExecutableError as reason:
+        append_opaque(net, node, tensors, str(reason))
+
+
+Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]
+
+
+def _window(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -> dict[str, int]:
+    """A square window's kernel, stride, padding and dilation, defaults left out."""
+    if len(kernel) != 2:
+        raise NotExecutableError(f"windows of {len(kernel)} dimensions")
+    strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
+    pads = list(given.get("pads", [0, 0, 0, 0]))
+    if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        known = net.graph.shapes
+        if node.output[0] not in known or node.input[0] not in known:
+            raise NotExecutableError("automatic padding of an unknown shape")
+        out, size = known[node.output[0]][2:], known[node.input[0]][2:]
+        need = [
+            max((o - 1) * s + (k - 1) * d + 1 - i, 0)
+            for o, s, k, d, i in zip(out, strides, kernel, dilations, size, strict=True)
+        ]
+        if any(n % 2 for n in need):
+            raise NotExecutableError(f"automatic padding of {need}, unequal on two sides")
+        pads = [n // 2 for n in need] * 2
+    extra = net.padded.get(node.input[0], 0)
+    for what, values in (
+        ("kernel", kernel),
+        ("strides", strides),
+        ("dilations", dilations),
+        ("pads", pads),
+    ):
+        if len(set(values)) > 1:
+            raise NotExecutableError(f"{what} of {list(values)}, not the same in all directions")
+    found = {
+        "kernel": int(kernel[0]),
+        "stride": int(strides[0]),
+        "padding": int(pads[0]) + extra,
+        "dilation": int(dilations[0]),
+    }
+    return {k: v for k, v in found.items() if k == "kernel" or v != (0 if k == "padding" else 1)}
+
+
+def _weights(net: Network, node: Any) -> Shape:
+    name = node.input[1] if len(node.input) > 1 else ""
+    if name not in net.graph.constants:
+        raise NotExecutableError("its weights are computed, not stored")
+    return tuple(net.graph.constants[name].shape)
+
+
+def _has_bias(node: Any) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
+
+
+def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    filters, _, *kernel = _weights(net, node)
+    if len(tensors) > 1:
+        raise NotExecutableError("a computed bias")
+    window = _window(net, node, given, kernel)
+    groups, (height, width, channels) = int(given.get("group", 1)), net.shape(tensors[0])
+    bias = {} if _has_bias(node) else {"bias": False}
+    reach = window.get("dilation", 1) * (window["kernel"] - 1) + 1
+    sides = [
+        (size + 2 * window.get("padding", 0) - reach) // window.get("stride", 1) + 1
+        for size in (height, width)
+    ]
+    shape = (sides[0], sides[1], filters)
+    if groups == channels == filters and groups > 1:
+        net.add(node, "depthwise_conv2d", shape, tensors[:1], **window, **bias)
+    else:
+        several = {"groups": groups} if groups > 1 else {}
+        net.add(node, "conv2d", shape, tensors[:1], filters=filters, **window, **several, **bias)
+
+
+def _transposed(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    _, each, *kernel = _weights(net, node)
+    if len(tensors) > 1 or given.get("auto_pad", "NOTSET") != "NOTSET":
+        raise NotExecutableError("a computed bias, or automatic padding")
+    window = _window(net, node, given, kernel)
+    groups = int(given.get("group", 1))
+    out = given.get("output_padding", [0, 0])
+    if len(set(out)) > 1 or "output_shape" in given:
+        raise NotExecutableError("its output padding must be the same in both directions")
+    more = {"output_padding": int(out[0])} if out[0] else {}
+    more |= {"groups": groups} if groups > 1 else {}
+    more |= {} if _has_bias(node) else {"bias": False}
+    height, width, _ = net.shape(tensors[0])
+    reach = window.get("dilation", 1) * (window["kernel"] - 1) + 1 + int(out[0])
+    sides = [
+        (n - 1) * window.get("stride", 1) - 2 * window.get("padding", 0) + reach
+        for n in (height, width)
+    ]
+    shape = (sides[0], sides[1], each * groups)
+    net.add(node, "conv_transpose2d", shape, tensors[:1], filters=each * groups, **window, **more)
+
+
+def _flat(net: Network, node: Any, tensor: str) -> None:
+    """Make a tensor a vector, for a layer that reads one."""
+    shape = net.shape(tensor)
+    if len(shape) == 1:
+        net.alias(node, tensor)
+    else:
+        net.add(node, "flatten", (prod(shape),), [tensor])
+
+
+def _gemm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    weights = _weights(net, node)
+    if given.get("transA", 0) or float(given.get("alpha", 1)) != 1:
+        raise NotExecutableError("a transposed or scaled input")
+    if len(tensors) > 1:
+        raise NotExecutableError("a computed summand")
+    features, depth = weights if given.get("transB", 0) else weights[::-1]
+    beta = float(given.get("beta", 1))
+    if beta not in (0, 1):
+        raise NotExecutableError("a scaled summand")
+    _linear(net, node, tensors[0], depth, features, _has_bias(node) and beta == 1)
+
+
+def _matmul(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    if len(tensors) > 1:
+        raise NotExecutableError("a product of two computed tensors")
+    weights = _weights(net, node)
+    if len(weights) != 2:
+        raise NotExecutableError(f"weights of {len(weights)} dimensions")
+    _linear(net, node, tensors[0], *weights, False)
+
+
+def _linear(net: Network, node: Any, tensor: str, depth: int, features: int, bias: bool) -> None:
+    shape = net.shape(tensor)
+    if not shape or len(shape) == 3 or shape[-1] != depth:
+        raise NotExecutableError(f"its input of {list(shape)} does not end in {depth}")
+    more = {} if bias else {"bias": False}
+    net.add(node, "linear", (*shape[:-1], features), [tensor], features=features, **more)
+
+
+def _plain(kind: str) -> Handler:
+    def handler(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+        net.add(node, kind, net.shape(tensors[0]), tensors[:1])
+
+    return handler
+
+
+def _clip(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    limits = [given.get("min"), given.get("max")]
+    for i, name in enumerate(node.input[1:3]):
+        if name in net.graph.constants:
+            limits[i] = float(net.graph.constants[name].item())
+    if limits == [0, 6]:
+        net.add(node, "relu6", net.shape(tensors[0]), tensors[:1])
+    elif limits[0] == 0 and limits[1] is None:
+        net.add(node, "relu", net.shape(tensors[0]), tensors[:1])
+    else:
+        raise NotExecutableError(f"limits other than 0 and 6: {limits}")
+
+
+def _swish(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    if float(given.get("alpha", 1)) != 1:
+        raise NotExecutableError("a scaled sigmoid")
+    net.add(node, "silu", net.shape(tensors[0]), tensors[:1])
+
+
+def _leaky(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    slope = f"{float(given.get('alpha', 0.01)):.6g}"
+    net.add(node, "leaky_relu", net.shape(tensors[0]), tensors[:1], slope=slope)
+
+
+def _layer_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if given.get("axis", -1) not in (-1, len(shape)) or len(shape) == 3:
+        raise NotExecutableError("it must normalise the last axis of a sequence")
+    kind = "rms_norm" if node.op_type == "RMSNormalization" else "layer_norm"
+    net.add(node, kind, shape, tensors[:1])
+
+
+def _batch_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if len(shape) == 2:
+        raise NotExecutableError("its input is no image and no vector")
+    net.add(node, "batch_norm", shape, tensors[:1])
+
+
+def _group_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if len(shape) != 3:
+        raise NotExecutableError("its input is no image")
+    groups = int(given.get("num_groups", shape[-1]))  # an instance norm has a group a channel
+    net.add(node, "group_norm", shape, tensors[:1], groups=groups)
+
+
+def _pool(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    window = _window(net, node, given, list(given["kernel_shape"]))
+    if given.get("ceil_mode", 0) or "dilation" in window:
+        raise NotExecutableError("windows that are rounded up, or dilated")
+    padding = window.get("padding", 0)
+    average = node.op_type == "AveragePool"
+    if average and padding and not given.get("count_include_pad", 0):
+        raise NotExecutableError("a mean that leaves its padding out")
+    size, stride = window["kernel"], window.get("stride", 1)
+    height, width, channels = net.shape(tensors[0])
+    sides = [(n + 2 * padding - size) // stride + 1 for n in (height, width)]
+    more = {} if stride == size else {"stride": stride}
+    more |= {"padding": padding} if padding else {}
+    kind = "average_pool" if average else "max_pool"
+    net.add(node, kind, (sides[0], sides[1], channels), tensors[:1], size=size, **more)
+
+
+def _global_pool(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if len(shape) != 3:
+        raise NotExecutableError("its input is no image")
+    net.add(node, "global_average_pool", (1, 1, shape[2]), tensors[:1])
+
+
+def _mean(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    axes = given.get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
+        axes = net.graph.constants[node.input[1]].tolist()
+    if axes is None or sorted(a % 4 for a in axes) != [2, 3] or len(net.shape(tensors[0])) != 3:
+        raise NotExecutableError(f"a mean over axes {axes} of {list(net.shape(tensors[0]))}")
+    _global_pool(net, node, tensors, given)
+    if not given.get("keepdims", 1):
+        channels = net.shape(tensors[0])[2]
+        net.layers.append({"name": net.unused(f"{net.layers[-1]['name']}_flat"), "kind": "flatten"})
+        net.made[node.output[0]] = (net.layers[-1]["name"], (channels,))
+
+
+def _binary(kind: str) -> Handler:
+    def handler(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+        if len(tensors) == 1:
+            _constant_operand(net, node, tensors[0], kind)
+            return
+        one, other = (net.shape(tensor) for tensor in tensors)
+        if one != other:
+            raise NotExecutableError(f"shapes {list(one)} and {list(other)}, one broadcast")
+        sources = [net.made[tensor][0] for tensor in tensors]
+        last = net.layers[-1] if net.layers else {"name": "", "kind": ""}
+        gate = [s for s in sources if s == last["name"] and last["kind"] == "sigmoid"]
+        if kind == "multiply" and gate and net.alone(_of(net, tensors, last)):  # x * sigmoid(x)
+            before = net.layers[-2]["name"] if len(net.layers) > 1 else "input"
+            if last.get("inputs", [before])[0] in sources:
+                last["kind"] = "silu"
+                net.made[node.output[0]] = (last["name"], one)
+                return
+        net.add(node, kind, one, tensors)
+
+    return handler
+
+
+def _of(net: Network, tensors: list[str], layer: Spec) -> str:
+    """Which of some tensors a layer gives."""
+    return next(tensor for tensor in tensors if net.made[tensor][0] == layer["name"])
+
+
+def _constant_operand(net: Network, node: Any, tensor: str, kind: str) -> None:
+    constant = next(n for n in node.input if n in net.graph.constants)
+    array = net.graph.constants[constant]
+    size = array.size
+    channels = array.shape[-1:] == (size,)  # a value a channel, not a position
+    last = net.layers[-1] if net.layers else None
+    shape = net.shape(tensor)
+    if (
+        kind == "add"
+        and last is not None
+        and last["kind"] == "linear"
+        and net.made[tensor][0] == last["name"]
+        and last.get("bias") is False
+        and size == shape[-1]
+        and channels
+        and net.alone(tensor)
+    ):
+        del last["bias"]
+        net.alias(node, tensor)
+    elif kind == "add" and size == prod(shape) and len(shape) == 2:
+        net.add(node, "position_embedding", shape, [tensor])
+    else:
+        raise NotExecutableError("an operand that is a constant")
+
+
+def _concat(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shapes = [net.shape(tensor) for tensor in tensors]
+    rank = len(shapes[0]) + 1
+    wanted = 1 if rank == 4 else rank - 1
+    if given["axis"] % rank != wanted or len(tensors) < len(node.input):
+        raise NotExecutableError("parts that are not computed, or not side by side in channels")
+    channels = sum(shape[-1] for shape in shapes)
+    net.add(node, "concat", (*shapes[0][:-1], channels), tensors)
+
+
+def _reshaped(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    """Flatten, Reshape, Squeeze, Unsqueeze: to a vector, or nothing but axes of one."""
+    before = net.shape(tensors[0])
+    known = net.graph.shapes.get(node.output[0])
+    if node.op_type == "Flatten" and given.get("axis", 1) == 1:
+        known = (1, prod(before))
+    if known is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
+        wanted = [int(v) for v in net.graph.constants[node.input[1]]]
+        known = (1, prod(before)) if len(wanted) == 2 else None
+    after = channels_last(tuple(known[1:])) if known else None
+    if after == before:
+        net.alias(node, tensors[0])
+    elif after == (prod(before),):
+        _flat(net, node, tensors[0])
+    else:
+        raise NotExecutableError(f"{list(before)} to {list(after or ())}, which is no flattening")
+
+
+def _dropout(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    ratio = float(given.get("ratio", 0.5))
+    if len(node.input) > 1 and node.input[1] in net.graph.constants:
+        ratio = float(net.graph.constants[node.input[1]].item())
+    if ratio >= 0.95:
+        raise NotExecutableError(f"a ratio of {ratio:g}")
+    if ratio:
+        net.add(node, "dropout", net.shape(tensors[0]), tensors[:1], probability=f"{ratio:.6g}")
+    else:
+        net.alias(node, tensors[0])
+
+
+def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    pads = given.get("pads")
+    if pads is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
+        pads = net.graph.constants[node.input[1]].tolist()
+    readers = net.readers(node.output[0])
+    value = net.graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+    filled = float(given.get("value", 0) if value is None or not value.size else value.item())
+    pads = pads if pads and len(pads) == 8 else [1] * 8
+    sides = {*pads[2:4], *pads[6:8]}
+    if (
+        len(sides) != 1
+        or any(pads[i] for i in (0, 1, 4, 5))
+        or given.get("mode", "constant") != "constant"
+        or filled
+    ):
+        raise NotExecutableError("padding that is not the same zeros on all four sides of an image")
+    if not readers or any(reader.op_type != "Conv" for reader in readers):
+        raise NotExecutableError("padding before something that is no convolution")
+    net.alias(node, tensors[0])
+    net.padded[node.output[0]] = int(sides.pop())
+
+
+def _softmax(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    shape = net.shape(tensors[0])
+    if node.output[0] == net.graph.outputs[0] and not net.readers(node.output[0]):
+        net.alias(node, tensors[0])
+        net.remarks.append(f"{described(node)}: left out; the loss takes logits")
+    elif node.op_type == "LogSoftmax":
+        raise NotExecutableError("a logarithm inside the network")
+    elif given.get("axis", -1) in (-1, len(shape)) and len(shape) < 3:
+        net.add(node, "softmax", shape, tensors[:1])
+    else:
+        raise NotExecutableError("an axis that is not the last")
+
+
+def _gather(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    table = net.graph.constants.get(node.input[0])
+    if table is None or table.ndim != 2 or node.input[1] not in net.graph.integers:
+        raise NotExecutableError("not a table of words looked up by the input")
+    vocabulary, channels = table.shape
+    shape = (*net.shape(tensors[0]), channels)
+    net.add(node, "embedding", shape, tensors[:1], vocabulary=vocabulary, channels=channels)
+
+
+_HANDLERS: dict[str, Handler] = {
+    "Conv": _convolution,
+    "ConvTranspose": _transposed,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm,
+    "RMSNormalization": _layer_norm,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _group_norm,
+    "Relu": _plain("relu"),
+    "Clip": _clip,
+    "LeakyRelu": _leaky,
+    "Sigmoid": _plain("sigmoid"),
+    "Tanh": _plain("tanh"),
+    "Gelu": _plain("gelu"),
+    "Swish": _swish,
+    "HardSwish": _plain("hard_swish"),
+    "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
+    "GlobalAveragePool": _global_pool,
+    "ReduceMean": _mean,
+    "Add": _binary("add"),
+    "Mul": _binary("multiply"),
+    "Concat": _concat,
+    "Flatten": _reshaped,
+    "Reshape": _reshaped,
+    "Squeeze": _reshaped,
+    "Unsqueeze": _reshaped,
+    "Dropout": _dropout,
+    "Pad": _pad,
+    "Gather": _gather,
+}
+EXECUTABLE = tuple(_HANDLERS)

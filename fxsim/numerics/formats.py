@@ -1,0 +1,358 @@
+"""Number formats: what a stored integer means, and how it is rounded and limited.
+
+Names follow SystemC (IEEE 1666-2011, clause 7.10) where SystemC has the mode, ac_fixed for
+`RND_CONV_ODD`; the others are APyTypes' (TRN_INF, TRN_AWAY, TRN_MAG, JAM_UNBIASED for our `JAM`,
+JAM for our `JAM_ALWAYS`, and the overflow mode NUMERIC_STD).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from fractions import Fraction
+from operator import index
+from typing import ClassVar
+
+from fxsim.display import Displayed
+from fxsim.errors import FormatError
+
+MAX_DATA_BITS = 32
+MAX_ACCUMULATOR_BITS = 64
+MAX_FRAC = 1000  # so that every value is a float64, too
+MAX_LEVEL_BITS = 12  # of uniform quantisers whose step is no power of two
+MAX_PRODUCTS = 1 << 31  # of a tree or chunk
+
+
+class Rounding(IntEnum):
+    """What becomes of dropped low bits. The values are those that the kernels switch on."""
+
+    RND = 0  # nearest, ties to +infinity
+    RND_ZERO = 1  # nearest, ties to zero
+    RND_MIN_INF = 2  # nearest, ties to -infinity
+    RND_INF = 3  # nearest, ties away from zero
+    RND_CONV = 4  # nearest, ties to even
+    TRN = 5  # towards -infinity
+    TRN_ZERO = 6  # towards zero
+    RND_CONV_ODD = 7  # nearest, ties to odd
+    JAM = 8  # towards -infinity, last kept bit OR-ed with "any lost bit"
+    STOCHASTIC = 9  # up with the probability of the dropped fraction, quantised to the draw
+    TRN_INF = 10  # towards +infinity
+    TRN_AWAY = 11  # away from zero
+    TRN_MAG = 12  # towards -infinity plus the sign bit, even where no 1 is dropped
+    JAM_ALWAYS = 13  # towards -infinity, last kept bit set, even where nothing is lost
+
+    def __repr__(self) -> str:
+        return f"Rounding.{self.name}"
+
+
+class Overflow(IntEnum):
+    """What becomes of a value outside the format. The values are those of the kernels."""
+
+    SAT = 0  # nearest representable value
+    SAT_ZERO = 1  # zero
+    SAT_SYM = 2  # nearest representable value, with -max instead of min
+    WRAP = 3  # drop high bits; with saturated_bits n > 0 as SystemC's SC_WRAP, n
+    WRAP_SM = 4  # sign-magnitude wrap, SystemC's SC_WRAP_SM, n (signed only)
+    ERROR = 5  # raise FormatError
+    NUMERIC_STD = 6  # keep the sign and the low bits - 1 bits (signed only; VHDL's resize)
+
+    def __repr__(self) -> str:
+        return f"Overflow.{self.name}"
+
+
+def check_integers(where: str, **values: object) -> None:
+    """Raise FormatError for what is no whole number."""
+    for name, value in values.items():
+        try:
+            index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise FormatError(f"{where}: {name} must be a whole number, not {value!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint(Displayed):
+    """`value = code * 2**-frac`, with `bits` the word length, sign included.
+
+    `frac` may be negative or exceed `bits`. Up to 64 bits, because accumulators use it too;
+    data words are limited to 32 bits where they are made.
+    """
+
+    bits: int
+    frac: int
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        check_integers("FixedPoint", bits=self.bits, frac=self.frac)
+        if not 1 <= self.bits <= MAX_ACCUMULATOR_BITS:
+            raise FormatError(
+                f"FixedPoint: bits must be 1 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
+            )
+        if abs(self.frac) > MAX_FRAC:
+            raise FormatError(
+                f"FixedPoint: frac must be -{MAX_FRAC} to {MAX_FRAC}, not {self.frac}"
+            )
+
+    @property
+    def min_code(self) -> int:
+        """The smallest code."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max_code(self) -> int:
+        """The largest code."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def step(self) -> Fraction:
+        """The value of one unit in the last place, exactly."""
+        return Fraction(1, 1 << self.frac) if self.frac >= 0 else Fraction(1 << -self.frac)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A format and how a value is brought into it.
+
+    saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+    """
+
+    format: FixedPoint
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+    saturated_bits: int = 0
+
+    def __post_init__(self) -> None:
+        check_overflow("Cast", self.overflow, self.saturated_bits, self.format.signed)
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """The register that a dot product runs into, and the order of its additions.
+
+    bits, frac, signed : the register; `frac` None is that of the exact product
+    overflow, saturated_bits : what every single addition does outside the register
+    product : the word each product is cast to first; None keeps it exact
+    product_rounding : how a product with more fractional bits than `frac` is aligned to it,
+        before the addition
+    sum_rounding : instead, add exactly and round the sum to `frac` (SystemC's `acc += a * b`)
+    tree : so many products are summed exactly by an adder tree before one addition
+    chunk : products of one partial sum, each begun at zero in the register `partial` (None: one
+        like this) and then added to this register; 0 is one sum over all
+
+    Sums run in k order: saturation and rounding do not commute.
+    Source: `SAT` and `WRAP` are IEEE 1666-2011's casts after each addition. APyTypes 0.5.1 casts
+    only products (its issue 857), so SystemC is the oracle here.
+    """
+
+    bits: int = 32
+    overflow: Overflow = Overflow.ERROR
+    frac: int | None = None
+    signed: bool = True
+    saturated_bits: int = 0
+    product: Cast | None = None
+    product_rounding: Rounding = Rounding.TRN
+    sum_rounding: Rounding | None = None
+    tree: int = 1
+    chunk: int = 0
+    partial: Accumulator | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= MAX_ACCUMULATOR_BITS:
+            raise FormatError(
+                f"Accumulator: bits must be 2 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"
+            )
+        check_overflow("Accumulator", self.overflow, self.saturated_bits, self.signed)
+        check_integers("Accumulator", bits=self.bits, tree=self.tree, chunk=self.chunk)
+        if self.tree < 1 or self.chunk < 0 or self.chunk % self.tree:
+            raise FormatError(
+                f"Accumulator: tree must be at least 1 and chunk a multiple of it (or 0), not"
+                f" tree {self.tree}, chunk {self.chunk}"
+            )
+        if max(self.tree, self.chunk) > MAX_PRODUCTS:
+            raise FormatError(f"Accumulator: tree and chunk must be at most {MAX_PRODUCTS}")
+        if self.sum_rounding is Rounding.STOCHASTIC:
+            raise FormatError("Accumulator: sum_rounding cannot be STOCHASTIC; round the products")
+        if self.partial is not None:
+            self._check_partial(self.partial)
+
+    def _check_partial(self, partial: Accumulator) -> None:
+        if not self.chunk:
+            raise FormatError("Accumulator: partial needs a chunk")
+        plain = Accumulator(partial.bits, partial.overflow, None, partial.signed)
+        own = replace(partial, saturated_bits=0, frac=None, sum_rounding=None)
+        same = partial.frac in (None, self.frac)
+        rounds_alike = partial.sum_rounding in (None, self.sum_rounding)
+        if own != plain or not same or not rounds_alike:
+            raise FormatError(
+                "Accumulator: partial has bits, overflow and signedness of its own; fraction,"
+                " products and rounding are those of the whole"
+            )
+
+
+def check_key(where: str, key: int) -> None:
+    """Raise FormatError unless a stream of draws can be named so."""
+    if not 0 <= key < 1 << 64:
+        raise FormatError(f"{where}: key must be 0 to 2**64 - 1, not {key}")
+
+
+def check_random_bits(where: str, bits: int) -> None:
+    """Raise FormatError unless a draw can have so many bits."""
+    if not 1 <= bits <= 32:
+        raise FormatError(f"{where}: random_bits must be 1 to 32, not {bits}")
+
+
+def check_overflow(where: str, overflow: Overflow, saturated_bits: int, signed: bool) -> None:
+    """Raise FormatError for a mode that its format does not have."""
+    wraps = overflow in (Overflow.WRAP, Overflow.WRAP_SM)
+    if saturated_bits < 0 or (saturated_bits and not wraps):
+        raise FormatError(
+            f"{where}: saturated_bits must be 0 with {overflow.name}, not {saturated_bits}"
+        )
+    if overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD) and not signed:
+        raise FormatError(f"{where}: {overflow.name} keeps a sign, the format must be signed")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFormat:
+    """One word length and one power-of-two scale for a whole tensor.
+
+    `frac` None is dynamic scaling: the scale follows from the leading-zero count of max|x|,
+    the finest one at which no code lies outside the word before rounding.
+    """
+
+    bits: int
+    frac: int | None = None
+    rounding: Rounding = Rounding.RND_CONV
+    overflow: Overflow = Overflow.SAT
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= MAX_DATA_BITS:
+            raise FormatError(f"TensorFormat: bits must be 2 to {MAX_DATA_BITS}, not {self.bits}")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFormat:
+    """Bits chosen block by block, each block with its own shared exponent.
+
+    Each block takes the smallest candidate whose sensitivity (see
+    `fxsim.engine.block_casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
+    block sensitivity, else the largest candidate. The finest scale lies `window` octaves below that
+    of the tensor's largest value in the largest candidate, so that aligned codes have
+    `max(candidates) + window` bits. The sensitivity of skipping a tile (0 bits) is counted
+    `skip_penalty` times.
+    """
+
+    most_threshold: ClassVar[int] = 1 << 20
+
+    rows: int = 4
+    columns: int = 4
+    candidates: tuple[int, ...] = (0, 2, 4, 8)
+    threshold: int = 0
+    window: int = 0
+    rounding: Rounding = Rounding.RND_CONV
+    skip_penalty: int = 1
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.rows <= 64 and 1 <= self.columns <= 64):
+            raise FormatError(
+                f"BlockFormat: a block must be 1 to 64 on a side, not {self.rows}x{self.columns}"
+            )
+        good = self.candidates and list(self.candidates) == sorted(set(self.candidates))
+        if not good or self.candidates[0] < 0 or self.candidates[-1] < 2 or 1 in self.candidates:
+            raise FormatError(
+                "BlockFormat: candidates must be ascending bits, each 0 or at least 2, not all 0,"
+                f" not {list(self.candidates)}"
+            )
+        if not self.window >= 0 or not 2 <= self.candidates[-1] + self.window <= 15:
+            raise FormatError(
+                f"BlockFormat: the largest candidate and the window must come to at most 15 bits,"
+                f" not {self.candidates[-1]} + {self.window}"
+            )
+        if not 1 <= self.skip_penalty <= 16:
+            raise FormatError(f"BlockFormat: skip_penalty must be 1 to 16, not {self.skip_penalty}")
+        if not 0 <= self.threshold <= self.most_threshold:
+            raise FormatError(
+                f"{type(self).__name__}: threshold must be 0 to {self.most_threshold}, not"
+                f" {self.threshold}"
+            )
+
+
+PRICE_FRAC = 32  # of prices, which are shares of a whole training step
+
+
+@dataclass(frozen=True, slots=True)
+class PricedBlockFormat(BlockFormat):
+    """Bits chosen block by block against what they cost.
+
+    Each block takes the candidate of least sensitivity + `threshold / 2**16` * price * the
+    tensor's mean block sensitivity. `threshold` may be up to 2**40.
+    fixed, by_row, by_column : prices of the candidates, 32 fractional bits: of the whole tensor at
+        that candidate, as a share of a training step. Those by row (column) are weighted by how
+        much the block's row (column) of blocks holds up those that march with it.
+    row_group, column_group : block rows (columns) that march together; 1: none waits
+    work : what a candidate keeps a processing element busy, by which rows are compared
+    rounds : how often weights are moved towards balance: times work / mean work of the group
+    """
+
+    most_threshold: ClassVar[int] = 1 << 40
+
+    fixed: tuple[int, ...] = ()
+    by_row: tuple[int, ...] = ()
+    by_column: tuple[int, ...] = ()
+    row_group: int = 1
+    column_group: int = 1
+    work: tuple[int, ...] = ()
+    rounds: int = 2
+
+    def __post_init__(self) -> None:
+        BlockFormat.__post_init__(self)
+        for name in ("fixed", "by_row", "by_column", "work"):
+            given = getattr(self, name)
+            if len(given) != len(self.candidates) or min(given) < 0:
+                raise FormatError(
+                    f"PricedBlockFormat: {name} must be {len(self.candidates)} numbers of at least"
+                    f" 0, one a candidate, not {list(given)}"
+                )
+        if min(self.row_group, self.column_group) < 1 or not 0 <= self.rounds <= 8:
+            raise FormatError(
+                "PricedBlockFormat: groups must be at least 1 and rounds 0 to 8, not"
+                f" {self.row_group}, {self.column_group} and {self.rounds}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TanhFormat:
+    """DoReFa's weights, as scaled integers: see `fxsim.engine.quantisers.tanh_levels`.
+
+    unit : values span [-1, 1], as in the paper; else the tensor keeps its largest magnitude
+    """
+
+    bits: int
+    unit: bool = False
+
+    def __post_init__(self) -> None:
+        check_levels("TanhFormat", self.bits)
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedFormat:
+    """PACT's activations, as scaled integers: 2**bits levels over [0, alpha].
+
+    alpha : the first value of the learned clipping level [units of the value]
+    """
+
+    bits: int
+    alpha: int = 10
+
+    def __post_init__(self) -> None:
+        check_levels("ClippedFormat", self.bits)
+        if not 1 <= self.alpha <= 31:
+            raise FormatError(f"ClippedFormat: alpha must be 1 to 31, not {self.alpha}")
+
+
+def check_levels(where: str, bits: int) -> None:
+    """Raise FormatError unless uniform levels can have so many bits."""
+    if not 1 <= bits <= MAX_LEVEL_BITS:
+        raise FormatError(f"{where}: bits must be 1 to {MAX_LEVEL_BITS}, not {bits}")
+
+
+OperandFormat = TensorFormat | BlockFormat | TanhFormat | ClippedFormat

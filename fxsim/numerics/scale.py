@@ -1,0 +1,72 @@
+"""Scales that are no power of two: an integer multiplier and a shift, as uniform quantisers need.
+
+Source of the normalised form and of double rounding: Jacob et al., "Quantization and Training of
+Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 2.2, and
+gemmlowp's `fixedpoint.h` (SaturatingRoundingDoublingHighMul, RoundingDivideByPOT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fxsim.errors import FormatError
+from fxsim.numerics.formats import FixedPoint, check_integers
+
+MULTIPLIER_BITS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`multiplier * 2**-shift`; a power of two has multiplier 1.
+
+    The multiplier is an int32; the shift is -31 to 62.
+    """
+
+    multiplier: int
+    shift: int
+
+    def __post_init__(self) -> None:
+        check_integers("Scale", multiplier=self.multiplier, shift=self.shift)
+        if not -(1 << MULTIPLIER_BITS) <= self.multiplier < 1 << MULTIPLIER_BITS:
+            raise FormatError(f"Scale: multiplier must be an int32, not {self.multiplier}")
+        if not -MULTIPLIER_BITS <= self.shift <= 62:
+            raise FormatError(f"Scale: shift must be -{MULTIPLIER_BITS} to 62, not {self.shift}")
+
+    @property
+    def value(self) -> Fraction:
+        """The scale, exactly."""
+        return self.multiplier * FixedPoint(2, self.shift).step
+
+    @classmethod
+    def nearest(cls, value: Fraction | float, bits: int = MULTIPLIER_BITS) -> Scale:
+        """The closest scale with a multiplier of `bits` bits, its top bit set (TFLite's form).
+
+        Relative error at most 2**-bits.
+        """
+        if not 0 < value < float("inf"):
+            raise FormatError(f"Scale: a scale must be positive, not {value}")
+        if not 1 <= bits <= MULTIPLIER_BITS:
+            raise FormatError(f"Scale: bits must be 1 to {MULTIPLIER_BITS}, not {bits}")
+        exact = Fraction(value)
+        octave = exact.numerator.bit_length() - exact.denominator.bit_length()
+        shift = bits - octave
+        shift -= exact * Fraction(2) ** shift >= 1 << bits
+        multiplier = round(exact * Fraction(2) ** shift)
+        if multiplier == 1 << bits:
+            multiplier, shift = multiplier >> 1, shift - 1
+        return cls(multiplier, shift)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaledFormat:
+    """`value = code * scale`: what a uniform quantiser's codes mean (DoReFa, PACT, TFLite)."""
+
+    bits: int
+    scale: Scale
+    signed: bool = True
+
+    @property
+    def codes(self) -> FixedPoint:
+        """The integers themselves, as a format without fraction."""
+        return FixedPoint(self.bits, 0, self.signed)

@@ -1,0 +1,466 @@
+"""The specification of the vector unit, in Python integers: what happens between the products.
+
+Normalisation, activation functions, softmax and loss, dropout, optimizers. Like `reference`, it
+imports nothing of the engine; tensors are nested lists, columns are channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+
+from fxsim.numerics.specification import Matrix, cast, limit_code, rnd, rnd_conv, round_code
+
+WORD_BITS = 16
+
+
+def divide_nearest(numerator: int, denominator: int) -> int:
+    """Quotient rounded to nearest, ties up."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def shifted(value: int, places: int) -> int:
+    """value * 2**-places, to nearest, ties up, within 62 bits."""
+    exact = value << -places if places <= 0 else (value + (1 << (places - 1))) >> places
+    return min(max(exact, 1 - (1 << 62)), (1 << 62) - 1)
+
+
+def short(value: int, places: int, bits: int = 31) -> tuple[int, int]:
+    """(mantissa, places): value * 2**-places with at most `bits` bits, low ones dropped."""
+    excess = max(0, value.bit_length() - bits)
+    return value >> excess, places - excess
+
+
+def words(codes: Sequence[int], frac: int) -> tuple[list[int], int]:
+    """Codes as 16-bit words at the finest scale that holds them all."""
+    kept = frac - max(0, max((abs(c) for c in codes), default=0).bit_length() - (WORD_BITS - 1))
+    return [cast(c, frac - kept, WORD_BITS)[0] for c in codes], kept
+
+
+def add(a: Sequence[int], frac_a: int, b: Sequence[int], frac_b: int) -> tuple[list[int], int]:
+    """a + b as words: at the coarser scale, the finer operand rounded to nearest even."""
+    frac = min(frac_a, frac_b)
+    total = [
+        rnd_conv(x, frac_a - frac) + rnd_conv(y, frac_b - frac) for x, y in zip(a, b, strict=True)
+    ]
+    return words(total, frac)
+
+
+# --- normalisation ---------------------------------------------------------------------------
+
+
+def reciprocal_root(value: int) -> tuple[int, int]:
+    """(root, half): 1/sqrt(value) is root * 2**-half, within 2**-15 of itself."""
+    drop = max(value.bit_length() - 30, 0)
+    drop += drop % 2
+    kept = value >> drop
+    exponent = kept.bit_length() + 31
+    exponent += exponent % 2
+    return isqrt((1 << exponent) // kept), (exponent + drop) // 2
+
+
+def moments(column: Sequence[int]) -> tuple[int, int]:
+    """(mean with 4 more fractional bits, variance of the centred codes) of one channel."""
+    mean = divide_nearest(16 * sum(column), len(column))
+    return mean, sum((16 * x - mean) ** 2 for x in column) // len(column)
+
+
+def advance(running: int, batch: int, places: int, bits: int) -> int:
+    """A running statistic moved by 6554/2**16 of the way to the batch's, cast by `places` first."""
+    target = cast(batch, places, bits)[0]
+    return running + (((target - running) * 6554 + (1 << 15)) >> 16)
+
+
+def inverse_deviation(variance: int, frac: int) -> tuple[int, int]:
+    """The reciprocal root of a variance with 2 frac + 8 fractional bits plus 2**-17."""
+    scale = 2 * frac + 8 - 17
+    return reciprocal_root(max(variance + (1 << scale if scale >= 0 else 0), 1))
+
+
+def affine(
+    columns: Matrix, lines: Sequence[tuple[int, int, int, int]]
+) -> tuple[Matrix, int, list[tuple[int, int, int, int]]]:
+    """Words of slope * (x - centre) + offset by column; (columns, frac, coefficients).
+
+    lines : (centre, slope mantissa, its places, offset with 24 fractional bits) of each column
+    The result's scale is the finest at which |slope| * reach + |offset| fits 16 bits in every
+    column; each column's multiplier and shift leave the sum 30 bits.
+    """
+    peaks = []
+    for column, (centre, slope, places, offset) in zip(columns, lines, strict=True):
+        reach = max(abs(x - centre) for x in column)
+        peaks.append(abs(offset) + shifted(abs(slope) * reach, places - 24) + 1)
+    frac = min(24, 15 - (max(peaks).bit_length() - 24))
+    out, coefficients = [], []
+    for column, peak, (centre, slope, places, offset) in zip(columns, peaks, lines, strict=True):
+        shift = min(29 - (peak.bit_length() + frac - 24), 30)
+        reach = max(abs(x - centre) for x in column)
+        scale = shifted(slope, places - frac - shift) if reach else 0
+        start = shifted(offset, 24 - frac - shift) + (1 << (shift - 1))
+        coefficients.append((centre, scale, start, shift))
+        out.append(
+            [
+                limit_code(((x - centre) * scale + start) >> shift, 16, True, "SAT")[0]
+                for x in column
+            ]
+        )
+    return out, frac, coefficients
+
+
+def batch_norm_line(
+    mean: int, root: int, half: int, gamma: int, beta: int
+) -> tuple[int, int, int, int]:
+    """(centre, slope, places, offset) of gamma * (x - mean) / deviation + beta."""
+    centre = limit_code(shifted(mean, 4), 16, True, "SAT")[0]
+    slope, places = short(gamma * root, half + 9)
+    distance = min(max(16 * centre - mean, -(1 << 31)), 1 << 31)
+    moved = shifted(distance * slope, places + 4 - 24)
+    return centre, slope, places, beta + min(max(moved, -(1 << 55)), 1 << 55)
+
+
+def batch_norm_backward(
+    errors: Matrix,
+    columns: Matrix,
+    lines: Sequence[tuple[int, int, int, int]],
+    moments_: Sequence[tuple[int, int, int]],
+    frac: int,
+    error_frac: int,
+) -> tuple[Matrix, int, list[int], int]:
+    """(input gradients, their frac, gamma gradients, their frac), by column.
+
+    moments_ : (mean, root, half) of each column; the gradient of beta is the errors' sum.
+    """
+    count = len(errors[0])
+    sums, slopes, terms = [], [], []
+    for e, column, (centre, slope, places, _), (mean, root, half) in zip(
+        errors, columns, lines, moments_, strict=True
+    ):
+        total, distance = sum(e), 16 * centre - mean
+        cross = 16 * sum(a * (x - centre) for a, x in zip(e, column, strict=True))
+        cross += distance * total
+        m, p = short(cross, 0, 44)
+        sums.append((m * root, p + half + error_frac))
+        t, tp = short(cross, 0)
+        r, rp = short(root * root, 2 * half)
+        w, wp = short(t * r // count, tp + rp)
+        constant = -((total << 16) // count) - shifted(distance * w, wp - 16)
+        q, qp = short(-slope * w, places + wp - 4)
+        c, cp = short(constant, 16)
+        terms.append(
+            (
+                (slope, places),
+                (q, qp),
+                short(slope * c, places + cp),
+                max(map(abs, e)),
+                max(abs(x - centre) for x in column),
+            )
+        )
+        slopes.append((centre, e, column))
+    sizes = [
+        max(
+            (abs(m) * reach).bit_length() - p
+            for (m, p), reach in zip((a, b, c), (e, d, 1), strict=True)
+            if m and reach
+        )
+        for a, b, c, e, d in terms
+        if any(m and reach for (m, _), reach in zip((a, b, c), (e, d, 1), strict=True))
+    ]
+    grid = 45 - max(sizes, default=45)
+    bounds = [
+        sum(
+            shifted(abs(m) * reach, p - grid)
+            for (m, p), reach in zip((a, b, c), (e, d, 1), strict=True)
+        )
+        + 3
+        for a, b, c, e, d in terms
+    ]
+    fine = 15 - (max(bounds).bit_length() - grid)
+    out = []
+    for (centre, e, column), (a, b, last, most, reach), bound in zip(
+        slopes, terms, bounds, strict=True
+    ):
+        shift = min(29 - (bound.bit_length() - grid + fine), 30)
+        scale_e = shifted(a[0], a[1] - fine - shift) if most else 0
+        scale_x = shifted(b[0], b[1] - fine - shift) if reach else 0
+        start = shifted(last[0], last[1] - fine - shift) + (1 << (shift - 1))
+        out.append(
+            [
+                limit_code(
+                    (code * scale_e + (x - centre) * scale_x + start) >> shift, 16, True, "SAT"
+                )[0]
+                for code, x in zip(e, column, strict=True)
+            ]
+        )
+    gamma, gamma_frac = _common([m for m, _ in sums], [p for _, p in sums])
+    return out, fine + error_frac - frac, gamma, gamma_frac
+
+
+def _common(mantissas: Sequence[int], places: Sequence[int]) -> tuple[list[int], int]:
+    """Values with places of their own as 31-bit codes of one scale."""
+    sizes = [abs(m).bit_length() - p for m, p in zip(mantissas, places, strict=True) if m]
+    frac = 30 - max(sizes, default=30)
+    return [shifted(m, p - frac) if m else 0 for m, p in zip(mantissas, places, strict=True)], frac
+
+
+def normalise_row(row: Sequence[int], frac: int, centred: bool) -> tuple[list[int], int, int]:
+    """(words with 11 fractional bits, root, half) of one row at mean 0, if centred, variance 1."""
+    mean = divide_nearest(16 * sum(row), len(row)) if centred else 0
+    variance = sum((16 * x - mean) ** 2 for x in row) // len(row)
+    root, half = inverse_deviation(variance, frac)
+    return [cast((16 * x - mean) * root, half - 11, 16)[0] for x in row], root, half
+
+
+def normalise_rows_backward(
+    errors: Matrix,
+    normals: Matrix,
+    roots: Sequence[tuple[int, int]],
+    frac: int,
+    error_frac: int,
+    centred: bool,
+) -> tuple[Matrix, int]:
+    """(input gradients as words, their fractional bits), by row."""
+    projected, places = [], []
+    for e, u, (_, half) in zip(errors, normals, roots, strict=True):
+        mean = divide_nearest(16 * sum(e), len(e)) if centred else 0
+        slope = divide_nearest(sum(a * b for a, b in zip(e, u, strict=True)), 128 * len(e))
+        projected.append(
+            [rnd_conv((a << 15) - (mean << 11) - b * slope, 13) for a, b in zip(e, u, strict=True)]
+        )
+        places.append(error_frac + 2 + half - 4 - frac)
+    sizes = [
+        max(map(abs, p)).bit_length() + root.bit_length() - c
+        for p, (root, _), c in zip(projected, roots, places, strict=True)
+        if any(p)
+    ]
+    grid = 30 - max(sizes, default=0)
+    exact = [
+        [round_code(x * root, min(c - grid, 62), "RND_CONV") for x in p]
+        for p, (root, _), c in zip(projected, roots, places, strict=True)
+    ]
+    flat, kept = words([x for row in exact for x in row], grid)
+    width = len(errors[0])
+    return [flat[r : r + width] for r in range(0, len(flat), width)], kept
+
+
+# --- elementwise functions -------------------------------------------------------------------
+
+
+def multiply(a: Sequence[int], b: Sequence[int]) -> tuple[list[int], int]:
+    """(a * b as words, places dropped)."""
+    found, kept = words([x * y for x, y in zip(a, b, strict=True)], 0)
+    return found, -kept
+
+
+def leak(code: int, sign: int, slope: int) -> int:
+    """code, or code * slope * 2**-15 where `sign` is not positive."""
+    return code if sign > 0 else rnd_conv(code * slope, 15)
+
+
+def drop(code: int, drawn: int, threshold: int) -> tuple[int, int]:
+    """(the code after dropout, how many octaves its scale became coarser); 16-bit draws."""
+    kept = (1 << 16) - threshold
+    octaves = (((1 << 16) - 1) // kept).bit_length()
+    scale = ((1 << (30 - octaves)) + kept // 2) // kept
+    return (rnd_conv(code * scale, 14) if drawn >= threshold else 0), octaves
+
+
+def look_up(code: int, knots: Sequence[int]) -> int:
+    """Linear between knots 32 codes apart, the first at -2**15; half up."""
+    k, part = divmod(code + (1 << 15), 32)
+    return (32 * knots[k] + (knots[k + 1] - knots[k]) * part + 16) >> 5
+
+
+# --- softmax, loss and update ----------------------------------------------------------------
+
+
+def power_of_two_table() -> list[int]:
+    """floor(2**30 * 2**(-i/256)) for i = 0..256, by search in integers."""
+    table = []
+    for i in range(257):
+        low, high = 0, 1 << 31
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if middle**256 <= 1 << (30 * 256 - i) else (low, middle)
+        table.append(low)
+    return table
+
+
+def softmax(row: Sequence[int], seen: int, table: Sequence[int]) -> list[int]:
+    """Probabilities, 30 fractional bits, of the first `seen` logits with 16; the rest are 0."""
+    powers = []
+    for x in row[:seen]:
+        octaves = (min(max(row[:seen]) - x, 1 << 22) * 1549082005) >> 30
+        whole, part = divmod(octaves, 1 << 16)
+        left, right = table[part >> 8], table[(part >> 8) + 1]
+        powers.append((left - (((left - right) * (part & 255)) >> 8)) >> whole)
+    return [((p << 30) + sum(powers) // 2) // sum(powers) for p in powers] + [0] * (len(row) - seen)
+
+
+def softmax_backward(shares: Sequence[int], errors: Sequence[int], frac: int) -> list[int]:
+    """shares * (errors - their mean), exact; shares have `frac` fractional bits."""
+    mean = rnd(sum(p * e for p, e in zip(shares, errors, strict=True)), frac)
+    return [p * (e - mean) for p, e in zip(shares, errors, strict=True)]
+
+
+def softmax_error(
+    logits: Matrix, labels: Sequence[int], table: Sequence[int], off: int = 0
+) -> tuple[Matrix, Matrix]:
+    """(probabilities, errors), 30 fractional bits, of logits with 16; off: other targets."""
+    probabilities = [softmax(row, len(row), table) for row in logits]
+    classes = len(logits[0])
+    on = (1 << 30) - (classes - 1) * off
+    return probabilities, [
+        [divide_nearest(p - (on if j == label else off), len(logits)) for j, p in enumerate(row)]
+        for row, label in zip(probabilities, labels, strict=True)
+    ]
+
+
+def squared_error(values: Matrix, labels: Sequence[int]) -> Matrix:
+    """The gradient, 28 fractional bits, of codes' (16) mean squared distance to one-hot."""
+    count = len(values) * len(values[0])
+    return [
+        [divide_nearest((2 * (v - ((j == label) << 16))) << 12, count) for j, v in enumerate(row)]
+        for row, label in zip(values, labels, strict=True)
+    ]
+
+
+def sgd(
+    master: int,
+    momentum: int,
+    gradient: int,
+    friction: int,
+    rate: int,
+    decay: int,
+    mode: str,
+    draw_code: int,
+    nesterov: bool = False,
+) -> tuple[int, int]:
+    """(new master with 26 fractional bits, new momentum with 24)."""
+    pull = gradient + rnd_conv(master * decay, 22)
+    velocity = limit_code(rnd_conv(momentum * friction, 15) + pull, 32, True, "SAT")[0]
+    ahead = velocity
+    if nesterov:
+        ahead = limit_code(rnd_conv(velocity * friction, 15) + pull, 32, True, "SAT")[0]
+    step = round_code(ahead * rate, 18, mode, draw_code)
+    return limit_code(master - step, 32, True, "SAT")[0], velocity
+
+
+def adam(
+    master: int,
+    first: int,
+    second: int,
+    gradient: int,
+    fades: tuple[int, int],
+    rate: int,
+    epsilon: int,
+    pull: int,
+    decay: int,
+    mode: str,
+    draw_code: int,
+) -> tuple[int, int, int]:
+    """(master, 26 fractional bits; first moment, 36; second moment, 56); gradient: 28."""
+    most = (1 << 30) - 1
+    g = min(max(gradient + rnd_conv(master * decay, 18), -most), most)
+    first += ((g << 8) - first) * fades[0] >> 16
+    second += (g * g - second) * fades[1] >> 20
+    ratio = (first << 20) // max(isqrt(second) + epsilon, 1)
+    ratio = min(max(ratio, -(1 << 32)), 1 << 32)
+    step = round_code((ratio * rate << 4) + master * pull, 26, mode, draw_code)
+    return limit_code(master - step, 32, True, "SAT")[0], first, second
+
+
+# --- uniform quantisers ----------------------------------------------------------------------
+
+
+def power(exponent: int) -> int:
+    """2**-exponent at 30 fractional bits, of an exponent with 24: softmax's table, linear between.
+
+    Knots are 2**(-i/256) rounded down, by eight integer square roots.
+    """
+    knot, rest = exponent >> 16 & 255, exponent & 0xFFFF
+    ends = []
+    for i in (knot, knot + 1):
+        root = 1 << (30 * 256 - i)
+        for _ in range(8):
+            root = isqrt(root)
+        ends.append(root)
+    return ends[0] - ((ends[0] - ends[1]) * rest >> 16) >> min(exponent >> 24, 40)
+
+
+def fine_tanh(code: int, frac: int) -> int:
+    """tanh(code * 2**-frac), 30 fractional bits; 2 log2(e) has 28."""
+    one, p = 1 << 30, power(abs(code) * (3098164010 >> 2) >> (frac + 4))
+    return (1 if code > 0 else -1 if code < 0 else 0) * ((one - p) * one // (one + p))
+
+
+def tanh_levels(codes: Sequence[int], frac: int, bits: int) -> tuple[list[int], int]:
+    """(DoReFa's odd codes, max|tanh| at 30 fractional bits); more than one bit."""
+    t = [fine_tanh(code, frac) for code in codes]
+    largest, levels = max(max(map(abs, t)), 1), (1 << bits) - 1
+    return [2 * divide_nearest((x + largest) * levels, 2 * largest) - levels for x in t], largest
+
+
+def level_of(code: int, multiplier: int, places: int, bits: int) -> int:
+    """PACT's level of a word: code * multiplier * 2**-places, half up, within 0 to 2**bits - 1."""
+    return min(max(rnd(code * multiplier, places), 0), (1 << bits) - 1)
+
+
+# --- updates in few bits ---------------------------------------------------------------------
+
+
+def nearest_octave(code: int) -> int:
+    """round(log2(code)) of a positive code: 2**(n + 1/2) is the border between n and n + 1."""
+    n = 0
+    while code * code >= 1 << (2 * n + 1):
+        n += 1
+    return n
+
+
+def wage_steps(gradient: Sequence[int], rate: int, draws: Sequence[int]) -> list[int]:
+    """rate (16 fractional bits) * g / 2**round(log2 max|g|), rounded by 16-bit draws."""
+    places = 16 + nearest_octave(max(map(abs, gradient)))
+    return [
+        round_code(g * rate, places, "STOCHASTIC", drawn)
+        for g, drawn in zip(gradient, draws, strict=True)
+    ]
+
+
+def pseudo_stochastic(code: int, places: int) -> int:
+    """NITI's rounding: the dropped bits' upper half against their lower half."""
+    magnitude, half = abs(code), places // 2
+    dropped = magnitude % (1 << places)
+    upper, lower = dropped >> (places - half), dropped % (1 << half)
+    rounded = (magnitude >> places) + (upper > lower)
+    return rounded if code >= 0 else -rounded
+
+
+def niti_steps(gradient: Sequence[int], kept: int) -> list[int]:
+    """The gradient's `kept` highest bits below ceil(log2 max|g|)."""
+    largest, length = max(map(abs, gradient)), 0
+    while 1 << length < largest:
+        length += 1
+    return [pseudo_stochastic(g, max(length - kept, 0)) for g in gradient]
+
+
+def grid_update(master: int, steps: int, places: int, bits: int) -> int:
+    """A master code that many grid steps lower, within the bits-wide words but the lowest."""
+    most = (1 << (bits - 1)) - 1
+    return min(max((master >> places) - steps, -most), most) << places
+
+
+def normalised(gradient: Sequence[int]) -> list[int]:
+    """g / ||g|| with 24 fractional bits, rounded to zero; the root has 6."""
+    norm = isqrt(sum(g * g for g in gradient) << 12)
+    if not norm:
+        return [0 for _ in gradient]
+    return [(abs(g) << 30) // norm * (1 if g >= 0 else -1) for g in gradient]
+
+
+def power_of_two_error(scores: Sequence[int], label: int, count: int) -> list[int]:
+    """NITI's gradient of a row of scores (16 fractional bits), mean over `count`: 30 bits."""
+    octaves = [score * 47274 >> 31 for score in scores]
+    top = max(octaves)
+    powers = [(1 << max(octave - top + 10, 0)) - 1 for octave in octaves]
+    shares = [(p << 11) // sum(powers) for p in powers]
+    shares[label] -= sum(shares)
+    return [(share << 19) // count for share in shares]

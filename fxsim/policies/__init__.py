@@ -1,0 +1,1 @@
+"""Precision policies, one a file; `fxsim.policies.registry` names them."""

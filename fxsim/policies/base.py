@@ -1,0 +1,147 @@
+"""What the integer policies share: accumulator, gradient words and rounding."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from fxsim.engine.tensor import FixedTensor
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import Accumulator, OperandFormat, Overflow, Rounding, TensorFormat
+from fxsim.policies.enum_fields import RoundingName
+from fxsim.training.policy import (
+    BitCostRequest,
+    Decisions,
+    Feedback,
+    LossGradient,
+    Memory,
+    Moment,
+    Review,
+    State,
+    UpdateRule,
+)
+
+
+class Policy(BaseModel, ABC):
+    """What every policy is: parameters that do not change, a kind, and where it is from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    summary: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    integer: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As in studies and reports."""
+
+    @property
+    def own_layers(self) -> tuple[str, ...]:
+        """The layers of which its parameters say something of their own."""
+        return ()
+
+    @property
+    def bit_cost_request(self) -> BitCostRequest | None:
+        """The bit costs that it weighs, if it does."""
+        return None
+
+
+class IntegerPolicy(Policy):
+    """Parameters of the datapath around the operands, and a policy that decides nothing.
+
+    Errors and updates are rounded stochastically by default, as in Gupta et al., "Deep Learning
+    with Limited Numerical Precision", arXiv 1502.02551; the word lengths are ours.
+    """
+
+    update_rule: ClassVar[UpdateRule] = UpdateRule.OPTIMIZER
+    loss_gradient: ClassVar[LossGradient] = LossGradient.SOFTMAX
+    normalises_gradients: ClassVar[bool] = False
+    folds: ClassVar[bool] = True  # whether batch norms can be folded into its weights
+
+    weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
+    accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 32
+    word_scale: Literal["bound", "peak"] = "bound"
+    rounding: RoundingName = Rounding.RND_CONV
+    error_rounding: RoundingName = Rounding.STOCHASTIC
+    update_rounding: RoundingName = Rounding.STOCHASTIC
+
+    @property
+    def accumulator(self) -> Accumulator:
+        """The register of all dot products; it saturates at every addition."""
+        return Accumulator(self.accumulator_bits, Overflow.SAT)
+
+    def operand_rounding(self, role: Role) -> Rounding:
+        """How an operand is rounded."""
+        return self.error_rounding if role is Role.ERROR else self.rounding
+
+    @property
+    def rate_factor(self) -> Fraction:
+        """One."""
+        return Fraction(1)
+
+    @property
+    def l1_decay(self) -> Fraction:
+        """None."""
+        return Fraction(0)
+
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        """No state."""
+        return {}
+
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
+        """As they are."""
+        return codes
+
+    def decide(
+        self, state: State, moment: Moment, feedback: Feedback | None
+    ) -> tuple[State, Decisions]:
+        """No decisions."""
+        return state, {}
+
+    def constants(self, state: State) -> Decisions:
+        """None."""
+        return {}
+
+    def choose(
+        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    ) -> tuple[State, Decisions]:
+        """No statistics of tensors."""
+        return {}, {}
+
+    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+        """No forward passes more."""
+        return {}
+
+    @abstractmethod
+    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
+        """See `fxsim.training.policy.PrecisionPolicy`."""
+
+    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+        """No limit."""
+        return None
+
+    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
+        """Words, uncast."""
+        return None
+
+    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
+        """The same for all, at a dynamic scale."""
+        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
+
+    def observe(
+        self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
+    ) -> NDArray[np.int64] | None:
+        """No statistics of gradients."""
+        return None
+
+    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+        """No statistics of weights."""
+        return {}, {}

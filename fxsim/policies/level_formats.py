@@ -1,0 +1,83 @@
+"""What policies with DoReFa weights and PACT activations share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from fxsim.engine.tensor import FixedTensor
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import ClippedFormat, OperandFormat, TanhFormat, TensorFormat
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.uniform import OperandBits
+from fxsim.training.policy import Decisions, Moment, State
+
+
+def owner_of(layer: str) -> str:
+    """The layer whose weight a product uses: a recurrent one's positions share theirs."""
+    return re.sub(r"\.\d+$", "", layer)
+
+
+class ScaledIntegers(IntegerPolicy):
+    """Operands whose step is no power of two, executed as integers with a multiplier.
+
+    error : word length of errors, at a dynamic power-of-two scale
+    first_last_bits : of weights and activations of the first and last layer, at power-of-two
+        scales; None treats them like the others
+    alpha : first value of PACT's clipping levels, one learned for each product's input
+    unit_weights : DoReFa's weights span [-1, 1] as printed; else each tensor keeps its largest
+        magnitude, which is the same up to a factor that a batch norm removes, and without batch
+        norm is what keeps signals in range
+
+    A product's input that has negative values when it is first seen (or that has no weights:
+    attention) takes a power-of-two scale instead of PACT.
+    """
+
+    folds: ClassVar[bool] = False
+
+    error: OperandBits = 8
+    first_last_bits: OperandBits | None = 8
+    alpha: Annotated[int, Field(ge=1, le=31)] = 10
+    unit_weights: bool = False
+
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        """The layers with weights, in order."""
+        return {"owners": list(shapes)}
+
+    def edges(self, state: State) -> Decisions:
+        """Marks of the first and last layer."""
+        owners = state["owners"]
+        if self.first_last_bits is None or not owners:
+            return {}
+        return {f"edge.{owner}": 1 for owner in (owners[0], owners[-1])}
+
+    def choose(
+        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    ) -> tuple[State, Decisions]:
+        """Whether a product's input is signed, when it is first seen."""
+        if role is not Role.ACTIVATION:
+            return {}, {}
+        name = f"signed.{layer}"
+        known = state.get(name)
+        if known is None:
+            known = int(owner_of(layer) not in state["owners"] or int(tensor.codes.min()) < 0)
+        return {name: known}, {name: known}
+
+    def bits_of(self, decisions: Decisions, layer: str, role: Role) -> int:
+        """The decided bits of a layer's weights or activations."""
+        return decisions.get(f"bits.{role}.{owner_of(layer)}", decisions.get(f"bits.{role}", 8))
+
+    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
+        if role is Role.ERROR:
+            return TensorFormat(self.error, rounding=self.error_rounding)
+        if self.first_last_bits is not None and f"edge.{owner_of(layer)}" in decisions:
+            return TensorFormat(self.first_last_bits, rounding=self.rounding)
+        bits = self.bits_of(decisions, layer, role)
+        if role is Role.WEIGHT:
+            return TanhFormat(bits, self.unit_weights)
+        if decisions[f"signed.{layer}"]:
+            return TensorFormat(max(bits, 2), rounding=self.rounding)
+        return ClippedFormat(bits, self.alpha)

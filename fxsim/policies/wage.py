@@ -1,0 +1,129 @@
+"""WAGE: weights, activations, gradients and errors in low-bit integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fxsim.engine import casts
+from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
+from fxsim.identifiers import Role
+from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.coarse_grid import Shares, on_grid, stretched
+from fxsim.policies.enum_fields import RoundingName
+from fxsim.policies.uniform import OperandBits
+from fxsim.training.policy import Decisions, Feedback, Moment, State, UpdateRule
+
+LIMIT_GAIN = 3  # weights are drawn from +-sqrt(3 / fan_in), or the least that bits tell from 0
+
+
+class Wage(IntegerPolicy):
+    """Ternary weights, 8-bit activations and errors; the update is 8-bit integers, too.
+
+    Source: Wu et al., WAGE, arXiv 1802.04680, and the authors' code.
+
+    - Q(x, k) = round(x 2**(k-1)) / 2**(k-1); Shift(x) = 2**round(log2 x).
+    - Weights: Q of 2 bits, over a layer scale a = max(Shift(Wm / limit), 1), Wm = 1.5 / 2**(k_W-1),
+      limit = sqrt(3 / fan_in); drawn from U(+-max(limit, Wm)), kept in k_G bits and clipped there.
+    - Activations Q(clip(x)) at 8 bits; errors Q(clip(e / Shift(max|e|))); gradients
+      g / Shift(max|g|), times the rate, rounded stochastically to k_G-bit steps; plain SGD.
+
+    Ours: master weights hold w / a, so that operands are integers at a power of two; errors keep
+    their scale, which the gradients' own Shift makes immaterial to weights; the network's input
+    and signed activations take a dynamic scale; biases and batch norms, which WAGE's networks
+    lack, follow the workload's optimizer, and the loss is the workload's (WAGE: squared error).
+    """
+
+    summary: ClassVar[str] = "2-bit weights, 8-bit activations, errors and updates"
+    source: ClassVar[str] = "Wu et al., ICLR 2018, arXiv 1802.04680, and the authors' code"
+    update_rule: ClassVar[UpdateRule] = UpdateRule.WAGE
+    folds: ClassVar[bool] = False
+
+    weight: OperandBits = 2
+    activation: OperandBits = 8
+    error: OperandBits = 8
+    gradient: Annotated[int, Field(ge=2, le=16)] = 8
+    learning_rate: Annotated[float, Field(ge=1 / 128, le=128)] = 8.0
+    drops: Shares = (200 / 300, 250 / 300)  # shares of the run, each to an eighth
+    word_scale: Literal["bound", "peak"] = "peak"  # static formats leave bounds far from sums
+    weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
+    error_rounding: RoundingName = Rounding.RND_CONV
+
+    @property
+    def name(self) -> str:
+        return "wage"
+
+    def layer_octave(self, fan_in: int) -> int:
+        """log2 of the layer scale a."""
+        least = Fraction(3, 1 << self.weight)  # Wm
+        square = least**2 * fan_in / LIMIT_GAIN  # of Wm / limit
+        octave = 0
+        while square > Fraction(2) ** (2 * octave + 1):  # round(log2) is above this octave
+            octave += 1
+        return octave
+
+    def grid(self, fan_in: int) -> int:
+        """Fractional bits of a layer's master weights."""
+        return self.gradient - 1 + self.layer_octave(fan_in)
+
+    def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
+        grids = {f"grid.{owner}": self.grid(shape[1]) for owner, shape in shapes.items()}
+        return {"grids": grids, "first": next(iter(shapes), "")}
+
+    def initial_codes(
+        self, parameter: str, codes: NDArray[np.int64], drawn: bool
+    ) -> NDArray[np.int64]:
+        if not parameter.endswith(".weight"):
+            return codes
+        fan_in = codes.shape[1]
+        widest = max(Fraction(LIMIT_GAIN, fan_in), Fraction(9, 1 << 2 * self.weight))
+        bound = widest / 4 ** self.layer_octave(fan_in)
+        spread = stretched(codes, bound) if drawn else codes
+        return on_grid(spread, self.grid(fan_in), self.gradient)
+
+    def decide(
+        self, state: State, moment: Moment, feedback: Feedback | None
+    ) -> tuple[State, Decisions]:
+        dropped = sum(moment.step >= share * moment.steps for share in self.drops)
+        rate = round(self.learning_rate * (1 << RATE_FRAC)) >> 3 * dropped
+        return state, {**state["grids"], "rate": rate, "stored_bits": self.gradient}
+
+    def choose(
+        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    ) -> tuple[State, Decisions]:
+        """The scale of an error, or of a signed activation; activations are in [0, 1] else."""
+        name = f"frac.{role}.{layer}"
+        if role is Role.WEIGHT:
+            return {}, {}
+        if role is Role.ERROR:
+            octave = nearest_octave(casts.peak(tensor.codes)) - tensor.format.frac
+            return {}, {name: self.error - 1 - octave}
+        signed = state.get(
+            f"signed.{layer}", layer == state["first"] or int(tensor.codes.min()) < 0
+        )
+        kept = {f"signed.{layer}": signed}
+        if signed:
+            fitting = casts.dynamic_format(
+                casts.peak(tensor.codes), tensor.format.frac, self.activation
+            )
+            return kept, {name: fitting.frac, f"limit.{layer}": 0}
+        return kept, {name: self.activation - 1, f"limit.{layer}": 1}
+
+    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+        """1 for activations that were not signed when they were first seen."""
+        return decisions.get(f"limit.{layer}") or None
+
+    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
+        if role is Role.WEIGHT:
+            frac = decisions[f"grid.{layer}"] - self.gradient + self.weight
+            return TensorFormat(self.weight, frac, self.rounding, Overflow.SAT_SYM)
+        bits = self.error if role is Role.ERROR else self.activation
+        rounding = self.operand_rounding(role)
+        return TensorFormat(bits, decisions[f"frac.{role}.{layer}"], rounding, Overflow.SAT_SYM)

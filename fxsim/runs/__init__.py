@@ -1,0 +1,1 @@
+"""Making runs, reading them, resuming, replaying and pricing them."""

@@ -1,0 +1,130 @@
+"""A finished run, as its directory has it; see `fxsim.runs.execute` for what lies there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from fxsim.config.yaml_document import Document
+from fxsim.display import Displayed
+from fxsim.errors import DataError
+from fxsim.policies.base import Policy
+from fxsim.policies.registry import POLICIES
+from fxsim.trace.reader import Trace
+from fxsim.training.policy import Decisions
+
+_MANIFEST = (
+    "inputs_sha256",
+    "workload",
+    "dataset",
+    "dataset_sha256",
+    "policy",
+    "epochs",
+    "seed",
+    "steps",
+    "weights_sha256",
+    "test_accuracy",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run(Displayed):
+    """A finished run."""
+
+    directory: Path
+    manifest: dict[str, Any]
+    metrics: pd.DataFrame
+    evaluations: pd.DataFrame
+    decisions: pd.DataFrame
+
+    @classmethod
+    def load(cls, directory: Path) -> Run:
+        """Read a run's directory."""
+        try:
+            manifest = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+            lacking = [key for key in _MANIFEST if key not in manifest]
+            if lacking:
+                raise ValueError(f"run.json has no {lacking[0]!r}")
+            tables = [
+                pd.read_parquet(directory / f"{name}.parquet")
+                for name in ("metrics", "evaluations", "decisions")
+            ]
+        except (OSError, ValueError) as problem:
+            reason = str(problem).splitlines()[0]
+            raise DataError(f"{directory}: must be the directory of a run: {reason}") from None
+        return cls(directory, manifest, *tables)
+
+    def matches(self, kind: str, policy: Policy, workload: Document, epochs: int | None) -> bool:
+        """Whether the run was made from this policy and workload (and epochs, if given)."""
+        recorded = dict(self.manifest["policy"])
+        if recorded.pop("kind") != kind:
+            return False
+        try:
+            same = (
+                POLICIES[kind].model_validate(recorded) == policy
+            )  # parameters since then: default
+        except ValidationError:
+            return False
+        text = (self.directory / "workload.yaml").read_text(encoding="utf-8")
+        return same and text == workload.text and epochs in (None, self.manifest["epochs"])
+
+    def constants(self) -> Decisions:
+        """The decisions that hold for the whole run."""
+        path = self.directory / "constants.json"
+        try:
+            found: Decisions = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as problem:
+            raise DataError(f"{path}: must be a run's constant decisions: {problem}") from None
+        return found
+
+    def decided(self, step: int) -> Decisions:
+        """All decisions of a step."""
+        row = self.decisions.iloc[step]
+        return {**self.constants(), **{str(name): int(value) for name, value in row.items()}}
+
+    @property
+    def integer(self) -> bool:
+        """Whether it was executed in integers, and so has a trace."""
+        return POLICIES[self.manifest["policy"]["kind"]].integer
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        kind = self.manifest["policy"]["kind"]
+        return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
+
+    def warnings(self) -> list[str]:
+        """A line for each accumulator that overflowed: which, how often, and where first."""
+        if not self.integer:
+            return []
+        return [
+            f"{self.label}: {row.layer} {row.pass_}: its {row.accumulator_bits}-bit accumulator"
+            f" overflowed and altered {row.altered:,} of {row.sums:,} sums"
+            f" ({100 * row.altered / row.sums:.2g} %) in {row.steps} steps, first at step"
+            f" {row.first_step}, sum {row.first_sum}; widen it with accumulator_bits"
+            for row in self.trace()
+            .accumulator_overflows()
+            .rename(columns={"pass": "pass_"})
+            .itertuples()
+        ]
+
+    def trace(self) -> Trace:
+        """The recorded trace."""
+        if not self.integer:
+            raise DataError(
+                f"{self.directory}: a {self.manifest['policy']['kind']} run has no trace, because"
+                " it was not executed in integers"
+            )
+        return Trace.load(self.directory / "trace")
+
+    def mean_bits(self) -> dict[str, float]:
+        """{role: mean word length of the run's operands}, empty for float runs."""
+        columns = [c for c in self.metrics.columns if c.endswith("_bits")]
+        return {c.removesuffix("_bits"): float(self.metrics[c].mean()) for c in columns}

@@ -1,0 +1,75 @@
+"""Executing a recorded run again, from its decisions alone."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from fxsim.errors import ReplayError
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.registry import POLICIES
+from fxsim.runs.directory import Run
+from fxsim.runs.inputs import RunInputs, prepare
+from fxsim.runs.train import train, train_float32
+from fxsim.trace.reader import POWERS, Trace
+from fxsim.trace.writer import TraceWriter
+from fxsim.training.settings import Watcher
+
+
+def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None = None) -> str:
+    """Execute a run again from its recorded decisions; its hash, which must be the recorded one.
+
+    The policy decides nothing. The full block maps of all sampled steps must be equal too.
+    Raises ReplayError if a bit differs.
+    """
+    recipe = dict(run.manifest["policy"])
+    kind = recipe.pop("kind")
+    policy = POLICIES[kind].model_validate(recipe)
+    inputs = prepare(
+        run.directory / "workload.yaml",
+        kind,
+        policy,
+        run.manifest["seed"],
+        data_directory=data_directory,
+        data_name=run.manifest["dataset"],
+        epochs=run.manifest["epochs"],
+        initial=run.directory / "initial.npz" if run.manifest.get("initial") else None,
+        decided=True,
+    )
+    if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
+        raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")
+    if isinstance(policy, IntegerPolicy):
+        found = _replay_integer(run, inputs, policy, watcher)
+    else:
+        found = train_float32(inputs, watcher).weights_sha256
+    wanted = run.manifest["weights_sha256"]
+    if found != wanted:
+        raise ReplayError(
+            f"{run.directory}: the replayed weights' SHA-256 must be {wanted[:16]}..., it is"
+            f" {found[:16]}..."
+        )
+    return found
+
+
+def _replay_integer(
+    run: Run, inputs: RunInputs, policy: IntegerPolicy, watcher: Watcher | None
+) -> str:
+    constants = run.constants()
+    decisions = [
+        {**constants, **{str(k): int(v) for k, v in row.items()}}
+        for row in run.decisions.to_dict("records")
+    ]
+    if len(decisions) != run.manifest["steps"]:
+        raise ReplayError(
+            f"{run.directory}: must hold {run.manifest['steps']} steps of decisions,"
+            f" not {len(decisions)}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        with TraceWriter(Path(scratch) / "trace", policy.accumulator.bits) as recorder:
+            trained = train(inputs, policy, recorder, watcher, decisions)
+        again = Trace.load(Path(scratch) / "trace").maps
+    # an earlier version kept fewer columns; powers are floats, which machines may sum differently
+    recorded = run.trace().maps.drop(columns=POWERS).dropna(axis=1, how="all")
+    if not again[recorded.columns].equals(recorded):
+        raise ReplayError(f"{run.directory}: the replayed block maps differ from the recorded ones")
+    return trained.weights_sha256

@@ -1,0 +1,1 @@
+"""Studies: a workload under policies, seeds and accelerators, its tables, and comparisons."""

@@ -1,0 +1,383 @@
+"""Studies: a workload under several policies and seeds, on several accelerators, compared."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fxsim.config import overrides, resources, yaml_document
+from fxsim.config.overrides import Use, UseOf, Variant
+from fxsim.config.yaml_document import Document, Location, Mark
+from fxsim.cost import cache
+from fxsim.cost.cache import Costs
+from fxsim.display import Displayed
+from fxsim.errors import ConfigError, DataError, hint
+from fxsim.hardware import accelerator
+from fxsim.hardware.accelerator import Accelerator
+from fxsim.policies.base import Policy
+from fxsim.policies.registry import POLICIES
+from fxsim.runs import resume_state
+from fxsim.runs.directory import Run
+from fxsim.runs.execute import execute, finished
+from fxsim.runs.inputs import RunInputs, prepare
+from fxsim.training import data as datasets
+from fxsim.training import workload as workloads
+from fxsim.training.settings import Watcher
+
+QUICKSTART = "quickstart"
+Section = Literal[
+    "accuracy",
+    "bits",
+    "blocks",
+    "cost",
+    "roofline",
+    "utilisation",
+    "numbers",
+    "pareto",
+    "papers",
+    "seeds",
+]
+SECTIONS: tuple[Section, ...] = get_args(Section)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must name each seed once")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_each_once)
+]
+
+
+class PolicySpec(BaseModel):
+    """A policy by kind; every further key is one of its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: Name
+    kind: str
+
+
+class ReportSpec(BaseModel):
+    """What a study's report shows, and in which forms.
+
+    sections : of the page, in its own order; all unless named
+    figures : formats of the figures' files
+    layers : how many layers' block maps are shown, those with the most multiply-accumulates
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sections: Annotated[tuple[Section, ...], Field(min_length=1)] = SECTIONS
+    figures: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg")
+    layers: Annotated[int, Field(ge=1, le=8)] = 3
+
+
+class StudySpec(BaseModel):
+    """A study's YAML.
+
+    baseline : the policy that speedups and savings are stated against, on the same accelerator
+    baseline_accelerator : against the baseline on this one instead
+    objective : what the mapper minimises
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Name
+    title: str
+    workload: UseOf
+    dataset: str | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    policies: Annotated[tuple[PolicySpec, ...], Field(min_length=1)]
+    accelerators: Annotated[tuple[UseOf, ...], Field(min_length=1)]
+    seeds: Seeds
+    baseline: str
+    baseline_accelerator: str | None = None
+    objective: Literal["cycles", "energy", "edp"] = "edp"
+    report: ReportSpec = ReportSpec()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A study, read and checked, with everything that it names.
+
+    inputs : {file: text} of a study that needs no other file: itself with its variants resolved,
+        its workload, its accelerators
+    """
+
+    spec: StudySpec
+    path: Path
+    workload: Document
+    policies: dict[str, tuple[str, Policy]]
+    machines: dict[str, Accelerator]
+    inputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyResult(Displayed):
+    """What a study found.
+
+    runs : {(policy, seed): run}; costs : {(policy, seed, accelerator): what it costs}
+    """
+
+    study: Study
+    directory: Path
+    runs: dict[tuple[str, int], Run]
+    costs: dict[tuple[str, int, str], Costs]
+
+    def base(self, seed: int, machine: str) -> Costs | None:
+        """What the baseline costs that a price on a machine is compared with."""
+        spec = self.study.spec
+        return self.costs.get((spec.baseline, seed, spec.baseline_accelerator or machine))
+
+
+class StudyWatcher(Protocol):
+    """Hears of a study's progress."""
+
+    def run(self, label: str, reused: bool) -> Watcher | None:
+        """A run begins (or an old one with the same inputs is used); who watches it."""
+
+    def pricing(self, total: int) -> Callable[[str], None]:
+        """So many prices follow; what is told of each as it begins, and of the end with ""."""
+
+
+def load(path: Path) -> Study:
+    """Read a study and everything it names; every error names its line."""
+    document = yaml_document.read(path)
+    spec = document.validate(StudySpec, "study")
+    policies: dict[str, tuple[str, Policy]] = {}
+    versions = variants_of(document, ("workload",), "workloads", spec.workload)
+    if len(versions) > 1:
+        document.fail(
+            ("workload", "set"), "workload.set must have one value a key; a sweep takes several"
+        )
+    if spec.workload.name is not None:
+        document.fail(("workload", "name"), "workload.name: a workload keeps its own name")
+    network, _ = workloads.load(versions[0].document)
+    layers = [layer.name for layer in network.layers]
+    for i, entry in enumerate(spec.policies):
+        _policies(document, i, entry, layers, policies)
+    if spec.baseline not in policies:
+        document.fail(
+            ("baseline",),
+            f"baseline must be one of the study's policies ({', '.join(policies)}),"
+            f" not {spec.baseline!r}{hint(spec.baseline, policies)}",
+        )
+    machines: dict[str, Accelerator] = {}
+    inputs: dict[str, str] = {}
+    for i, use in enumerate(spec.accelerators):
+        for machine, text in machines_of(document, ("accelerators", i), use):
+            if machine.name in machines:
+                document.fail(
+                    ("accelerators", i),
+                    f"accelerators.{i}: {machine.name!r} is given twice; give it a name",
+                )
+            machines[machine.name] = machine
+            inputs[f"accelerators/{machine.name}.yaml"] = text
+    on = spec.baseline_accelerator
+    if on is not None and on not in machines:
+        document.fail(
+            ("baseline_accelerator",),
+            f"baseline_accelerator must be one of the study's ({', '.join(machines)}),"
+            f" not {on!r}{hint(on, machines)}",
+        )
+    if spec.dataset is not None and (problem := datasets.unknown(spec.dataset)):
+        document.fail(("dataset",), problem)
+    here = document.mark(())
+    resolved = document.changed(
+        {("workload",): ("workload.yaml", here), ("accelerators",): (list(inputs), here)}
+    )
+    inputs |= {"workload.yaml": versions[0].document.text, "study.yaml": resolved.text}
+    return Study(spec, path, versions[0].document, policies, machines, inputs)
+
+
+def _policies(
+    document: Document,
+    i: int,
+    entry: PolicySpec,
+    layers: list[str],
+    found: dict[str, tuple[str, Policy]],
+) -> None:
+    """Add the policies of an entry, one for each combination of parameters given as lists."""
+    at = ("policies", i)
+    if entry.kind not in POLICIES:
+        document.fail(
+            (*at, "kind"),
+            f"policies.{i}.kind must be one of {', '.join(POLICIES)},"
+            f" not {entry.kind!r}{hint(entry.kind, POLICIES)}",
+        )
+    parameters = dict(entry.model_extra or {})
+    fields = POLICIES[entry.kind].model_fields
+    several = [
+        key
+        for key, value in parameters.items()
+        if isinstance(value, list)
+        and key in fields
+        and ("tuple" not in str(fields[key].annotation) or all(isinstance(v, list) for v in value))
+    ]
+    for key in several:
+        if not parameters[key]:
+            document.fail((*at, key), f"policies.{i}.{key} must have at least one value")
+    for values in itertools.product(*(parameters[key] for key in several)):
+        chosen = dict(zip(several, values, strict=True))
+        name = "-".join([entry.name, *(overrides.label_of(k, v) for k, v in chosen.items())])
+        if name in found:
+            document.fail((*at, "name"), f"policies.{i}.name: {name!r} is given twice")
+        built = document.build(POLICIES[entry.kind], {**parameters, **chosen}, at)
+        if (request := built.bit_cost_request) is not None:
+            accelerator.load(
+                _named(document, (*at, "accelerator"), "accelerators", request.accelerator)
+            )
+        for layer in built.own_layers:
+            if layer not in layers:
+                document.fail(
+                    (*at, "layers", layer),
+                    f"policies.{i}.layers: the network has no layer {layer!r}{hint(layer, layers)}",
+                )
+        found[name] = (entry.kind, built)
+
+
+def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accelerator, str]]:
+    """The accelerators that a place in a YAML file asks for, each with its YAML."""
+    found = []
+    for variant in variants_of(document, at, "accelerators", use):
+        machine = accelerator.load(variant.document)
+        name = use.name or machine.name
+        settings = ", ".join(f"{key} = {value}" for key, value in variant.values.items())
+        if not use.name and not variant.label and settings:
+            short = overrides.short_names(variant.values)
+            labels = [overrides.label_of(short[k], v) for k, v in variant.values.items()]
+            name = "-".join([name, *labels])
+        name = "-".join(filter(None, [name, variant.label]))
+        source = f"{machine.source}; here with {settings}" if settings else machine.source
+        text = variant.document.text
+        if (name, source) != (machine.name, machine.source):
+            mark = document.mark(at)
+            named: dict[Location, tuple[Any, Mark]] = {
+                ("name",): (name, mark),
+                ("source",): (source, mark),
+            }
+            text = variant.document.changed(named).text
+        found.append((machine.model_copy(update={"name": name, "source": source}), text))
+    return found
+
+
+def variants_of(document: Document, at: Location, kind: str, use: Use) -> list[Variant]:
+    """The variants of a shipped file, or one beside the document, that a place in it asks for."""
+    where = (*at, "use") if isinstance(document.at(at), dict) else at
+    base = yaml_document.read(_named(document, where, kind, use.use))
+    marks = {key: document.mark((*at, "set", key)) for key in use.set}
+    try:
+        return overrides.grid(base, use.set, marks)
+    except ConfigError as problem:
+        document.fail((*at, "set"), f"{'.'.join(map(str, at))}.set: {problem}")
+
+
+def _named(document: Document, at: Location, kind: str, name: str) -> Path:
+    try:
+        return resources.find(kind, name, document.path.parent)
+    except ConfigError as problem:
+        document.fail(at, f"{'.'.join(map(str, at))}: {problem}")
+
+
+def run(
+    study: Study,
+    directory: Path,
+    watcher: StudyWatcher,
+    data_directory: Path | None = None,
+    force: bool = False,
+    epochs: int | None = None,
+) -> StudyResult:
+    """Train every policy and seed, price every trace on every accelerator.
+
+    What is in `directory` with the same inputs (code, workload, data, policy, epochs, seed; for a
+    price also the machine) is used again unless `force`.
+    """
+    dataset = None
+    planned: dict[tuple[str, int], RunInputs] = {}
+    for name, (kind, policy) in study.policies.items():
+        for seed in study.spec.seeds:
+            planned[name, seed] = prepare(
+                study.workload,
+                kind,
+                policy,
+                seed,
+                dataset,
+                data_directory,
+                study.spec.dataset,
+                epochs or study.spec.epochs,
+                near=study.path.parent,
+            )
+            dataset = planned[name, seed].dataset
+    found: dict[tuple[str, int], Run] = {}
+    for (name, seed), inputs in planned.items():
+        place = directory / "runs" / f"{name}-seed{seed}"
+        old = None if force else finished(place, inputs)
+        following = watcher.run(f"{name}, seed {seed}", old is not None)
+        if old is None:
+            resume_state.drop_other(place, inputs.sha256())
+        found[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
+    if force:
+        shutil.rmtree(directory / cache.KEPT, ignore_errors=True)
+    return priced(study, directory, found, watcher)
+
+
+def priced(
+    study: Study,
+    directory: Path,
+    found: dict[tuple[str, int], Run],
+    watcher: StudyWatcher | None = None,
+) -> StudyResult:
+    """Price every integer run on every accelerator of a study."""
+    objective = study.spec.objective
+    tasks = [
+        (name, seed, machine)
+        for (name, seed), run_ in found.items()
+        if run_.integer
+        for machine in study.machines.values()
+    ]
+    told = watcher.pricing(len(tasks)) if watcher else lambda label: None
+    bills: dict[tuple[str, int, str], Costs] = {}
+    for name, seed, machine in tasks:
+        told(f"{name}, seed {seed}, on {machine.name}")
+        bills[name, seed, machine.name] = cache.costs(
+            found[name, seed], machine, objective, directory / cache.KEPT
+        )
+    told("")
+    return StudyResult(study, directory, found, bills)
+
+
+def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = None) -> StudyResult:
+    """The finished runs of a study, with their prices, without training.
+
+    Raises DataError if one of them was made from another policy, workload or number of epochs.
+    """
+    found: dict[tuple[str, int], Run] = {}
+    for name, (kind, policy) in study.policies.items():
+        for seed in study.spec.seeds:
+            run_ = Run.load(directory / "runs" / f"{name}-seed{seed}")
+            same = run_.matches(kind, policy, study.workload, study.spec.epochs)
+            wanted = study.spec.dataset or study.workload.data["dataset"]
+            if not same or run_.manifest["dataset"] != wanted:
+                raise DataError(
+                    f"{run_.directory}: must be a run of the study as it is now, not of an earlier"
+                    f" version; fxsim run {study.path}"
+                )
+            found[name, seed] = run_
+    return priced(study, directory, found, watcher)
+
+
+def default_directory(study: Study) -> Path:
+    """Where a study's results go unless told otherwise."""
+    return Path("reports") / study.spec.name
+
+
+def find(name: str | None) -> Path:
+    """A study's file by path or shipped name; the quickstart if None."""
+    return resources.find("reports", name or QUICKSTART)

@@ -1,0 +1,577 @@
+"""ONNX and QONNX to workloads: shapes, counts and bits, and what is not executable by its line."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import ROOT, fxsim, jit_only
+
+from fxsim.errors import ConfigError, FxsimError
+from fxsim.integrations.onnx.cost_only import product_of
+from fxsim.integrations.onnx.graph import read
+from fxsim.integrations.onnx.import_model import import_model
+from fxsim.integrations.onnx.network import Network
+from fxsim.integrations.onnx.operators import EXECUTABLE
+from fxsim.policies.uniform import Uniform
+from fxsim.runs.inputs import prepare
+from fxsim.training import workload
+
+onnx = pytest.importorskip("onnx")
+helper, numpy_helper, FLOAT = onnx.helper, onnx.numpy_helper, onnx.TensorProto.FLOAT
+
+
+class Builder:
+    """A graph, node by node."""
+
+    def __init__(self, shape, opset=21, kind=FLOAT):
+        self.input = helper.make_tensor_value_info("x", kind, ["batch", *shape])
+        self.nodes, self.initial, self.opset = [], [], opset
+        self.domains = set()
+
+    def constant(self, name, *shape, value=None, kind=np.float32):
+        array = np.zeros(shape, kind) if value is None else np.asarray(value, kind)
+        self.initial.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, kind, *inputs, name=None, domain="", outputs=1, **attributes):
+        label = name or f"/{kind.lower()}{len(self.nodes)}/{kind}"
+        results = [f"{label}_output_{i}" for i in range(outputs)]
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), results, label, domain=domain, **attributes)
+        )
+        self.domains.add(domain)
+        return results[0]
+
+    def conv(self, x, channels, filters, kernel=3, layer=None, bias=False, **attributes):
+        layer = layer or f"conv{len(self.nodes)}"
+        kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        groups = attributes.get("group", 1)
+        inputs = [x, self.constant(f"{layer}.weight", filters, channels // groups, *kernel)]
+        inputs += [self.constant(f"{layer}.bias", filters)] if bias else []
+        return self.node("Conv", *inputs, name=f"/{layer}/Conv", **attributes)
+
+    def norm(self, x, channels, layer):
+        parts = [self.constant(f"{layer}.{p}", channels) for p in ("weight", "bias", "m", "v")]
+        return self.node("BatchNormalization", x, *parts, name=f"/{layer}/BatchNormalization")
+
+    def linear(self, x, depth, features, layer="fc"):
+        weight = self.constant(f"{layer}.weight", features, depth)
+        bias = self.constant(f"{layer}.bias", features)
+        return self.node("Gemm", x, weight, bias, name=f"/{layer}/Gemm", transB=1)
+
+    def save(self, path, output):
+        out = helper.make_tensor_value_info(output, FLOAT, None)
+        graph = helper.make_graph(self.nodes, "net", [self.input], [out], self.initial)
+        opsets = [helper.make_opsetid("", self.opset)]
+        opsets += [helper.make_opsetid(d, 1) for d in self.domains if d]
+        onnx.save(helper.make_model(graph, opset_imports=opsets), path)
+        return path
+
+
+def classified(b, x, channels, path):
+    """Global pooling and a classifier after some operator."""
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    return b.save(path, b.linear(x, channels, 10))
+
+
+def resnet18(path):
+    """As torchvision's, operator by operator."""
+    b = Builder((3, 224, 224))
+    x = b.norm(b.conv("x", 3, 64, 7, "conv1", strides=[2, 2], pads=[3] * 4), 64, "bn1")
+    x = b.node("Relu", x)
+    x = b.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    channels = 64
+    for stage, filters in enumerate((64, 128, 256, 512), 1):
+        for i in range(2):
+            layer, stride = f"layer{stage}.{i}", 2 if stage > 1 and i == 0 else 1
+            y = b.conv(
+                x, channels, filters, 3, f"{layer}.conv1", strides=[stride] * 2, pads=[1] * 4
+            )
+            y = b.node("Relu", b.norm(y, filters, f"{layer}.bn1"))
+            y = b.norm(
+                b.conv(y, filters, filters, 3, f"{layer}.conv2", pads=[1] * 4),
+                filters,
+                f"{layer}.bn2",
+            )
+            if stride > 1:
+                x = b.conv(x, channels, filters, 1, f"{layer}.downsample.0", strides=[2, 2])
+                x = b.norm(x, filters, f"{layer}.downsample.1")
+            x = b.node("Relu", b.node("Add", y, x))
+            channels = filters
+    x = b.node("ReduceMean", x, b.constant("axes", value=[2, 3], kind=np.int64), keepdims=1)
+    x = b.node("Reshape", x, b.constant("to", value=[-1, 512], kind=np.int64))
+    return b.save(path, b.linear(x, 512, 1000))
+
+
+def test_resnet18_is_the_shipped_one(tmp_path):
+    found = import_model(resnet18(tmp_path / "resnet18.onnx"), tmp_path / "net.yaml")
+    assert found.refused == {}
+    ours, model = workload.load(tmp_path / "net.yaml")
+    _, shipped = workload.load(ROOT / "workloads" / "resnet18.yaml")
+    assert (found.macs, found.parameters) == (1_814_073_344, 11_689_512)
+    assert model.macs == shipped.macs
+    kinds = [layer.kind for layer in ours.layers if layer.kind != "flatten"]
+    assert sorted(kinds) == sorted(
+        layer.kind
+        for layer in workload.load(ROOT / "workloads" / "resnet18.yaml")[0].layers
+        if layer.kind != "flatten"
+    )
+    assert [layer.name for layer in ours.layers][4] == "layer1_0_conv1"
+
+
+def test_an_imported_network_trains_and_is_priced(tmp_path):
+    jit_only()
+    b = Builder((1, 8, 8))
+    x = b.node("Relu", b.norm(b.conv("x", 1, 8, 3, "c1", pads=[1] * 4), 8, "n1"))
+    x = b.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    classified(b, b.conv(x, 8, 8, 3, "c2", bias=True, pads=[1] * 4), 8, tmp_path / "small.onnx")
+    done = fxsim("import", "small.onnx", "--json", at=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["macs"] == 64 * 9 * 8 + 16 * 9 * 64 + 80
+    assert found["refused"] == {}
+    trained = fxsim("simulate", "small.yaml", "--epochs", 1, "--json", at=tmp_path)
+    assert json.loads(trained.stdout)["test_accuracy"] > 0.2
+    priced = fxsim(
+        "estimate",
+        "small.yaml",
+        "-a",
+        "eyeriss",
+        "--batch",
+        1,
+        "--by",
+        "layer",
+        "--json",
+        at=tmp_path,
+    )
+    layers = {row["layer"]: row for row in json.loads(priced.stdout)["eyeriss"]}
+    assert layers["c2"]["macs"] == 3 * 16 * 9 * 64
+
+
+def test_what_is_not_executable_is_named_by_node_and_line_and_priced(tmp_path):
+    jit_only()
+    b = Builder((1, 8, 8))
+    x = b.conv("x", 1, 4, (1, 5), "wide", pads=[0, 2, 0, 2])
+    sizes = b.constant("sizes", value=[1, 1, 2, 2])
+    x = b.node("Resize", x, "", sizes, name="/up/Resize")
+    x = b.node("Whatever", x, name="/odd/Whatever", domain="our.own")
+    classified(b, b.conv(x, 4, 6, 3, "c"), 6, tmp_path / "odd.onnx")
+    done = fxsim("import", "odd.onnx", "--data", "digits", at=tmp_path)
+    lines = (tmp_path / "odd.yaml").read_text().splitlines()
+    for node, why in (
+        ("Conv '/wide/Conv'", "kernel of [1, 5], not the same in all directions"),
+        ("Resize '/up/Resize'", "fxsim has no such layer"),
+        ("our.own.Whatever '/odd/Whatever'", "fxsim has no such layer"),
+    ):
+        (said,) = [line for line in done.stderr.splitlines() if node in line]
+        assert why in said
+        number = int(said.split("odd.yaml:")[1].split(":")[0])
+        assert f'operator: "{node}"' in lines[number - 1]
+    assert "priced only" in done.stdout
+    refused = fxsim("simulate", "odd.yaml", at=tmp_path, code=2).stderr
+    assert refused.startswith("odd.yaml:")
+    assert "Conv '/wide/Conv' is not executed, only priced" in refused
+    priced = fxsim(
+        "estimate",
+        "odd.yaml",
+        "-a",
+        "int8_systolic",
+        "--batch",
+        2,
+        "--by",
+        "layer",
+        "--json",
+        at=tmp_path,
+    )
+    layers = {row["layer"]: row for row in json.loads(priced.stdout)["int8_systolic"]}
+    # forward and grad_weight; the first layer has no grad_input
+    assert layers["wide"]["macs"] == 2 * 2 * 64 * 5 * 4
+    assert layers["up_resize"]["macs"] == 0
+    assert layers["up_resize"]["cycles"] > 0
+    assert layers["c"]["macs"] == 2 * (2 * 14 * 14 + 16 * 16) * 9 * 4 * 6
+
+
+def test_products_of_what_is_not_executable():
+    """Grouped and transposed windows, products of activations, recurrent layers."""
+    b = Builder((4, 6, 6))
+    cases = [
+        (
+            b.conv("x", 4, 8, (3, 1), "a", group=2),
+            (4, 6, 8),
+            {"rows": 4 * 6 * 2, "depth": 2 * 3, "features": 4},
+        ),
+        (
+            b.node("ConvTranspose", "x", b.constant("t.weight", 4, 5, 2, 3)),
+            (7, 8, 5),
+            {"rows": 36, "depth": 4, "features": 30},
+        ),
+        (
+            b.node(
+                "LSTM", "x", b.constant("w", 1, 16, 6), b.constant("r", 1, 16, 4), hidden_size=4
+            ),
+            (6, 1, 4),
+            {"rows": 1, "depth": 10, "features": 16},
+        ),
+    ]
+    net = Network(_graph(b, cases[-1][0]))
+    net.made["x"] = ("input", (6, 6, 4))
+    for (_, shape, wanted), node in zip(cases, net.graph.nodes, strict=True):
+        assert product_of(net, node, ["x"], shape) == wanted
+
+
+def _graph(b, output):
+    with tempfile.TemporaryDirectory() as place:
+        return read(b.save(Path(place) / "g.onnx", output))
+
+
+I64 = np.int64
+OPERATORS = {
+    "Conv": lambda b: (b.conv("x", 4, 6, 3, strides=[2, 2], pads=[1] * 4, dilations=[1, 1]), 6),
+    "Conv depthwise": lambda b: (b.conv("x", 4, 4, 3, group=4), 4),
+    "Conv grouped": lambda b: (b.conv("x", 4, 6, 3, group=2, bias=True), 6),
+    "Conv same": lambda b: (b.conv("x", 4, 6, 3, auto_pad="SAME_UPPER"), 6),
+    "ConvTranspose": lambda b: (
+        b.node(
+            "ConvTranspose",
+            "x",
+            b.constant("t.weight", 4, 5, 3, 3),
+            strides=[2, 2],
+            pads=[1] * 4,
+            output_padding=[1, 1],
+        ),
+        5,
+    ),
+    "BatchNormalization": lambda b: (b.norm("x", 4, "n"), 4),
+    "InstanceNormalization": lambda b: (
+        b.node("InstanceNormalization", "x", b.constant("s", 4), b.constant("o", 4)),
+        4,
+    ),
+    "GroupNormalization": lambda b: (
+        b.node("GroupNormalization", "x", b.constant("s", 4), b.constant("o", 4), num_groups=2),
+        4,
+    ),
+    "Relu": lambda b: (b.node("Relu", "x"), 4),
+    "Clip": lambda b: (
+        b.node("Clip", "x", b.constant("l", value=0.0), b.constant("h", value=6.0)),
+        4,
+    ),
+    "LeakyRelu": lambda b: (b.node("LeakyRelu", "x", alpha=0.2), 4),
+    "Sigmoid": lambda b: (b.node("Sigmoid", "x"), 4),
+    "Tanh": lambda b: (b.node("Tanh", "x"), 4),
+    "Gelu": lambda b: (b.node("Gelu", "x"), 4),
+    "HardSwish": lambda b: (b.node("HardSwish", "x"), 4),
+    "Mul silu": lambda b: (b.node("Mul", "x", b.node("Sigmoid", "x")), 4),
+    "Mul": lambda b: (b.node("Mul", b.node("Relu", "x"), b.node("Tanh", "x")), 4),
+    "Add": lambda b: (b.node("Add", b.node("Relu", "x"), "x"), 4),
+    "Concat": lambda b: (b.node("Concat", b.node("Relu", "x"), "x", axis=1), 8),
+    "MaxPool": lambda b: (
+        b.node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
+        4,
+    ),
+    "AveragePool": lambda b: (b.node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2]), 4),
+    "Dropout": lambda b: (b.node("Dropout", "x", b.constant("p", value=0.3)), 4),
+    "Identity": lambda b: (b.node("Relu", b.node("Identity", "x")), 4),
+    "Pad": lambda b: (
+        b.conv(
+            b.node("Pad", "x", b.constant("pads", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64)),
+            4,
+            6,
+            3,
+        ),
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_operator_has_the_shape_that_onnx_infers(tmp_path, name):
+    b = Builder((4, 12, 12))
+    result, channels = OPERATORS[name](b)
+    path = classified(b, result, channels, tmp_path / "one.onnx")
+    found = import_model(path, tmp_path / "one.yaml", "npz:any.npz")
+    assert found.refused == {}
+    _, model = workload.load(tmp_path / "one.yaml")
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim][1:] for v in inferred.value_info
+    }
+    pooled = next(layer for layer in model.layers if layer.name.endswith("globalaveragepool"))
+    height, width, depth = pooled.in_shapes[0]
+    # not all functions are inferred; those keep the shape
+    assert [depth, height, width] == shapes.get(result, [4, 12, 12])
+
+
+def test_sequences_are_imported(tmp_path):
+    b = Builder((12,), kind=onnx.TensorProto.INT64)
+    x = b.node("Gather", b.constant("words.weight", 50, 8), "x")
+    x = b.node("Add", x, b.constant("positions", 1, 12, 8))
+    x = b.node("LayerNormalization", x, b.constant("g", 8), b.constant("o", 8), axis=-1)
+    x = b.node("Add", b.node("MatMul", x, b.constant("m.weight", 8, 50)), b.constant("c", 50))
+    found = import_model(b.save(tmp_path / "s.onnx", b.node("Softmax", x)), tmp_path / "s.yaml")
+    ours, _ = workload.load(tmp_path / "s.yaml")
+    assert [layer.kind for layer in ours.layers] == [
+        "embedding",
+        "position_embedding",
+        "layer_norm",
+        "linear",
+    ]
+    assert found.parameters == 50 * 8 + 12 * 8 + 2 * 8 + 8 * 50 + 50
+    assert found.macs == 12 * 8 * 50
+    assert any("left out; the loss takes logits" in remark for remark in found.remarks)
+    assert ours.dataset == "tinyshakespeare"
+
+
+def quantised(b, x, bits, signed=1):
+    parts = [
+        b.constant(f"q{len(b.nodes)}{p}", value=v) for p, v in (("s", 0.1), ("z", 0.0), ("b", bits))
+    ]
+    return b.node(
+        "Quant",
+        x,
+        *parts,
+        domain="qonnx.custom_op.general",
+        signed=signed,
+        narrow=0,
+        rounding_mode="ROUND",
+    )
+
+
+def test_qonnx_bit_widths_become_a_study(tmp_path):
+    jit_only()
+    b = Builder((1, 8, 8))
+    weight = quantised(b, b.constant("c1.weight", 8, 1, 3, 3), 4.0)
+    x = b.node("Conv", quantised(b, "x", 8.0, 0), weight, name="/c1/Conv", pads=[1] * 4)
+    x = quantised(b, b.node("Relu", x), 3.0, 0)
+    weight = quantised(b, b.constant("c2.weight", 8, 8, 3, 3), 2.0)
+    x = b.node("Conv", x, weight, name="/c2/Conv", pads=[1] * 4)
+    classified(b, x, 8, tmp_path / "q.onnx")
+    done = fxsim("import", "q.onnx", "--json", at=tmp_path)
+    found = json.loads(done.stdout)
+    assert found["bits"] == {
+        "c1": {"activation": 8, "weight": 4},
+        "c2": {"activation": 3, "weight": 2},
+    }
+    fxsim("check", "q.yaml", "q_study.yaml", at=tmp_path)
+    fxsim("run", "q_study.yaml", "--epochs", 1, at=tmp_path)
+    run = tmp_path / "reports" / "q_bits" / "runs" / "qonnx-seed0" / "trace"
+    operands = pd.read_parquet(run / "operands.parquet")
+    bits = {(r.layer, r.role): [int(v) for v in r.bits] for r in operands.itertuples()}
+    assert bits["c1", "weight"] == [4]
+    assert bits["c2", "activation"] == [3]
+    assert bits["c2", "weight"] == [2]
+    assert bits["fc", "weight"] == [8]
+    assert bits["c2", "error"] == [8]
+
+
+def test_a_policys_layers_must_be_the_networks():
+    with pytest.raises(ConfigError, match="the policy's layers must be the network's; it has no"):
+        prepare(
+            ROOT / "workloads" / "digits_cnn.yaml",
+            "uniform",
+            Uniform(layers={"conv9": {"weight": 4}}),
+            0,
+        )
+
+
+SMALL = {
+    "mean without axes kept": (
+        lambda b: b.node("ReduceMean", "x", b.constant("a", value=[2, 3], kind=I64), keepdims=0),
+        ["global_average_pool", "flatten", "linear"],
+        4,
+    ),
+    "a sigmoid that others read": (
+        lambda b: flat(
+            b,
+            b.node(
+                "Add",
+                b.node("Mul", b.node("Relu", "x", name="r"), s := b.node("Sigmoid", "r_output_0")),
+                b.node("Tanh", s),
+            ),
+        ),
+        ["relu", "sigmoid", "multiply", "tanh", "add", "global_average_pool", "flatten", "linear"],
+        4,
+    ),
+    "x + x first": (
+        lambda b: flat(b, b.node("Add", "x", "x")),
+        ["add", "global_average_pool", "flatten", "linear"],
+        4,
+    ),
+    "limits of one element": (
+        lambda b: flat(
+            b, b.node("Clip", "x", b.constant("l", value=[0.0]), b.constant("h", value=[6.0]))
+        ),
+        ["relu6", "global_average_pool", "flatten", "linear"],
+        4,
+    ),
+}
+
+
+def flat(b, x):
+    return b.node("Flatten", b.node("GlobalAveragePool", x))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks_are_what_they_say(tmp_path, name):
+    make, kinds, channels = SMALL[name]
+    b = Builder((4, 6, 6))
+    path = b.save(tmp_path / "small.onnx", b.linear(make(b), channels, 10))
+    found = import_model(path, tmp_path / "small.yaml", "npz:any.npz")
+    assert found.refused == {}
+    ours, model = workload.load(tmp_path / "small.yaml")
+    assert [layer.kind for layer in ours.layers] == kinds
+    assert model.label_shape == ()
+
+
+REFUSED = {
+    "one-dimensional batch norm": ((4, 12), lambda b: b.norm("x", 4, "n")),
+    "a padding of ones": (
+        (4, 6, 6),
+        lambda b: b.conv(
+            b.node(
+                "Pad",
+                "x",
+                b.constant("p", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64),
+                b.constant("v", value=1.0),
+            ),
+            4,
+            4,
+        ),
+    ),
+    "a padding of edges": (
+        (4, 6, 6),
+        lambda b: b.conv(
+            b.node(
+                "Pad", "x", b.constant("p", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64), mode="edge"
+            ),
+            4,
+            4,
+        ),
+    ),
+    "a logarithm inside": ((4,), lambda b: b.node("Relu", b.node("LogSoftmax", "x"))),
+    "a computed summand": (
+        (4,),
+        lambda b: b.node("Gemm", b.node("Relu", "x"), b.constant("w.weight", 4, 4), "x", transB=1),
+    ),
+    "a scaled sigmoid": ((4, 6, 6), lambda b: b.node("Swish", "x", alpha=2.0)),
+    "a product over the width": (
+        (8, 4, 8),
+        lambda b: b.node("MatMul", "x", b.constant("w.weight", 8, 5)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_another_thing_is_refused(tmp_path, name):
+    shape, make = REFUSED[name]
+    b = Builder(shape, opset=24 if "sigmoid" in name else 21)
+    path = b.save(tmp_path / "r.onnx", make(b))
+    found = import_model(path, tmp_path / "r.yaml", "npz:any.npz")
+    assert len(found.refused) == 1
+
+
+def test_a_bias_is_folded_only_where_nothing_else_sees_the_product(tmp_path):
+    b = Builder((12, 4))
+    product = b.node("MatMul", "x", b.constant("w.weight", 4, 4))
+    biased = b.node("Relu", b.node("Add", product, b.constant("c", 4)))
+    path = b.save(tmp_path / "b.onnx", b.node("Add", biased, product))
+    found = import_model(path, tmp_path / "b.yaml", "npz:any.npz")
+    (why,) = found.refused
+    assert "an operand that is a constant" in why
+    ours, _ = workload.load(tmp_path / "b.yaml")
+    assert ours.layers[0].bias is False
+
+
+def test_large_constants_are_folded(tmp_path):
+    b = Builder((12, 300))
+    turned = b.node("Transpose", b.constant("l.weight", 300, 300), perm=[1, 0])
+    x = b.node("Add", b.node("MatMul", "x", turned), b.constant("l.bias", 300))
+    found = import_model(b.save(tmp_path / "l.onnx", x), tmp_path / "l.yaml", "npz:any.npz")
+    assert found.refused == {}
+    assert found.macs == 12 * 300 * 300
+    assert found.parameters == 300 * 300 + 300
+
+
+def test_bits_pass_through_what_moves_words(tmp_path):
+    b = Builder((1, 8, 8))
+    width = b.node("Constant", value=numpy_helper.from_array(np.float32(3)), name="three")
+    scale = [b.constant(n, value=v) for n, v in (("s", 0.1), ("z", 0.0))]
+    x = b.node("Quant", "x", *scale, width, domain="qonnx.custom_op.general", signed=0)
+    other = quantised(b, "x", 6.0)
+    pooled = b.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    one = b.conv(pooled, 1, 4, 3, "c1", pads=[1] * 4)
+    two = b.conv(other, 1, 4, 3, "c2", strides=[2, 2], pads=[1] * 4)
+    x = flat(b, b.node("Add", one, two))
+    turned = b.node("Transpose", quantised(b, b.constant("w", 10, 4), 1.0), perm=[1, 0])
+    found = import_model(
+        b.save(tmp_path / "q.onnx", b.node("MatMul", x, turned)), tmp_path / "q.yaml", "digits"
+    )
+    assert found.bits["c1"] == {"activation": 3}
+    assert found.bits["c2"] == {"activation": 6}
+    (last,) = set(found.bits) - {"c1", "c2"}
+    assert found.bits[last] == {"weight": 2}
+    assert any("1 bits, executed at 2" in remark for remark in found.remarks)
+    fxsim("check", tmp_path / "q_study.yaml", at=tmp_path)
+
+
+def bad(path, what):
+    if what == "text":
+        path.write_text("no model")
+    elif what == "two inputs":
+        b = Builder((4, 4, 4))
+        out = b.node("Add", "x", "y")
+        graph = helper.make_graph(
+            b.nodes,
+            "g",
+            [b.input, helper.make_tensor_value_info("y", FLOAT, [1, 4, 4, 4])],
+            [helper.make_tensor_value_info(out, FLOAT, None)],
+        )
+        onnx.save(helper.make_model(graph), path)
+    elif what == "free size":
+        b = Builder(("channels", 4, 4))
+        b.save(path, b.node("Relu", "x"))
+    elif what == "no layers":
+        b = Builder((4,))
+        b.save(path, b.node("Identity", "x"))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("missing", "no such file"),
+        ("text", "must be an ONNX model"),
+        ("two inputs", "must have one input, not 2: x, y"),
+        ("free size", "must have a fixed shape beside its batch"),
+        ("no layers", "nothing gives its output"),
+    ],
+)
+def test_bad_models_are_one_line(tmp_path, what, message):
+    path = tmp_path / "bad.onnx"
+    bad(path, what)
+    with pytest.raises(FxsimError) as caught:
+        import_model(path, tmp_path / "bad.yaml")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bad.yaml").exists()
+    with pytest.raises(ConfigError, match=r"must be named \.yaml"):
+        import_model(path, tmp_path / "bad.onnx")
+
+
+def test_every_executable_operator_is_tested():
+    tested = {name.split()[0] for name in OPERATORS} | {
+        "Gemm",
+        "MatMul",
+        "Flatten",
+        "Reshape",
+        "GlobalAveragePool",
+        "ReduceMean",
+        "Gather",
+        "LayerNormalization",
+        "Softmax",
+    }
+    same = {"LogSoftmax", "RMSNormalization", "Swish", "Squeeze", "Unsqueeze"}  # as another
+    assert set(EXECUTABLE) - tested == same
