@@ -22,7 +22,7 @@ import pandas as pd
 from side_by_side import Row, arguments, report
 
 from fxsim.config import resources
-from fxsim.cost.model import price, reprice
+from fxsim.cost.model import evaluate_cost, reevaluate_cost
 from fxsim.engine.bit_pair_histogram import elements_by_bits, gemm_shape, joint_histogram
 from fxsim.engine.contractions import Matrix
 from fxsim.hardware import accelerator
@@ -84,19 +84,21 @@ def resnet50() -> list[Row]:
     """Pricing a training step of ResNet-50, and again with other maps on the same mappings."""
     machine = accelerator.load(resources.find("accelerators", "dynasty"))
     trace = one_step("resnet50", 1)
-    spent = seconds(lambda: price(replace(trace), machine))  # a fresh object: nothing is cached
-    priced = price(trace, machine)
-    maps = priced.records.block_maps(int(priced.records.sampled[0]))
+    spent = seconds(
+        lambda: evaluate_cost(replace(trace), machine)
+    )  # a fresh object: nothing is cached
+    priced = evaluate_cost(trace, machine)
+    maps = priced.arrays.block_maps(int(priced.arrays.sampled[0]))
     rng = np.random.default_rng(0)
     times = []
     for key in list(maps)[::8]:
         other = shuffled(maps[key], rng)
         start = time.perf_counter()
-        reprice(priced, {key: other})
+        reevaluate_cost(priced, {key: other})
         times.append(time.perf_counter() - start)
     every = {key: shuffled(m, rng) for key, m in maps.items()}
     start = time.perf_counter()
-    reprice(priced, every)
+    reevaluate_cost(priced, every)
     whole = time.perf_counter() - start
     median = float(np.median(times))
     print(
@@ -140,13 +142,13 @@ def whole_runs() -> list[Row]:
     template = one_step("resnet20", 128)
     machines = [accelerator.load(resources.find("accelerators", name)) for name in TEN]
     for machine in machines:  # compiled
-        price(template, machine)
+        evaluate_cost(template, machine)
     spent = {}
     for steps in (250, 500, 1000):
         trace = run_of(steps, template)
         start = time.perf_counter()
         for machine in machines:
-            price(trace, machine)
+            evaluate_cost(trace, machine)
         spent[steps] = time.perf_counter() - start
         print(
             f"ResNet-20, {steps} steps on {len(TEN)} accelerators: {spent[steps]:.1f} s",
@@ -266,7 +268,7 @@ def growth() -> list[Row]:
     for name, (layers, width) in GPT2.items():
         trace, blocks = gpt2(layers, width)
         start = time.perf_counter()
-        price(trace, machine)
+        evaluate_cost(trace, machine)
         spent = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         each[name] = spent / blocks

@@ -17,9 +17,9 @@ from side_by_side import Row, arguments, ratio, report
 from threadpoolctl import threadpool_limits
 
 from fxsim.engine import block_casts, casts, instruction_set, matmul
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
@@ -60,9 +60,9 @@ def gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> FixedTensor:
 def against_sgemm(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> float:
     """Our product with the sums stored, over NumPy's of the same shape."""
     x, y = (t.codes.astype(np.float32) for t in (a, b))
-    output = Output(FixedPoint(32, 8))
+    output = Epilogue(FixedPoint(32, 8))
     if accumulator.frac is not None:
-        output = Output(FixedPoint(32, accumulator.frac))
+        output = Epilogue(FixedPoint(32, accumulator.frac))
     out = np.empty((x.shape[0], y.shape[0]), np.float32)
     return ratio(
         lambda: matmul.multiply(a, b, accumulator, output), lambda: np.matmul(x, y.T, out=out)
@@ -70,7 +70,7 @@ def against_sgemm(a: FixedTensor, b: FixedTensor, accumulator: Accumulator) -> f
 
 
 def gemm_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
-    targets = {Machine.AMX: 7.0, Machine.VNNI: 3.3, Machine.PORTABLE: 0.6}
+    targets = {InstructionSet.AMX: 7.0, InstructionSet.VNNI: 3.3, InstructionSet.PORTABLE: 0.6}
     for machine, target in targets.items():
         for m, n, k in SHAPES:
             work = f"int8 GEMM {m}x{n}x{k}, wide, {machine.value}"
@@ -114,11 +114,11 @@ def block_rows(rng: np.random.Generator) -> Iterator[Row]:
 
     def mixed() -> None:
         a, b = (block_casts.quantise_map(t, m, target)[0] for t, m in zip(wide, maps, strict=True))
-        matmul.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+        matmul.multiply(a, b, WIDE, Epilogue(FixedPoint(32, 6)))
 
     def uniform() -> None:
         a, b = (casts.cast(t, target, dtype=np.int8)[0] for t in wide)
-        matmul.multiply(a, b, WIDE, Output(FixedPoint(32, 6)))
+        matmul.multiply(a, b, WIDE, Epilogue(FixedPoint(32, 6)))
 
     yield "4x4 blocks of 0/2/4/8 bits, casts included, vs our uniform 8", ratio(mixed, uniform), 0.7
 
@@ -202,7 +202,7 @@ def layer_rows(rng: np.random.Generator, threads: int, skipped: list[str]) -> It
         g = Convolution(size, size, channels, filters, kernel, stride, padding, 1, groups)
         x, w = codes(rng, (128, size, size, channels)), codes(rng, (filters, g.depth))
         e = codes(rng, (128, g.out_height, g.out_width, filters))
-        narrow, gradient = Output(FixedPoint(8, 0)), Output(FixedPoint(16, 0))
+        narrow, gradient = Epilogue(FixedPoint(8, 0)), Epilogue(FixedPoint(16, 0))
 
         def ours(x=x, w=w, e=e, g=g, narrow=narrow, gradient=gradient) -> None:
             matmul.convolution_forward(x, w, g, WIDE, narrow)

@@ -25,7 +25,7 @@ from fxsim.engine import block_casts, threads
 from fxsim.engine.allocator import keep_freed
 from fxsim.engine.kernels import cost_aware_blocks
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.vector_int16 import words
+from fxsim.engine.vector_int16 import to_int16
 from fxsim.numerics.formats import BlockFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.registry import POLICIES
@@ -35,7 +35,7 @@ from fxsim.training import context as contexts
 from fxsim.training import loop, workload
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
-from fxsim.training.policy import Moment
+from fxsim.training.policy import StepInfo
 
 BATCH, STEPS, WARM = 128, 1950, 4
 METHODS = ("decide", "choose", "observe", "review")
@@ -75,7 +75,7 @@ class Watched:
 
 def rounding_alone(tensor: FixedTensor, found: FixedTensor, wanted: BlockFormat, key: int) -> None:
     """What a block-wise cast does once every tile's bits and exponent are known."""
-    small = words(tensor)
+    small = to_int16(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
     blocks = found.blocks
     assert blocks is not None
@@ -130,8 +130,8 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
             if step == first + WARM:
                 clock.own = clock.left_out = 0.0
                 begin = time.perf_counter()
-            moment = Moment(step, STEPS, STEPS // 5)
-            now.policy_state, decisions = watched.decide(now.policy_state, moment, now.feedback)
+            step_info = StepInfo(step, STEPS, STEPS // 5)
+            now.policy_state, decisions = watched.decide(now.policy_state, step_info, now.feedback)
             decisions = {**decisions, loop.RATE: 1 << 14}
             writer.begin_step(step, STEPS)
             around = StepContext(
@@ -145,12 +145,12 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
                 now.gains,
                 writer,
                 dict(now.policy_state),
-                moment,
+                step_info,
             )
             probability = loop.training_step(model, around, images, labels, settings)
             loss = loop.integer_metrics(probability, labels)["loss"]
             now.feedback = loop.Feedback(step, loss, loop._perturbation(around), around.probed)
-            loop._review(now, around, loss)
+            loop._after_update(now, around, loss)
     finally:
         contexts.block_casts.quantise_blocks, loop._probe = plain, probe
     whole = time.perf_counter() - begin - clock.left_out

@@ -24,7 +24,7 @@ from side_by_side import Row, parser, ratio, report, use
 from fxsim.config import resources
 from fxsim.engine import instruction_set
 from fxsim.engine.allocator import keep_freed
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics.formats import Accumulator, Overflow
 from fxsim.policies.base import IntegerPolicy
@@ -141,13 +141,13 @@ def profile(policy: IntegerPolicy) -> None:
 
 def main() -> None:
     known = parser(__doc__)
-    known.add_argument("--path", choices=[machine.value for machine in Machine])
+    known.add_argument("--path", choices=[machine.value for machine in InstructionSet])
     known.add_argument("--paths", action="store_true", help="uniform 8 bits on each engine path")
     known.add_argument("--profile", action="store_true", help="our time by operation")
     given: argparse.Namespace = known.parse_args()
     use(given)
     if given.path:
-        instruction_set.force(Machine(given.path))
+        instruction_set.force(InstructionSet(given.path))
     if given.profile:
         for name, (policy, _) in WORKS.items():
             print(name, file=sys.stderr)

@@ -12,7 +12,7 @@ import argparse
 import pandas as pd
 
 from fxsim.config import resources
-from fxsim.cost.model import Priced, price
+from fxsim.cost.model import TraceCost, evaluate_cost
 from fxsim.hardware import accelerator
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.policies import Uniform
@@ -33,7 +33,7 @@ def resized(machine: Accelerator, level: str, factor: float) -> Accelerator:
     return machine.model_copy(update={"memory": memory})
 
 
-def traffic(cost: Priced) -> pd.Series:
+def traffic(cost: TraceCost) -> pd.Series:
     """Off-chip bits by layer."""
     table = cost.table[cost.table["operation"] == "product"]
     return table.groupby("layer", sort=False)["dram_bits"].sum()
@@ -51,10 +51,10 @@ def main() -> None:
     names = [m.name for m in machine.memory[1:]]
     if given.level not in names:
         known.error(f"level must be one of {', '.join(names)}, not {given.level!r}")
-    now = traffic(price(trace, machine))
+    now = traffic(evaluate_cost(trace, machine))
     rows = []
     for factor in (0.25, 0.5, 1, 2, 4):
-        cost = price(trace, resized(machine, given.level, factor))
+        cost = evaluate_cost(trace, resized(machine, given.level, factor))
         change = now - traffic(cost)
         rows.append(
             {

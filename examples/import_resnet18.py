@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from fxsim.cost import breakdown
-from fxsim.cost.model import price
+from fxsim.cost.model import evaluate_cost
 from fxsim.hardware import library
 from fxsim.integrations.onnx.import_model import import_model
 from fxsim.runs import estimate
@@ -87,7 +87,7 @@ def main() -> None:
     print("equal to what torchvision's ResNet-18 has")
     with Progress() as progress:
         trace, label = estimate.trace_of(str(found.workload), "uniform", progress, batch=1)
-    cost = price(trace, library.machine(given.accelerator))
+    cost = evaluate_cost(trace, library.machine(given.accelerator))
     print_table(breakdown.readable(breakdown.breakdown(cost, ["pass"])), label)
 
 

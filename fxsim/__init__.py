@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fxsim.api import run as run
     from fxsim.api import simulate as simulate
     from fxsim.api import sweep as sweep
-    from fxsim.cost.model import Priced as Priced
+    from fxsim.cost.model import TraceCost as TraceCost
     from fxsim.engine.tensor import FixedTensor as FixedTensor
     from fxsim.errors import FxsimError as FxsimError
     from fxsim.hardware.accelerator import Accelerator as Accelerator

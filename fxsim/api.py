@@ -24,7 +24,7 @@ from fxsim.errors import ConfigError, hint
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fxsim.cost.model import Priced
+    from fxsim.cost.model import TraceCost
     from fxsim.hardware.accelerator import Accelerator
     from fxsim.integrations.onnx.import_model import Imported
     from fxsim.mapping.search import Objective
@@ -198,7 +198,7 @@ def estimate(
     batch: int | None = None,
     objective: Objective = "edp",
     quiet: bool = True,
-) -> Priced:
+) -> TraceCost:
     """Price a recorded run, or one step of a workload, on a machine, without training.
 
     Parameters
@@ -224,14 +224,14 @@ def estimate(
     >>> cost.energy(["pass"])["pass"].tolist()
     ['forward', 'grad_weight', 'grad_input', 'backward', 'update']
     """
-    from fxsim.cost.model import price
+    from fxsim.cost.model import evaluate_cost
     from fxsim.runs.estimate import trace_of
     from fxsim.terminal.progress import Progress
 
     place = _machine(on)
     with Progress(quiet) as told:
         trace, _ = trace_of(str(target), policy, told, batch)
-    return price(trace, place, objective)
+    return evaluate_cost(trace, place, objective)
 
 
 def run(

@@ -7,6 +7,7 @@ string as well; its attributes say what the text is made of.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Pass(StrEnum):
@@ -35,6 +36,24 @@ class Role(StrEnum):
 OPERAND_ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR)
 
 
+class Operation(StrEnum):
+    """What a row of a cost table is of."""
+
+    PRODUCT = "product"  # matrix products, on the array
+    VECTOR = "vector"  # elementwise work, on the vector unit
+    CAST = "cast"  # an operand's cast
+
+
+# columns of the trace's and the cost model's tables that name what a row is of
+STEP: Final = "step"
+LAYER: Final = "layer"
+PASS: Final = "pass"
+ROLE: Final = "role"
+OPERATION: Final = "operation"
+
+PROBE_MARK: Final = "@"  # between a layer and the probe that ran it
+
+
 class LayerId(str):
     """A layer, a part of one (a gate, a position, a clipping input), or a probe's pass through it.
 
@@ -56,7 +75,7 @@ class LayerId(str):
     __slots__ = ()
 
     def __new__(cls, layer: str, part: str = "", probe: str = "") -> LayerId:
-        dot, at = "." if part else "", "@" if probe else ""
+        dot, at = "." if part else "", PROBE_MARK if probe else ""
         return str.__new__(cls, f"{layer}{dot}{part}{at}{probe}")
 
     @classmethod
@@ -67,17 +86,17 @@ class LayerId(str):
     @property
     def layer(self) -> str:
         """The layer's name in the workload."""
-        return self.partition("@")[0].partition(".")[0]
+        return self.partition(PROBE_MARK)[0].partition(".")[0]
 
     @property
     def part(self) -> str:
         """What of the layer; empty for all of it."""
-        return self.partition("@")[0].partition(".")[2]
+        return self.partition(PROBE_MARK)[0].partition(".")[2]
 
     @property
     def probe(self) -> str:
         """The probe that ran it; empty for the step itself."""
-        return self.partition("@")[2]
+        return self.partition(PROBE_MARK)[2]
 
     def probed_by(self, probe: str) -> LayerId:
         """The same, run by a probe."""

@@ -13,30 +13,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from fxsim.cost.model import ENERGIES, price
+from fxsim.cost.model import ENERGIES, evaluate_cost
 from fxsim.cost.tile_cycles import Grid
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import LAYER, OPERATION, PASS, ROLE, Operation, Pass, Role
 from fxsim.trace.reader import Trace
 
 OBJECTIVES = ("cycles", "energy")
-ROLES = ("weight", "activation", "error", "partner")
+ROLES = (Role.WEIGHT, Role.ACTIVATION, Role.ERROR, Role.PARTNER)
 # of each role, the passes in which its rows (columns) lie along a spatial dimension, and which
 BY_ROW = {
-    "weight": ("forward", "n"),
-    "activation": ("forward", "m"),
-    "error": ("grad_input", "m"),
-    "partner": ("forward", "n"),
+    Role.WEIGHT: (Pass.FORWARD, "n"),
+    Role.ACTIVATION: (Pass.FORWARD, "m"),
+    Role.ERROR: (Pass.GRAD_INPUT, "m"),
+    Role.PARTNER: (Pass.FORWARD, "n"),
 }
 BY_COLUMN = {
-    "weight": ("grad_input", "n"),
-    "activation": ("grad_weight", "m"),
-    "error": ("grad_weight", "n"),
-    "partner": ("grad_input", "n"),
+    Role.WEIGHT: (Pass.GRAD_INPUT, "n"),
+    Role.ACTIVATION: (Pass.GRAD_WEIGHT, "m"),
+    Role.ERROR: (Pass.GRAD_WEIGHT, "n"),
+    Role.PARTNER: (Pass.GRAD_INPUT, "n"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class BitCosts:
     """Of one operand: its share of the step's cost at each candidate, by where it arises.
 
     by_row, by_column : in the products in which the rows (columns) of its matrix lie across the
@@ -48,27 +49,29 @@ class Prices:
     by_column: tuple[float, ...]
 
 
-def prices(
+def bit_costs(
     trace: Trace, machine: Accelerator, candidates: Sequence[int], objective: str, reference: int
-) -> dict[tuple[str, str], Prices]:
+) -> dict[tuple[str, str], BitCosts]:
     """{(role, layer): prices}; weights under the layer that owns them.
 
     trace : of one step with one word length a role; reference : bits of the other roles
     """
-    owners = trace.layers.set_index("layer")["weight_of"]
-    cast = set(zip(trace.operands["role"], trace.operands["layer"], strict=True))
-    whole = _cost(price(_with_bits(trace, "", 0, reference), machine).table, objective).sum()
+    owners = trace.layers.set_index(LAYER)["weight_of"]
+    cast = set(zip(trace.operands[ROLE], trace.operands[LAYER], strict=True))
+    whole = _cost(
+        evaluate_cost(_with_bits(trace, None, 0, reference), machine).table, objective
+    ).sum()
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for role in ROLES:
         for bits in candidates:
-            table = price(_with_bits(trace, role, bits, reference), machine).table
+            table = evaluate_cost(_with_bits(trace, role, bits, reference), machine).table
             shares = _cost(table, objective) / whole
             for layer, parts in _parts(table, shares, role, owners).items():
                 entry = found.setdefault((role, layer), {n: [] for n in parts})
                 for name, share in parts.items():
                     entry[name].append(share)
     return {
-        key: Prices(**{name: _rising(shares) for name, shares in parts.items()})
+        key: BitCosts(**{name: _rising(shares) for name, shares in parts.items()})
         for key, parts in found.items()
         if key in cast
     }
@@ -85,14 +88,14 @@ def _cost(table: pd.DataFrame, objective: str) -> pd.Series:
 
 
 def _parts(
-    table: pd.DataFrame, shares: pd.Series, role: str, owners: pd.Series
+    table: pd.DataFrame, shares: pd.Series, role: Role, owners: pd.Series
 ) -> dict[str, dict[str, float]]:
     """{layer: {part: share}} of the rows that a role's bits can change."""
-    product = table["operation"] == "product"
-    layer = table["layer"].where(~product | (role != "weight"), table["layer"].map(owners))
-    by_row = product & (table["pass"] == BY_ROW[role][0])
-    by_column = product & (table["pass"] == BY_COLUMN[role][0])
-    fixed = table["operation"] == "cast"
+    product = table[OPERATION] == Operation.PRODUCT
+    layer = table[LAYER].where(~product | (role != Role.WEIGHT), table[LAYER].map(owners))
+    by_row = product & (table[PASS] == BY_ROW[role][0])
+    by_column = product & (table[PASS] == BY_COLUMN[role][0])
+    fixed = table[OPERATION] == Operation.CAST
     sums = {
         name: shares[mask].groupby(layer[mask]).sum()
         for name, mask in (("fixed", fixed), ("by_row", by_row), ("by_column", by_column))
@@ -103,7 +106,7 @@ def _parts(
     }
 
 
-def _with_bits(trace: Trace, role: str, bits: int, reference: int) -> Trace:
+def _with_bits(trace: Trace, role: Role | None, bits: int, reference: int) -> Trace:
     """The trace as if a role's operands had `bits`, the others `reference`; padding included."""
 
     def of(kind: str) -> int:
@@ -117,14 +120,14 @@ def _with_bits(trace: Trace, role: str, bits: int, reference: int) -> Trace:
     )
     elements = o["rows"] * o["columns"]
     operands = o.assign(
-        bits=[np.array([of(kind)]) for kind in o["role"]],
+        bits=[np.array([of(kind)]) for kind in o[ROLE]],
         elements_by_bits=[np.array([count]) for count in elements],
-        word_bits=[of(kind) * count for kind, count in zip(o["role"], elements, strict=True)],
+        word_bits=[of(kind) * count for kind, count in zip(o[ROLE], elements, strict=True)],
     )
     return replace(trace, products=products, operands=operands, maps=trace.maps.iloc[:0])
 
 
-def groups(machine: Accelerator, role: str, block: tuple[int, int]) -> tuple[int, int]:
+def groups(machine: Accelerator, role: Role, block: tuple[int, int]) -> tuple[int, int]:
     """(block rows, block columns) that march together; 1 where time separates them."""
     grid, time = Grid.of(machine), machine.dataflow.time
     array = {grid.rows: machine.pe_array.rows, grid.columns: machine.pe_array.columns}
@@ -136,6 +139,6 @@ def groups(machine: Accelerator, role: str, block: tuple[int, int]) -> tuple[int
     return found[0], found[1]
 
 
-def work(machine: Accelerator, candidates: Sequence[int], reference: int) -> list[int]:
+def sub_operations(machine: Accelerator, candidates: Sequence[int], reference: int) -> list[int]:
     """What a product at each candidate keeps a unit busy, the partner at the reference."""
-    return [machine.pe.work(bits, reference) for bits in candidates]
+    return [machine.pe.sub_operations(bits, reference) for bits in candidates]

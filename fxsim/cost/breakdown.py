@@ -7,22 +7,23 @@ from typing import Any
 
 import pandas as pd
 
-from fxsim.cost.model import ENERGIES, Priced
+from fxsim.cost.model import ENERGIES, TraceCost
+from fxsim.identifiers import LAYER, OPERATION, PASS, STEP
 
-GROUPINGS = ("pass", "layer", "operation", "step")
+GROUPINGS = (PASS, LAYER, OPERATION, STEP)
 PARTS = ("component", "level", "operand")  # of energy; of cycles, there are components
 VIEWS = ("cost", "roofline", "power", "mappings")
 _SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "dram_bits")
 
 
-def breakdown(cost: Priced, by: Sequence[str]) -> pd.DataFrame:
+def breakdown(cost: TraceCost, by: Sequence[str]) -> pd.DataFrame:
     """A trace's cost taken apart, a row a group, and its total.
 
     by : any of pass, layer, operation, step: cycles, off-chip bits and energies by component [pJ];
         with component, level or operand among them: energy, and cycles where these are components
     """
     if set(by) <= set(GROUPINGS):
-        grouped = cost.table.groupby(list(by), sort=list(by) == ["step"])
+        grouped = cost.table.groupby(list(by), sort=list(by) == [STEP])
         sums = grouped[[*_SUMMED, *ENERGIES]].sum().reset_index()
         sums["energy_pj"] = sums[list(ENERGIES)].sum(axis=1)
     else:
@@ -36,7 +37,7 @@ def breakdown(cost: Priced, by: Sequence[str]) -> pd.DataFrame:
     return pd.concat([sums, total], ignore_index=True)[list(sums.columns)].fillna(0.0)
 
 
-def view(cost: Priced, show: str, by: Sequence[str]) -> pd.DataFrame:
+def view(cost: TraceCost, show: str, by: Sequence[str]) -> pd.DataFrame:
     """One of `VIEWS` of a cost."""
     if show == "roofline":
         return cost.roofline
@@ -45,7 +46,7 @@ def view(cost: Priced, show: str, by: Sequence[str]) -> pd.DataFrame:
     return mapping_table(cost) if show == "mappings" else breakdown(cost, by)
 
 
-def power(cost: Priced) -> pd.DataFrame:
+def power(cost: TraceCost) -> pd.DataFrame:
     """Time, energy, their product, power and area of a trace on a machine: one row."""
     on = cost.machine
     return pd.DataFrame(
@@ -65,7 +66,7 @@ def power(cost: Priced) -> pd.DataFrame:
     )
 
 
-def mapping_table(cost: Priced) -> pd.DataFrame:
+def mapping_table(cost: TraceCost) -> pd.DataFrame:
     """A row a searched product: how far its mapping can be from the best there is, at most."""
     rows = [
         {

@@ -10,19 +10,20 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from fxsim.cost.model import ENERGIES, Priced, Totals, price
+from fxsim.cost.model import ENERGIES, Totals, TraceCost, evaluate_cost
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import LAYER, OPERATION, PASS, STEP
 from fxsim.mapping.search import Objective
 from fxsim.persistence.atomic import atomic_directory
 from fxsim.persistence.code_hash import code_sha256
 from fxsim.trace.reader import Trace
 
-KEPT = "prices"  # the folder of prices that are kept, in a study's directory
+FOLDER = "costs"  # of costs that are kept, in a study's directory
 TABLES = ("operations", "memory", "roofline", "steps")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Costs(Totals):
+class RunCost(Totals):
     """What a run costs on a machine, steps summed.
 
     operations : a row a layer, pass and operation: the numbers of `fxsim.cost.model.Priced.table`
@@ -38,21 +39,21 @@ class Costs(Totals):
     steps: pd.DataFrame
 
     @classmethod
-    def of(cls, priced: Priced) -> Costs:
+    def of(cls, priced: TraceCost) -> RunCost:
         """Of a priced trace."""
-        keys = ["layer", "pass", "operation"]
-        numbers = priced.table.drop(columns=["step", "maps", "bound_by"])
+        keys = [LAYER, PASS, OPERATION]
+        numbers = priced.table.drop(columns=[STEP, "maps", "bound_by"])
         operations = numbers.groupby(keys, sort=False).sum().reset_index()
-        moved = priced.traffic.drop(columns="step")
+        moved = priced.traffic.drop(columns=STEP)
         memory = moved.groupby([*keys, "level", "operand"], sort=False).sum().reset_index()
         energy = priced.table[list(ENERGIES)].sum(axis=1)
-        steps = priced.table[["step", "cycles"]].assign(energy_pj=energy)
+        steps = priced.table[[STEP, "cycles"]].assign(energy_pj=energy)
         return cls(
             priced.machine,
             operations,
             memory,
             priced.roofline,
-            steps.groupby("step").sum().reset_index(),
+            steps.groupby(STEP).sum().reset_index(),
         )
 
     @property
@@ -100,27 +101,27 @@ def key(run: TracedRun, machine: Accelerator, objective: Objective) -> str:
 
 def beside(run: TracedRun) -> Path | None:
     """Where the study that a run belongs to keeps prices, if it does."""
-    place = run.directory.parent.parent / KEPT
+    place = run.directory.parent.parent / FOLDER
     return place if run.directory.parent.name == "runs" and place.is_dir() else None
 
 
 def known(
     run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
-) -> Costs | None:
+) -> RunCost | None:
     """The price that is kept in a directory, if it is."""
     place = kept and kept / key(run, machine, objective)[:32]
     if place is None or not place.is_dir():
         return None
-    return Costs(machine, *(pd.read_parquet(place / f"{name}.parquet") for name in TABLES))
+    return RunCost(machine, *(pd.read_parquet(place / f"{name}.parquet") for name in TABLES))
 
 
 def costs(
     run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
-) -> Costs:
+) -> RunCost:
     """What a run costs on a machine; taken from the directory `kept`, or priced and kept there."""
     found = known(run, machine, objective, kept)
     if found is None:
-        found = Costs.of(price(run.trace(), machine, objective))
+        found = RunCost.of(evaluate_cost(run.trace(), machine, objective))
         if kept is not None:
             with atomic_directory(kept / key(run, machine, objective)[:32]) as fresh:
                 for name in TABLES:

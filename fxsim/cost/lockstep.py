@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.cost.data_dependent_cycles import Steps, all_steps, staggered
-from fxsim.cost.tile_cycles import Grid, lockstep, tiled, uniform_beat
-from fxsim.cost.trace_arrays import Product, Records
+from fxsim.cost.tile_cycles import Grid, lockstep, tiled, uniform_step_cycles
+from fxsim.cost.trace_arrays import Product, TraceArrays
 from fxsim.engine.bit_pair_histogram import canonical, geometry_of, joint_histogram
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import Pass
 from fxsim.mapping.problem import Problem
 from fxsim.numerics.block_map import BlockMap
 
@@ -23,7 +24,7 @@ LEAST_LOOKUPS = 5e5  # for one product and sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Computing:
+class ComputeCycles:
     """By step: cycles in which the array computes, and where they come from.
 
     active : unit-cycles at work, where they are not the products' work
@@ -37,18 +38,18 @@ class Computing:
     active: Floats | None = None
 
 
-class Marching:
+class Lockstep:
     """The lockstep of one trace on one machine."""
 
-    def __init__(self, records: Records, machine: Accelerator) -> None:
-        self.records, self.machine, self.grid = records, machine, Grid.of(machine)
+    def __init__(self, arrays: TraceArrays, machine: Accelerator) -> None:
+        self.arrays, self.machine, self.grid = arrays, machine, Grid.of(machine)
         self._ratios: dict[tuple[object, ...], float] = {}
-        samples = max(len(records.sampled), 1) * max(len(records.products), 1)
+        samples = max(len(arrays.sampled), 1) * max(len(arrays.products), 1)
         self._lookups = max(LEAST_LOOKUPS, LOOKUPS / samples)
 
     def computing(
         self, product: Product, problem: Problem, work: Floats, skipped: Floats
-    ) -> Computing:
+    ) -> ComputeCycles:
         """The compute cycles of a product's steps.
 
         work : its pieces of work by step; skipped : the share of work that zero words take off
@@ -59,25 +60,27 @@ class Marching:
         if pe.statistic("left") or pe.statistic("right"):
             return self._data_dependent(product, problem, steps)
         if problem.bits.pair and pe.packed(*problem.bits.pair):
-            constant: float | None = float(-(-pe.work(*problem.bits.pair) // pe.capacity))
+            constant: float | None = float(
+                -(-pe.sub_operations(*problem.bits.pair) // pe.sub_operations_per_cycle)
+            )
         else:
             left = self._used(product.left, product.left_levels, product.joint.sum(axis=(0, 2)))
             right = self._used(product.right, product.right_levels, product.joint.sum(axis=(0, 1)))
-            constant = uniform_beat(self.machine, left, right)
+            constant = uniform_step_cycles(self.machine, left, right)
         if constant is not None:
             if self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1:
                 columns = self.machine.pe_array.columns
                 taken = staggered(steps, Steps.always(constant), columns)
-                return Computing(taken * (1 - skipped), exact)
-            return Computing(steps * constant * (1 - skipped), exact)
-        elastic = np.ceil(work / pe.capacity / self.machine.units)
+                return ComputeCycles(taken * (1 - skipped), exact)
+            return ComputeCycles(steps * constant * (1 - skipped), exact)
+        elastic = np.ceil(work / pe.sub_operations_per_cycle / self.machine.units)
         known = [
             s
-            for s in self.records.sampled
-            if {product.left, product.right} <= set(self.records.block_maps(int(s)))
+            for s in self.arrays.sampled
+            if {product.left, product.right} <= set(self.arrays.block_maps(int(s)))
         ]
         if not known:
-            return Computing(elastic, np.full(len(work), "elastic", object))
+            return ComputeCycles(elastic, np.full(len(work), "elastic", object))
         sampled = np.array(known)
         nearest = np.abs(product.steps[:, None] - sampled).argmin(axis=1)
         cycles, origin = np.zeros(len(work)), exact
@@ -88,19 +91,19 @@ class Marching:
             origin[here] = "nearest" if whole else "sampled"
             if whole:
                 origin[here & (product.steps == sampled[i])] = "exact"
-        return Computing(np.round(cycles, 6), origin)
+        return ComputeCycles(np.round(cycles, 6), origin)
 
     def _used(
         self, side: tuple[str, str], levels: NDArray[np.int64], macs: NDArray[np.int64]
     ) -> list[int]:
         """The word lengths of an operand that meet; padding only where units can skip it."""
-        operand = self.records.operands[side]
+        operand = self.arrays.operands[side]
         blocks = self.machine.pe.skip_zero_blocks or operand.words[:, operand.levels == 0].any()
         return [int(b) for b, count in zip(levels, macs, strict=True) if count and (b or blocks)]
 
     def _ratio(self, product: Product, step: int, steps: int) -> tuple[float, bool]:
         """(cycles of lockstep a piece of work, whether all images were looked at)."""
-        maps = self.records.block_maps(step)
+        maps = self.arrays.block_maps(step)
         left, right = maps[product.left], maps[product.right]
         contraction, pass_ = product.contraction, product.pass_
         m, n, k, repeats = product.gemm
@@ -119,18 +122,20 @@ class Marching:
             a, b, joint = joint_histogram(pass_, cut_left, cut_right, contraction, batch)
             pe = self.machine.pe
             work = float(
-                (joint * np.array([[pe.work(int(p), int(q)) for q in b] for p in a])).sum()
+                (
+                    joint * np.array([[pe.sub_operations(int(p), int(q)) for q in b] for p in a])
+                ).sum()
             )
             # the nest's own steps, where it is not cut like the matrix
             matrix = self.grid.steps(self.machine, m, n, k) * repeats
             self._ratios[key] = total * (steps / matrix) / work if work else 0.0
         return self._ratios[key], cut_left is left and cut_right is right
 
-    def _data_dependent(self, product: Product, problem: Problem, steps: int) -> Computing:
+    def _data_dependent(self, product: Product, problem: Problem, steps: int) -> ComputeCycles:
         pe, unit, units = self.machine.pe, problem.unit, problem.units
-        sampled = self.records.sampled
+        sampled = self.arrays.sampled
         wanted = {product.left, product.right}
-        known = [int(s) for s in sampled if wanted <= set(self.records.statistics(int(s)))]
+        known = [int(s) for s in sampled if wanted <= set(self.arrays.statistics(int(s)))]
         if not known:
             raise DataError(
                 f"{product.what}: {self.machine.name}'s units follow the data itself, of which this"
@@ -149,7 +154,7 @@ class Marching:
         cycles, busy = np.zeros(len(nearest)), np.zeros(len(nearest))
         for i, (at, bits) in enumerate(zip(nearest.tolist(), longest, strict=True)):
             if (at, *bits) not in found:
-                words = self.records.statistics(known[at])
+                words = self.arrays.statistics(known[at])
                 taken = all_steps(
                     pe,
                     words[product.left],
@@ -167,7 +172,7 @@ class Marching:
         used = problem.nest.macs / (steps * float(np.prod(problem.spatial)))
         exact = product.steps == np.array(known)[nearest]
         origin = np.where(exact, "exact", "nearest").astype(object)
-        return Computing(cycles, origin, busy * used * self.machine.units)
+        return ComputeCycles(cycles, origin, busy * used * self.machine.units)
 
 
 def _longest(levels: NDArray[np.int64], macs: NDArray[np.int64]) -> list[int]:
@@ -177,15 +182,15 @@ def _longest(levels: NDArray[np.int64], macs: NDArray[np.int64]) -> list[int]:
 
 
 def _some_rows(
-    pass_: str, contraction: Contraction, left: BlockMap, right: BlockMap, share: float
+    pass_: Pass, contraction: Contraction, left: BlockMap, right: BlockMap, share: float
 ) -> tuple[BlockMap, BlockMap]:
     """The maps of the first images (rows of a matrix) of a batch, about this share of them."""
     g, pass_ = geometry_of(contraction), canonical(pass_, contraction)
     outputs = g.out_height * g.out_width if g else 1
-    per_left = outputs if pass_ == "grad_input" else (g.height * g.width if g else 1)
+    per_left = outputs if pass_ == Pass.GRAD_INPUT else (g.height * g.width if g else 1)
     images = left.rows // per_left
     wanted = int(np.ceil(images * share))
-    cut_right = pass_ == "grad_weight"
+    cut_right = pass_ == Pass.GRAD_WEIGHT
     while wanted < images and (
         wanted * per_left % left.block_rows or (cut_right and wanted * outputs % right.block_rows)
     ):

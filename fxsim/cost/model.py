@@ -46,12 +46,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fxsim.cost import vector_unit
-from fxsim.cost.products import ProductCost, ProductPricer, Teller
-from fxsim.cost.trace_arrays import Records
+from fxsim.cost.products import ProductCost, ProductCosts, Teller
+from fxsim.cost.trace_arrays import TraceArrays
 from fxsim.display import Displayed
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
+from fxsim.identifiers import LAYER, OPERATION, PASS, STEP, Operation
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.search import Found, Objective
 from fxsim.numerics.block_map import BlockMap
@@ -66,7 +67,7 @@ CYCLES = (
     "vector_cycles",
     "stall_cycles",
 )
-KEYS = ("step", "layer", "pass", "operation")
+KEYS = (STEP, LAYER, PASS, OPERATION)
 
 
 class Totals:
@@ -102,7 +103,7 @@ class Totals:
 
 
 @dataclass(frozen=True, eq=False)
-class Priced(Totals, Displayed):
+class TraceCost(Totals, Displayed):
     """A trace's cost on one machine.
 
     table : a row a step, layer, pass and operation ("product", "vector", "cast"), with
@@ -118,13 +119,13 @@ class Priced(Totals, Displayed):
           images), or "elastic" (none was recorded: a policy's probe that ran between samples)
 
     products : what stands behind the products' rows, see `traffic` and `mappings`
-    records : the trace
+    arrays : the trace
     """
 
     machine: Accelerator
     table: pd.DataFrame
     products: tuple[ProductCost, ...]
-    records: Records
+    arrays: TraceArrays
 
     @property
     def cycles(self) -> float:
@@ -146,7 +147,7 @@ class Priced(Totals, Displayed):
         """{(layer, pass): mapping}, of the first pair of word lengths where there are several."""
         found: dict[tuple[str, str], Mapping] = {}
         for cost in self.products:
-            found.setdefault((cost.product.layer, cost.product.pass_), cost.mapping)
+            found.setdefault(cost.product.key, cost.mapping)
         return found
 
     @property
@@ -173,10 +174,10 @@ class Priced(Totals, Displayed):
                     parts.append(
                         pd.DataFrame(
                             {
-                                "step": cost.product.steps,
-                                "layer": cost.product.layer,
-                                "pass": cost.product.pass_,
-                                "operation": "product",
+                                STEP: cost.product.steps,
+                                LAYER: cost.product.layer,
+                                PASS: str(cost.product.pass_),
+                                OPERATION: Operation.PRODUCT.value,
                                 "level": level.name,
                                 "operand": operand,
                                 "read_bits": read,
@@ -184,7 +185,7 @@ class Priced(Totals, Displayed):
                             }
                         )
                     )
-        beside = self.table[self.table["operation"] != "product"]
+        beside = self.table[self.table[OPERATION] != Operation.PRODUCT]
         for level, reads, writes in (
             (self.machine.dram, "fetched_bits", "stored_bits"),
             (self.machine.buffer("output"), "read_bits", "write_bits"),
@@ -245,14 +246,14 @@ class Priced(Totals, Displayed):
         intensity x bandwidth; utilisation : achieved by the elastic peak; bandwidth_use : off-chip
         bits by what the port could move; bound_by : what most of its time is that of
         """
-        table = self.table[self.table["operation"] == "product"]
-        grouped = table.groupby(["layer", "pass"], sort=False)
+        table = self.table[self.table[OPERATION] == Operation.PRODUCT]
+        grouped = table.groupby([LAYER, PASS], sort=False)
         sums = grouped[["macs", "cycles", "elastic_cycles", "dram_bits"]].sum().reset_index()
-        longest = table.groupby(["layer", "pass", "bound_by"], sort=False)["cycles"].sum()
+        longest = table.groupby([LAYER, PASS, "bound_by"], sort=False)["cycles"].sum()
         bound = (
             longest.reset_index()
             .sort_values("cycles", kind="stable")
-            .groupby(["layer", "pass"], sort=False)["bound_by"]
+            .groupby([LAYER, PASS], sort=False)["bound_by"]
             .last()
         )
         dram = self.machine.dram
@@ -263,18 +264,18 @@ class Priced(Totals, Displayed):
         sums["attainable"] = np.minimum(peak, sums["intensity"] * rate)
         sums["utilisation"] = sums["achieved"] / peak
         sums["bandwidth_use"] = sums["dram_bits"] / (rate * sums["cycles"])
-        keys = pd.MultiIndex.from_frame(sums[["layer", "pass"]])
+        keys = pd.MultiIndex.from_frame(sums[[LAYER, PASS]])
         sums["bound_by"] = bound.reindex(keys).to_numpy()
         return sums
 
 
-def price(
+def evaluate_cost(
     trace: Trace,
     machine: Accelerator,
     objective: Objective = "edp",
     mappings: dict[tuple[str, str], Mapping] | None = None,
     tell: Teller | None = None,
-) -> Priced:
+) -> TraceCost:
     """Price every recorded step of a trace on a machine.
 
     objective : what the mapper minimises: "cycles", "energy" or "edp", their product, which costs
@@ -282,13 +283,13 @@ def price(
     mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
     tell : hears of each product, see `ProductPricer.costs`
     """
-    records = Records.of(trace)
-    costs = tuple(ProductPricer(records, machine, objective, mappings).costs(tell=tell))
-    parts = [_rows(costs), vector_unit.vectors(trace, machine), vector_unit.casts(records, machine)]
-    return Priced(machine, _table(parts, machine), costs, records)
+    arrays = TraceArrays.of(trace)
+    costs = tuple(ProductCosts(arrays, machine, objective, mappings).costs(tell=tell))
+    parts = [_rows(costs), vector_unit.vectors(trace, machine), vector_unit.casts(arrays, machine)]
+    return TraceCost(machine, _table(parts, machine), costs, arrays)
 
 
-def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
+def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) -> TraceCost:
     """A priced step with other block maps of some operands, on the same mappings.
 
     maps : {(layer, role): block map}; weights under the layer that owns them. Only the products and
@@ -296,32 +297,32 @@ def reprice(priced: Priced, maps: dict[tuple[str, str], BlockMap]) -> Priced:
         decide what the array covers, so these products are mapped again, too. Raises DataError if
         the trace has more than one step, or no such operand.
     """
-    steps = priced.records.trace.operands["step"].nunique()
-    if steps != 1 or len(priced.records.sampled) != 1:
+    steps = priced.arrays.trace.operands[STEP].nunique()
+    if steps != 1 or len(priced.arrays.sampled) != 1:
         raise DataError(f"repricing takes a trace of one step with its maps, not of {steps}")
     for key in maps:
-        if key not in priced.records.operands:
+        if key not in priced.arrays.operands:
             raise DataError(f"repricing: the trace has no operand {key[1]!r} of layer {key[0]!r}")
-    records, touched = priced.records.changed(maps)
-    names = {(product.layer, product.pass_) for product in touched}
+    arrays, touched = priced.arrays.changed(maps)
+    names = {product.key for product in touched}
     packs = bool(priced.machine.pe.packed(8, 8))
     mappings = {} if packs else {k: m for k, m in priced.mappings.items() if k in names}
-    costs = ProductPricer(records, priced.machine, mappings=mappings).costs(touched)
-    again = {(cost.product.layer, cost.product.pass_): cost for cost in costs}
-    kept = [again.get((cost.product.layer, cost.product.pass_), cost) for cost in priced.products]
+    costs = ProductCosts(arrays, priced.machine, mappings=mappings).costs(touched)
+    again = {cost.product.key: cost for cost in costs}
+    kept = [again.get(cost.product.key, cost) for cost in priced.products]
     # casts stand in the order of the trace: all of a changed layer are priced again
     layers = {layer for layer, _ in maps}
-    table, operands = priced.table, records.trace.operands
-    product = table["operation"] == "product"
-    cast = (table["operation"] == "cast") & table["layer"].isin(layers)
-    named = [name in again for name in zip(table["layer"], table["pass"], strict=True)]
+    table, operands = priced.table, arrays.trace.operands
+    product = table[OPERATION] == Operation.PRODUCT
+    cast = (table[OPERATION] == Operation.CAST) & table[LAYER].isin(layers)
+    named = [name in again for name in zip(table[LAYER], table[PASS], strict=True)]
     stale = cast | (product & pd.Series(named, table.index))
-    some = replace(records.trace, operands=operands[operands["layer"].isin(layers)])
-    casting = vector_unit.casts(Records(some, operands=records.operands), priced.machine)
+    some = replace(arrays.trace, operands=operands[operands[LAYER].isin(layers)])
+    casting = vector_unit.casts(TraceArrays(some, operands=arrays.operands), priced.machine)
     fresh = _table([_rows(costs), casting], priced.machine)
     joined = pd.concat([table[~stale], fresh], ignore_index=True)
     ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
-    return Priced(priced.machine, ordered, tuple(kept), records)
+    return TraceCost(priced.machine, ordered, tuple(kept), arrays)
 
 
 def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:
@@ -345,13 +346,10 @@ def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
         )
 
     names = {
-        "step": column([cost.product.steps for cost in costs]),
-        "layer": np.repeat(np.array([cost.product.layer for cost in costs], object), counts),
-        "pass": np.repeat(np.array([cost.product.pass_ for cost in costs], object), counts),
-        "operation": "product",
+        STEP: column([cost.product.steps for cost in costs]),
+        LAYER: np.repeat(np.array([cost.product.layer for cost in costs], object), counts),
+        PASS: np.repeat(np.array([str(cost.product.pass_) for cost in costs], object), counts),
+        OPERATION: Operation.PRODUCT.value,
     }
     numbers = {name: column([cost.columns[name] for cost in costs]) for name in costs[0].columns}
     return pd.DataFrame({**names, **numbers})
-
-
-__all__ = ["CYCLES", "ENERGIES", "KEYS", "Priced", "price", "reprice"]

@@ -14,7 +14,9 @@ from math import log2
 import numpy as np
 import pandas as pd
 
+from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
 from fxsim.trace.reader import Trace
+from fxsim.trace.schema import of_probes, without_probes
 
 FLOAT_BITS = 32
 
@@ -35,7 +37,7 @@ def figures(
     """
     steps = _weights(trace)
     macs = _forward(trace)
-    table = steps.merge(macs, on=["step", "owner"])
+    table = steps.merge(macs, on=[STEP, "owner"])
     float_work = FLOAT_BITS * table["macs"]
     overhead = _overhead(table, decisions)
     work = table["density"] * (table["macs"] * table["bits"] + overhead)
@@ -43,7 +45,7 @@ def figures(
     training = 2 * float_work.sum() / (spent + float_work.sum())
     reached = next((i + 1 for i, found in enumerate(accuracies) if found >= target), None)
     share = reached / len(accuracies) if reached else float("nan")
-    last = table[table["step"] == table["step"].max()]
+    last = table[table[STEP] == table[STEP].max()]
     sizes = (last["bits"] * last["elements"]).sum()
     ratio = sizes / (FLOAT_BITS * last["elements"].sum())
     by_layer = last["bits"] * last["density"]
@@ -64,12 +66,12 @@ def figures(
 def _weights(trace: Trace) -> pd.DataFrame:
     """A row a step and layer that owns weights: elements, mean bits, density."""
     o = trace.operands
-    own = o[(o["role"] == "weight") & ~o["layer"].str.contains("@")]
+    own = without_probes(o[o[ROLE] == Role.WEIGHT])
     elements = own["rows"] * own["columns"]
     return pd.DataFrame(
         {
-            "step": own["step"],
-            "owner": own["layer"],
+            STEP: own[STEP],
+            "owner": own[LAYER],
             "elements": elements,
             "bits": own["word_bits"] / elements,
             "density": 1 - own["zeros"] / elements,
@@ -80,21 +82,21 @@ def _weights(trace: Trace) -> pd.DataFrame:
 def _forward(trace: Trace) -> pd.DataFrame:
     """A row a step and owner of weights: multiply-accumulates of the forward pass."""
     p = trace.products
-    ahead = p[(p["pass"] == "forward") & (p["right"] == "weight") & ~p["layer"].str.contains("@")]
-    owners = trace.layers.set_index("layer")["weight_of"]
+    ahead = without_probes(p[(p[PASS] == Pass.FORWARD) & (p["right"] == Role.WEIGHT)])
+    owners = trace.layers.set_index(LAYER)["weight_of"]
     rows = pd.DataFrame(
         {
-            "step": ahead["step"],
-            "owner": ahead["layer"].map(owners),
+            STEP: ahead[STEP],
+            "owner": ahead[LAYER].map(owners),
             "macs": ahead["m"] * ahead["n"] * ahead["k"] * ahead["repeats"],
         }
     )
-    return rows.groupby(["step", "owner"], as_index=False, sort=False).sum()
+    return rows.groupby([STEP, "owner"], as_index=False, sort=False).sum()
 
 
 def _probes(trace: Trace) -> float:
     """The work of a policy's forward passes more: MACs times the weights' word length."""
-    p = trace.products[trace.products["layer"].str.contains("@")]
+    p = of_probes(trace.products)
     total = 0.0
     for row in p.itertuples():
         joint = np.array(row.joint_macs).reshape(len(row.left_bits), len(row.right_bits))
@@ -124,8 +126,8 @@ def adaptation(elements: int, bits: float, density: float, lookback: float, bins
 def _bitops(trace: Trace) -> float:
     """Of one sample's forward pass in the last step: MACs times both word lengths."""
     p = trace.products
-    last = p[(p["step"] == p["step"].max()) & (p["pass"] == "forward")]
-    last = last[~last["layer"].str.contains("@")]
+    last = p[(p[STEP] == p[STEP].max()) & (p[PASS] == Pass.FORWARD)]
+    last = without_probes(last)
     total = 0.0
     for row in last.itertuples():
         joint = np.array(row.joint_macs).reshape(len(row.left_bits), len(row.right_bits))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.cost.lockstep import Computing, Marching
-from fxsim.cost.trace_arrays import Product, Records
+from fxsim.cost.lockstep import ComputeCycles, Lockstep
+from fxsim.cost.trace_arrays import Product, TraceArrays
 from fxsim.errors import ConfigError, DataError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
@@ -40,7 +40,7 @@ class ProductCost:
     moved_bits: Floats
 
 
-class ProductPricer:
+class ProductCosts:
     """Prices the products of one trace on one machine.
 
     mappings : {(layer, pass): mapping} that are to be used as they are
@@ -48,16 +48,16 @@ class ProductPricer:
 
     def __init__(
         self,
-        records: Records,
+        arrays: TraceArrays,
         machine: Accelerator,
         objective: Objective = "edp",
         mappings: dict[tuple[str, str], Mapping] | None = None,
     ) -> None:
-        self.records, self.machine, self.objective = records, machine, objective
+        self.arrays, self.machine, self.objective = arrays, machine, objective
         self._given = dict(mappings or {})
-        self._marching = Marching(records, machine)
+        self._lockstep = Lockstep(arrays, machine)
         self._searched: dict[tuple[object, ...], Found] = {}
-        known = {(p.layer, p.pass_) for p in records.products}
+        known = {p.key for p in arrays.products}
         for layer, pass_ in self._given:
             if (layer, pass_) not in known:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
@@ -69,7 +69,7 @@ class ProductPricer:
 
         tell : asked with the number of products for who hears of each as it begins
         """
-        chosen = self.records.products if products is None else products
+        chosen = self.arrays.products if products is None else products
         told = tell(len(chosen)) if tell else lambda what: None
         found = []
         for product in chosen:
@@ -95,7 +95,7 @@ class ProductPricer:
             return None
         lengths = []
         for side in (product.left, product.right):
-            operand = self.records.operands[side]
+            operand = self.arrays.operands[side]
             words = operand.words[operand.at(product.steps)] > 0
             if (words.sum(axis=1) > 1).any():
                 return None
@@ -112,13 +112,17 @@ class ProductPricer:
         largest = WordBits(float(left.max()), float(right.max()), sums, pair)
         average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, pair)
         problem = Problem(machine, product.nest, average, product.what, largest)
-        computing = self._marching.computing(product, problem, work, skipped)
+        computing = self._lockstep.computing(product, problem, work, skipped)
         found, movement, mapping = self._mapped(product, problem, computing)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
             computing = replace(computing, cycles=whole)
         bits = np.stack([left, right, np.full(len(left), sums)])
-        active = work / machine.pe.capacity if computing.active is None else computing.active
+        active = (
+            work / machine.pe.sub_operations_per_cycle
+            if computing.active is None
+            else computing.active
+        )
         columns, moved = cycles_and_energy(problem, movement, bits, computing, active)
         return ProductCost(product, mapping, found, columns, moved)
 
@@ -138,7 +142,7 @@ class ProductPricer:
             return whole, whole, float(FLOAT_SUM_BITS)
         found = []
         for side in (product.left, product.right):
-            operand = self.records.operands[side]
+            operand = self.arrays.operands[side]
             stored = operand.stored_bits(self.machine.packing)[operand.at(product.steps)]
             found.append(stored / operand.size)
         return found[0], found[1], float(product.accumulator_bits)
@@ -147,7 +151,10 @@ class ProductPricer:
         """Pieces of work by step."""
         pe = self.machine.pe
         table = np.array(
-            [[pe.work(int(a), int(b)) for b in product.right_levels] for a in product.left_levels]
+            [
+                [pe.sub_operations(int(a), int(b)) for b in product.right_levels]
+                for a in product.left_levels
+            ]
         )
         work: Floats = (product.joint * table).sum(axis=(1, 2)).astype(np.float64)
         return work
@@ -157,16 +164,16 @@ class ProductPricer:
         pe, kept = self.machine.pe, np.ones(len(product.steps))
         for side, key in (("left", product.left), ("right", product.right)):
             if side in pe.skip_zero_words:
-                operand = self.records.operands[key]
+                operand = self.arrays.operands[key]
                 kept *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
         return 1 - kept
 
     def _mapped(
-        self, product: Product, problem: Problem, computing: Computing
+        self, product: Product, problem: Problem, computing: ComputeCycles
     ) -> tuple[Found | None, Movement, Mapping]:
-        beat = float(f"{computing.cycles.mean() / problem.steps:.3g}")
-        problem.record["beat"] = beat
-        given = self._given.get((product.layer, product.pass_))
+        step_cycles = float(f"{computing.cycles.mean() / problem.steps:.3g}")
+        problem.record["step_cycles"] = step_cycles
+        given = self._given.get(product.key)
         if given is not None:
             movement, mapping, *_ = problem.movement(given)
             return None, movement, mapping
@@ -183,7 +190,7 @@ def _rounded(bits: float) -> float:
 
 
 def cycles_and_energy(
-    problem: Problem, movement: Movement, bits: Floats, computing: Computing, active: Floats
+    problem: Problem, movement: Movement, bits: Floats, computing: ComputeCycles, active: Floats
 ) -> tuple[dict[str, Any], Floats]:
     """(columns of the table, (steps, levels, operands, 2) bits moved, off-chip first).
 
@@ -269,6 +276,3 @@ def _whole_bursts(problem: Problem, movement: Movement, bits: Floats, moved: Flo
         run = movement.runs[o] * bits[o]
         whole = np.ceil(np.maximum(run, 1e-9) / burst) * burst
         moved[:, -1, o] *= np.where(run > 0, whole / np.maximum(run, 1e-9), 1.0)[:, None]
-
-
-__all__ = ["ProductCost", "ProductPricer", "cycles_and_energy"]

@@ -16,6 +16,7 @@ from fxsim.engine.geometry import Convolution
 from fxsim.engine.threads import split
 from fxsim.errors import ConfigError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import Pass
 from fxsim.mapping.nest import CLASSES, DIMENSIONS
 from fxsim.numerics.block_map import BlockMap
 
@@ -59,19 +60,19 @@ class Grid:
         return count
 
 
-def beat(machine: Accelerator, bits_a: int, bits_b: int) -> float:
+def step_cycles(machine: Accelerator, bits_a: int, bits_b: int) -> float:
     """Cycles in which a unit works off a step; a fraction where it packs narrow products."""
     pe = machine.pe
     for products in pe.packed(bits_a, bits_b).values():
-        work = pe.work(bits_a, bits_b)
-        return -(-work // pe.capacity) / products if work else 0.0
-    return float(pe.beat(bits_a, bits_b))
+        work = pe.sub_operations(bits_a, bits_b)
+        return -(-work // pe.sub_operations_per_cycle) / products if work else 0.0
+    return float(pe.step_cycles(bits_a, bits_b))
 
 
-def uniform_beat(machine: Accelerator, left: list[int], right: list[int]) -> float | None:
+def uniform_step_cycles(machine: Accelerator, left: list[int], right: list[int]) -> float | None:
     """The beat, if it is the same for every pair of word lengths, else None."""
-    beats = {beat(machine, a, b) for a in left for b in right}
-    return beats.pop() if len(beats) == 1 else None
+    step_cycles_table = {step_cycles(machine, a, b) for a in left for b in right}
+    return step_cycles_table.pop() if len(step_cycles_table) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +88,7 @@ class Tiled:
 
 
 def tiled(
-    pass_: str,
+    pass_: Pass,
     left: BlockMap,
     right: BlockMap,
     contraction: Contraction,
@@ -110,9 +111,9 @@ def tiled(
         for i in range(batch):
             one = i * rows[0], rows[0], 0, left.columns
             other = i * rows[1], rows[1], 0, right.columns
-            if pass_ == "grad_weight":
+            if pass_ == Pass.GRAD_WEIGHT:
                 yield Tiled(known, _cut(left, a, one, tk, tm).T, _cut(right, b, other, tk, tn))
-            elif pass_ == "forward":
+            elif pass_ == Pass.FORWARD:
                 yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tn, tk).T)
             else:
                 yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tk, tn))
@@ -120,11 +121,11 @@ def tiled(
     channels, filters = g.channels // g.groups, g.filters // g.groups
     image = np.repeat(a, left.block_rows, axis=0)[: left.rows]
     for group in range(g.groups):
-        if pass_ == "forward":
+        if pass_ == Pass.FORWARD:
             fields = _fields(image, left, g, pass_, group * channels, channels, tm, tk, False)
             part = group * filters, filters, 0, right.columns
             yield Tiled(known, fields, _cut(right, b, part, tn, tk).T)
-        elif pass_ == "grad_input":
+        elif pass_ == Pass.GRAD_INPUT:
             fields = _fields(image, left, g, pass_, group * filters, filters, tm, tk, False)
             whole = np.repeat(np.repeat(b, right.block_rows, 0), right.block_columns, 1)
             codes = whole[: right.rows, : right.columns].astype(np.int16)
@@ -169,7 +170,7 @@ def _fields(
     image: Levels,
     m: BlockMap,
     g: Convolution,
-    pass_: str,
+    pass_: Pass,
     first: int,
     depth: int,
     tall: int,
@@ -179,7 +180,7 @@ def _fields(
     """Tiles of the matrix that im2col makes of an image; of its transpose if `turned`."""
     places = (g.out_height, g.out_width, g.height, g.width)
     shape = (*places, g.kernel, g.stride, g.dilation, g.padding, 1, first, depth)
-    if pass_ == "grad_input":
+    if pass_ == Pass.GRAD_INPUT:
         back = g.reach - 1 - g.padding
         shape = (
             g.height,
@@ -221,12 +222,12 @@ def _group_max(x: Levels, size: int, axis: int) -> Levels:
     return found
 
 
-def beats(machine: Accelerator, known: NDArray[np.int64]) -> Table:
+def step_cycles_table(machine: Accelerator, known: NDArray[np.int64]) -> Table:
     """(levels + 1, levels + 1) beats of pairs of word lengths; 0 where there is no tile."""
     table = np.zeros((len(known) + 1,) * 2)
     for i, bits_a in enumerate(known):
         for j, bits_b in enumerate(known):
-            table[i + 1, j + 1] = beat(machine, int(bits_a), int(bits_b))
+            table[i + 1, j + 1] = step_cycles(machine, int(bits_a), int(bits_b))
     return table
 
 
@@ -236,7 +237,7 @@ def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
     Within a fold, each group of sync.rows x sync.columns units takes, at every step, the longest
     beat of its units; a fold takes as long as its slowest group.
     """
-    table = beats(machine, product.known)
+    table = step_cycles_table(machine, product.known)
     a, b, (down, across) = product.left, product.right, (grid.rows, grid.columns)
     array, together = machine.pe_array, machine.sync
     if len({down, across} & set("mnk")) < 2:

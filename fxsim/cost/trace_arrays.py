@@ -17,6 +17,7 @@ from fxsim.engine.bit_pair_histogram import elements_by_bits, joint_histogram
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.memory import Packing
+from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
 from fxsim.mapping.nest import Nest
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
@@ -84,7 +85,7 @@ class Product:
     """
 
     layer: str
-    pass_: str
+    pass_: Pass
     contraction: Contraction
     nest: Nest
     gemm: tuple[int, int, int, int]
@@ -97,12 +98,17 @@ class Product:
     joint: Ints
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Layer and pass, as mappings are named."""
+        return self.layer, str(self.pass_)
+
+    @property
     def what(self) -> str:
         """The product, for messages."""
         return f"{self.layer}, {self.pass_}"
 
 
-class Records:
+class TraceArrays:
     """All of a trace.
 
     known : what need not be read from the trace: products, operands, or sampled
@@ -113,8 +119,8 @@ class Records:
         self.__dict__ |= known  # as the cached properties below keep them
 
     @classmethod
-    def of(cls, trace: Trace) -> Records:
-        """The records of a trace, made once."""
+    def of(cls, trace: Trace) -> TraceArrays:
+        """The arrays of a trace, made once."""
         if trace not in _KNOWN:
             _KNOWN[trace] = cls(trace)
         return _KNOWN[trace]
@@ -123,23 +129,23 @@ class Records:
     def operands(self) -> dict[tuple[str, str], Operand]:
         """{(layer, role): casts}."""
         found = {}
-        for (layer, role), rows in self.trace.operands.groupby(["layer", "role"], sort=False):
-            rows = rows.sort_values("step", kind="stable")
+        for (layer, role), rows in self.trace.operands.groupby([LAYER, ROLE], sort=False):
+            rows = rows.sort_values(STEP, kind="stable")
             levels, words = _dense(rows["bits"], rows["elements_by_bits"])
             columns = (
                 rows[name].to_numpy(np.int64) for name in ("metadata_bits", "blocks", "zeros")
             )
             found[str(layer), str(role)] = Operand(
-                rows["step"].to_numpy(np.int64), levels, words, *columns
+                rows[STEP].to_numpy(np.int64), levels, words, *columns
             )
         return found
 
     @cached_property
     def products(self) -> list[Product]:
         """Every layer and pass, in the order of the first step."""
-        owners = self.trace.layers.set_index("layer")["weight_of"]
+        owners = self.trace.layers.set_index(LAYER)["weight_of"]
         found = []
-        for (layer, pass_), rows in self.trace.products.groupby(["layer", "pass"], sort=False):
+        for (layer, pass_), rows in self.trace.products.groupby([LAYER, PASS], sort=False):
             one = rows.iloc[0]
             m, n, k, repeats = (int(one[name]) for name in ("m", "n", "k", "repeats"))
             shape = [len(one["left_bits"]), len(one["right_bits"])]
@@ -151,19 +157,19 @@ class Records:
                     f"trace: step {rows['step'].iloc[wrong[0]]}, layer {layer}: the joint histogram"
                     f" must count {macs} MACs, not {joint[wrong[0]].sum()}"
                 )
-            contraction = self.trace.contraction(str(layer))
-            owner = str(owners[layer]) if one["right"] == "weight" else str(layer)
+            contraction, which = self.trace.contraction(str(layer)), Pass(str(pass_))
+            owner = str(owners[layer]) if one["right"] == Role.WEIGHT else str(layer)
             found.append(
                 Product(
                     str(layer),
-                    str(pass_),
+                    which,
                     contraction,
-                    Nest.of(str(pass_), contraction, m, n, k, repeats),
+                    Nest.of(which, contraction, m, n, k, repeats),
                     (m, n, k, repeats),
                     (str(layer), str(one["left"])),
                     (owner, str(one["right"])),
                     int(one["accumulator_bits"]),
-                    rows["step"].to_numpy(np.int64),
+                    rows[STEP].to_numpy(np.int64),
                     left,
                     right,
                     joint,
@@ -193,7 +199,7 @@ class Records:
             joint[i][at] = np.asarray(macs).reshape(len(a), len(b))
         return left, right, joint
 
-    def changed(self, maps: dict[tuple[str, str], BlockMap]) -> tuple[Records, list[Product]]:
+    def changed(self, maps: dict[tuple[str, str], BlockMap]) -> tuple[TraceArrays, list[Product]]:
         """(the same one step with other block maps of some operands, the products that have them).
 
         Products keep their shapes; their histograms are counted anew.
@@ -211,7 +217,7 @@ class Records:
                 touched.append(p)
             products.append(p)
         table, found = self.trace.operands.copy(), dict(self.operands)
-        names = pd.MultiIndex.from_frame(table[["layer", "role"]])
+        names = pd.MultiIndex.from_frame(table[[LAYER, ROLE]])
         for key, m in maps.items():
             counts, metadata = elements_by_bits(m), m.metadata_bits * m.blocks
             words = sum(bits * n for bits, n in counts.items())
@@ -224,7 +230,7 @@ class Records:
                 metadata_bits=np.array([metadata]),
                 blocks=np.array([m.blocks]),
             )
-        other = Records(
+        other = TraceArrays(
             replace(self.trace, operands=table),
             products=products,
             operands=found,
@@ -260,4 +266,4 @@ class Records:
         return {}
 
 
-_KNOWN: WeakKeyDictionary[Trace, Records] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Trace, TraceArrays] = WeakKeyDictionary()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fxsim.cost.trace_arrays import Records
+from fxsim.cost.trace_arrays import TraceArrays
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import LAYER, OPERATION, PASS, ROLE, STEP, Operation, Pass, Role
 from fxsim.trace.reader import Trace
 
 ANALYTICS_ADDS = 2
@@ -32,7 +33,7 @@ def vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
     v = trace.vectors
     # activations leave the chip as 16-bit words; a float machine's are its format's; an update's
     # masters and momenta have 32 bits on both
-    width = np.where(v["pass"] == "update", 1.0, (machine.pe.word_bits or 16) / 16)
+    width = np.where(v[PASS] == Pass.UPDATE, 1.0, (machine.pe.word_bits or 16) / 16)
     usable = machine.buffer("output").usable_bits
     spill = v["resident_bits"].where(v["resident_bits"] > usable, 0)
     work = _Work(
@@ -44,20 +45,20 @@ def vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
         fetched_bits=(v["stash_read_bits"] + spill) * width,
         stored_bits=np.maximum(v["stash_write_bits"], spill) * width,
     )
-    names = v[["step", "layer", "pass"]].assign(operation="vector")
+    names = v[[STEP, LAYER, PASS]].assign(operation=Operation.VECTOR.value)
     return pd.concat([names, _costs(machine, work)], axis=1)
 
 
-def casts(records: Records, machine: Accelerator) -> pd.DataFrame:
+def casts(arrays: TraceArrays, machine: Accelerator) -> pd.DataFrame:
     """Costs of casting operands, a row each as in the trace; a float machine casts nothing."""
-    o = records.trace.operands
+    o = arrays.trace.operands
     if machine.pe.word_bits is not None:
-        return _stores(records, machine)
+        return _stores(arrays, machine)
     elements = o["rows"] * o["columns"]
     stored = pd.Series(0.0, o.index)
-    for (layer, role), rows in o.groupby(["layer", "role"], sort=False):
-        operand = records.operands[str(layer), str(role)]
-        at = operand.at(rows["step"].to_numpy(np.int64))
+    for (layer, role), rows in o.groupby([LAYER, ROLE], sort=False):
+        operand = arrays.operands[str(layer), str(role)]
+        at = operand.at(rows[STEP].to_numpy(np.int64))
         stored.loc[rows.index] = operand.stored_bits(machine.packing)[at]
     work = _Work(
         adds=elements,
@@ -65,24 +66,24 @@ def casts(records: Records, machine: Accelerator) -> pd.DataFrame:
         analytics=elements * ANALYTICS_ADDS * (o["analysed"] > 0) + o["blocks"] * o["analysed"],
         read_bits=elements * o["source_bits"],
         write_bits=elements * 0,
-        fetched_bits=(elements * o["source_bits"]).where(o["role"] == "weight", 0),
+        fetched_bits=(elements * o["source_bits"]).where(o[ROLE] == Role.WEIGHT, 0),
         stored_bits=stored,
     )
     return pd.concat([_cast_names(o), _costs(machine, work)], axis=1)
 
 
-def _stores(records: Records, machine: Accelerator) -> pd.DataFrame:
+def _stores(arrays: TraceArrays, machine: Accelerator) -> pd.DataFrame:
     """What a float machine does where an integer one casts: it stores the operand."""
-    o = records.trace.operands
+    o = arrays.trace.operands
     elements, nothing = o["rows"] * o["columns"], o["rows"] * 0
-    stored = (elements * float(machine.pe.word_bits or 0)).where(o["role"] != "weight", 0)
+    stored = (elements * float(machine.pe.word_bits or 0)).where(o[ROLE] != Role.WEIGHT, 0)
     work = _Work(nothing, nothing, nothing, nothing, nothing, nothing, stored)
     return pd.concat([_cast_names(o), _costs(machine, work)], axis=1)
 
 
 def _cast_names(operands: pd.DataFrame) -> pd.DataFrame:
-    passes = np.where(operands["role"] == "error", "backward", "forward")
-    return operands[["step", "layer"]].assign(**{"pass": passes, "operation": "cast"})
+    passes = np.where(operands[ROLE] == Role.ERROR, Pass.BACKWARD, Pass.FORWARD)
+    return operands[[STEP, LAYER]].assign(**{PASS: passes, OPERATION: Operation.CAST.value})
 
 
 def _costs(machine: Accelerator, w: _Work) -> pd.DataFrame:

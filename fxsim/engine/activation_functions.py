@@ -185,7 +185,9 @@ def _look_up(x: FixedTensor, name: str, derivative: bool) -> FixedTensor:
         PART_BITS,
         out,
     )
-    return vector_int16.words(FixedTensor.trusted(out.reshape(x.shape), FixedPoint(23, KNOT_FRAC)))
+    return vector_int16.to_int16(
+        FixedTensor.trusted(out.reshape(x.shape), FixedPoint(23, KNOT_FRAC))
+    )
 
 
 def apply(x: FixedTensor, name: str) -> FixedTensor:

@@ -16,15 +16,20 @@ from fxsim.engine.contractions import Contraction, Convolved, Pairwise, Transpos
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.kernels import bit_counts
 from fxsim.engine.threads import split
+from fxsim.identifiers import Pass
 from fxsim.numerics.block_map import BlockMap
 
 Counts = NDArray[np.int64]
 _COUNTED: WeakKeyDictionary[BlockMap, dict[int, int]] = WeakKeyDictionary()
 Histogram = tuple[Counts, Counts, Counts]
-_ADJOINT = {"forward": "grad_input", "grad_input": "forward", "grad_weight": "grad_weight"}
+_ADJOINT = {
+    Pass.FORWARD: Pass.GRAD_INPUT,
+    Pass.GRAD_INPUT: Pass.FORWARD,
+    Pass.GRAD_WEIGHT: Pass.GRAD_WEIGHT,
+}
 
 
-def canonical(pass_: str, contraction: Contraction) -> str:
+def canonical(pass_: Pass, contraction: Contraction) -> Pass:
     """A pass of a transposed convolution as the pass of its convolution that it is."""
     return _ADJOINT[pass_] if isinstance(contraction, Transposed) else pass_
 
@@ -35,7 +40,7 @@ def geometry_of(contraction: Contraction) -> Convolution | None:
 
 
 def gemm_shape(
-    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
+    pass_: Pass, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
 ) -> tuple[int, int, int, int]:
     """(m, n, k, repeats) of a pass: `repeats` matrix products, m * n results of k products each.
 
@@ -45,22 +50,22 @@ def gemm_shape(
     g = geometry_of(contraction)
     if g is None:
         m, n, k = {
-            "forward": (left.rows // batch, right.rows // batch, left.columns),
-            "grad_input": (left.rows // batch, right.columns, left.columns),
-            "grad_weight": (left.columns, right.columns, left.rows // batch),
+            Pass.FORWARD: (left.rows // batch, right.rows // batch, left.columns),
+            Pass.GRAD_INPUT: (left.rows // batch, right.columns, left.columns),
+            Pass.GRAD_WEIGHT: (left.columns, right.columns, left.rows // batch),
         }[pass_]
         return m, n, k, batch
     positions, outputs = g.height * g.width, g.out_height * g.out_width
     channels, filters, taps = g.channels // g.groups, g.filters // g.groups, g.kernel * g.kernel
-    if pass_ == "forward":
+    if pass_ == Pass.FORWARD:
         return left.rows // positions * outputs, filters, g.depth, g.groups
-    if pass_ == "grad_input":
+    if pass_ == Pass.GRAD_INPUT:
         return left.rows // outputs * positions, channels, taps * filters, g.groups
     return g.depth, filters, right.rows, g.groups
 
 
 def joint_histogram(
-    pass_: str, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
+    pass_: Pass, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
 ) -> Histogram:
     """(left word lengths, right word lengths, MACs of each pair).
 
@@ -135,7 +140,7 @@ def _inside(g: Convolution, tap: int, outputs: int, size: int) -> list[int]:
 
 
 def _whole(
-    pass_: str,
+    pass_: Pass,
     left: BlockMap,
     right: BlockMap,
     contraction: Contraction,
@@ -152,8 +157,8 @@ def _whole(
     if g is not None:
         rows, columns = (sum(map(len, taps)) for taps in _touched(g))
         outputs = g.out_height * g.out_width
-        images = (right.rows if pass_ == "grad_weight" else left.rows) // (
-            g.height * g.width if pass_ == "forward" else outputs
+        images = (right.rows if pass_ == Pass.GRAD_WEIGHT else left.rows) // (
+            g.height * g.width if pass_ == Pass.FORWARD else outputs
         )
         inside = images * rows * columns * g.channels // g.groups * g.filters
     counts = np.zeros((len(a), len(b)), np.int64)
@@ -186,17 +191,17 @@ def _line_counts(
     return np.repeat(counts, _sizes(lines, block), axis=0)
 
 
-def _matrices(pass_: str, left: BlockMap, right: BlockMap, a: Counts, b: Counts) -> Counts:
-    one = _row_counts if pass_ == "grad_weight" else _column_counts
-    other = _column_counts if pass_ == "forward" else _row_counts
+def _matrices(pass_: Pass, left: BlockMap, right: BlockMap, a: Counts, b: Counts) -> Counts:
+    one = _row_counts if pass_ == Pass.GRAD_WEIGHT else _column_counts
+    other = _column_counts if pass_ == Pass.FORWARD else _row_counts
     return one(left, a).T @ other(right, b)
 
 
 def _batched(
-    pass_: str, left: BlockMap, right: BlockMap, batch: int, a: Counts, b: Counts
+    pass_: Pass, left: BlockMap, right: BlockMap, batch: int, a: Counts, b: Counts
 ) -> Counts:
     """As `_matrices`, matrix by matrix; a tile may lie in two of them."""
-    axes = {"forward": (1, 1), "grad_input": (1, 2), "grad_weight": (2, 2)}[pass_]
+    axes = {Pass.FORWARD: (1, 1), Pass.GRAD_INPUT: (1, 2), Pass.GRAD_WEIGHT: (2, 2)}[pass_]
 
     def counted(m: BlockMap, known: Counts, axis: int) -> Counts:
         bits = m.expand().reshape(batch, -1, m.columns)
@@ -234,16 +239,16 @@ def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Count
     targets = g.height * g.width if back else g.out_height * g.out_width
     rows, columns = _touched(g)
 
-    def places(taps: list[list[int]], at: int) -> list[int]:
+    def shift(taps: list[list[int]], at: int) -> list[int]:
         first = at * g.dilation - g.padding
         return taps[at] if back else [output * g.stride + first for output in taps[at]]
 
     found = []
     for a in range(g.kernel):
-        ys = places(rows, a)
+        ys = shift(rows, a)
         line = by_place[ys].sum(axis=0)
         for b in range(g.kernel):
-            xs = places(columns, b)
+            xs = shift(columns, b)
             tap = line[xs].sum(axis=0)
             tap[:, 0] += level.shape[0] * (targets - len(ys) * len(xs))
             found.append(tap)
@@ -259,11 +264,11 @@ def _weight_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Co
 
 
 def _convolved(
-    pass_: str, left: BlockMap, right: BlockMap, g: Convolution, a: Counts, b: Counts
+    pass_: Pass, left: BlockMap, right: BlockMap, g: Convolution, a: Counts, b: Counts
 ) -> Counts:
-    if pass_ == "grad_weight":
+    if pass_ == Pass.GRAD_WEIGHT:
         return _field_products(left, right, g, a, b)
-    back = pass_ == "grad_input"
+    back = pass_ == Pass.GRAD_INPUT
     met = _tap_counts(left, a, g, back)
     met = met.reshape(met.shape[0], g.groups, -1, len(a))
     weights = _weight_counts(right, b, g, back)

@@ -12,16 +12,22 @@ from fxsim.engine.casts import LARGEST_SHIFT, NARROW_BITS, OPERAND_BITS, bit_len
 from fxsim.engine.kernels import apply_block_map, cost_aware_blocks
 from fxsim.engine.kernels import block_quantisation as block_kernels
 from fxsim.engine.kernels.cost_aware_blocks import WEIGHT_BITS
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.engine.threads import split
-from fxsim.engine.vector_int16 import words
+from fxsim.engine.vector_int16 import to_int16
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.formats import PRICE_FRAC, BlockFormat, FixedPoint, PricedBlockFormat, Rounding
+from fxsim.numerics.formats import (
+    BIT_COST_FRAC,
+    BlockFormat,
+    CostAwareBlockFormat,
+    FixedPoint,
+    Rounding,
+)
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
-MOST_PRICE = 1 << 47  # beyond any tile's sensitivity
+MOST_BIT_COST = 1 << 47  # beyond any tile's sensitivity
 MOST_WEIGHT = 64 << WEIGHT_BITS
 EVEN = 1 << WEIGHT_BITS
 TILE = 512  # codes of a run of whole rows
@@ -76,8 +82,8 @@ def quantise_blocks(
     Integers throughout, so that a replay chooses the same bits.
     Source: reconstruction, see `fxsim.policies.dynasty`.
     """
-    if isinstance(wanted, PricedBlockFormat):
-        return quantise_priced(tensor, wanted, gain, key)
+    if isinstance(wanted, CostAwareBlockFormat):
+        return quantise_cost_aware(tensor, wanted, gain, key)
     x, base, target = _grid_of(tensor, wanted)
     rows, columns = x.shape
     grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
@@ -110,8 +116,8 @@ def quantise_blocks(
     )
 
 
-def quantise_priced(
-    tensor: FixedTensor, wanted: PricedBlockFormat, gain: NDArray[np.int64], key: int
+def quantise_cost_aware(
+    tensor: FixedTensor, wanted: CostAwareBlockFormat, gain: NDArray[np.int64], key: int
 ) -> tuple[FixedTensor, BlockStatistics]:
     """As `quantise_blocks`, each tile taking the candidate of least sensitivity plus price.
 
@@ -125,11 +131,11 @@ def quantise_priced(
     grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
     candidates, work = np.array(wanted.candidates, np.int64), np.array(wanted.work, np.int64)
     planes = (len(candidates), *grid)
-    exponents, losses = np.empty(planes, np.int8), np.empty(planes, np.int64)
+    exponents, overflows = np.empty(planes, np.int8), np.empty(planes, np.int64)
     totals, index = np.empty(grid, np.int64), np.empty(grid, np.int8)
     tile, cost = (wanted.rows, wanted.columns), 4 * wanted.rows * columns
     split(
-        cost_aware_blocks.tile_losses_range,
+        cost_aware_blocks.tile_sensitivities_range,
         grid[0],
         cost,
         x,
@@ -141,23 +147,25 @@ def quantise_priced(
         wanted.skip_penalty,
         LENGTHS,
         exponents,
-        losses,
+        overflows,
         totals,
     )
     signal = int(totals.sum())
     scale = signal // (grid[0] * grid[1]) * wanted.threshold
     fixed, by_row, by_column = (
-        np.array([min(scale * price >> (16 + PRICE_FRAC), MOST_PRICE) for price in part], np.int64)
+        np.array(
+            [min(scale * price >> (16 + BIT_COST_FRAC), MOST_BIT_COST) for price in part], np.int64
+        )
         for part in (wanted.fixed, wanted.by_row, wanted.by_column)
     )
     row_weight, column_weight = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
     for turn in range(wanted.rounds + 1):
         row_work, column_work = np.zeros(grid[0], np.int64), np.zeros(grid, np.int64)
         parts = split(
-            cost_aware_blocks.choose_priced_range,
+            cost_aware_blocks.choose_cost_aware_range,
             grid[0],
             4 * grid[1],
-            losses,
+            overflows,
             fixed,
             by_row,
             by_column[:, None] * column_weight >> WEIGHT_BITS,
@@ -220,7 +228,7 @@ def _grid_of(tensor: FixedTensor, wanted: BlockFormat) -> tuple[NDArray[np.int16
         raise FormatError(
             f"block format: rounding must be one of {names}, not {wanted.rounding.name}"
         )
-    small = words(tensor)
+    small = to_int16(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
     widest, largest = wanted.candidates[-1], peak(x)
     base = max(0, bit_length(largest) - (widest - 1) - wanted.window)
@@ -273,7 +281,7 @@ def quantise_map(
     target: FixedPoint,
     rounding: Rounding = Rounding.RND_CONV,
     key: int = 0,
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """Cast the (rows, columns) matrix view under a given map; saturating, 0 bits give zeros.
 
     target : the shared grid: a tile's n-bit codes are worth 2**shift of its steps. Its word must
@@ -291,12 +299,12 @@ def quantise_map(
             f"quantise_map: the grid must be signed, with {widest} bits for the widest tile and its"
             f" exponent and at most {OPERAND_BITS}, not {target}"
         )
-    places = tensor.format.frac - target.frac
+    shift = tensor.format.frac - target.frac
     out = np.empty((rows, columns), storage(target))
     x = np.ascontiguousarray(tensor.matrix())
     shifts = (
-        int(blocks.shifts.min(initial=0)) + places,
-        int(blocks.shifts.max(initial=0)) + places,
+        int(blocks.shifts.min(initial=0)) + shift,
+        int(blocks.shifts.max(initial=0)) + shift,
     )
     if shifts[0] < -LARGEST_SHIFT + tensor.format.bits or shifts[1] > LARGEST_SHIFT:
         raise FormatError(
@@ -309,13 +317,22 @@ def quantise_map(
         and shifts[0] >= 0
         and shifts[1] <= NARROW_BITS
     )
-    tiles = (blocks.bits, blocks.shifts, blocks.block_rows, blocks.block_columns, places)
+    tiles = (blocks.bits, blocks.shifts, blocks.block_rows, blocks.block_columns, shift)
     work, grid = 4 * blocks.block_rows * columns, blocks.bits.shape[0]
     if narrow:
-        parts = split(apply_block_map.map_narrow_range, grid, work, x, *tiles, int(rounding), out)
+        parts = split(
+            apply_block_map.apply_map_int32_range, grid, work, x, *tiles, int(rounding), out
+        )
     else:
         parts = split(
-            apply_block_map.map_range, grid, work, x, *tiles, int(rounding), np.uint64(key), out
+            apply_block_map.apply_map_range,
+            grid,
+            work,
+            x,
+            *tiles,
+            int(rounding),
+            np.uint64(key),
+            out,
         )
-    losses = Losses(*(int(sum(part[i] for part in parts)) for i in range(2)))
-    return FixedTensor.trusted(out.reshape(tensor.shape), target, blocks), losses
+    overflows = OverflowStatistics(*(int(sum(part[i] for part in parts)) for i in range(2)))
+    return FixedTensor.trusted(out.reshape(tensor.shape), target, blocks), overflows

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxsim.engine.epilogue import Output, finish
-from fxsim.engine.kernels import casting, elementwise, epilogue
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.epilogue import Epilogue, epilogue_arguments
+from fxsim.engine.kernels import casting, elementwise
+from fxsim.engine.kernels import epilogue as epilogue_kernels
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
@@ -59,7 +60,7 @@ def cast(
     random_bits: int = DRAW_BITS,
     lfsr: Lfsr | None = None,
     largest: int | None = None,
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """Move a tensor to another format, rounding each code once.
 
     saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
@@ -95,16 +96,16 @@ def cast(
         length = min(length, bit_length(largest))
     keeps = shift <= 0 and length - shift < target.bits and target.signed
     if keeps and rounding is not Rounding.JAM_ALWAYS and overflow is not Overflow.SAT_SYM:
-        places = min(-shift, target.bits - 1) if length else 0
-        moved = x.astype(dtype) << np.array(places, dtype)  # nothing is dropped, nothing leaves
-        return FixedTensor.trusted(moved.reshape(tensor.shape), target), Losses()
+        bit_shift = min(-shift, target.bits - 1) if length else 0
+        moved = x.astype(dtype) << np.array(bit_shift, dtype)  # nothing is dropped, nothing leaves
+        return FixedTensor.trusted(moved.reshape(tensor.shape), target), OverflowStatistics()
     out = np.empty(x.size, dtype)
     noise = np.empty(0, np.int64)
     if rounding is Rounding.STOCHASTIC and lfsr is not None:
         noise = lfsr_draws(lfsr, x.size, random_bits)
     if _is_narrow(length, shift, target, rounding, overflow, random_bits, x.size, noise.size):
         parts = split(
-            casting.narrow_range,
+            casting.requantise_range,
             x.size,
             2,
             x,
@@ -141,14 +142,14 @@ def cast(
                 x, out, shift, target, rounding, overflow, saturated_bits, key, random_bits, noise
             )
         ]
-    losses = Losses(*(int(sum(p[i] for p in parts)) for i in range(2)))
-    if overflow is Overflow.ERROR and losses.overflowed:
+    overflows = OverflowStatistics(*(int(sum(p[i] for p in parts)) for i in range(2)))
+    if overflow is Overflow.ERROR and overflows.overflowed:
         first = _first_outside(x, shift, target, rounding, key, random_bits, noise)
         raise FormatError(
-            f"cast: {losses.overflowed} of {x.size} codes do not fit {target}; the first is"
+            f"cast: {overflows.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
         )
-    return FixedTensor.trusted(out.reshape(tensor.shape), target), losses
+    return FixedTensor.trusted(out.reshape(tensor.shape), target), overflows
 
 
 def _is_narrow(
@@ -161,7 +162,7 @@ def _is_narrow(
     size: int,
     given_draws: int,
 ) -> bool:
-    """Whether int32 lanes serve: see `kernels.narrow`."""
+    """Whether int32 lanes serve: see `kernels.requantise`."""
     return (
         length <= NARROW_BITS
         and 0 <= shift <= NARROW_BITS
@@ -200,7 +201,7 @@ def _cast_in_python(
     noise: NDArray[np.int64],
 ) -> tuple[int, int]:
     """The specification itself, for what no machine word holds: (quantised, overflowed)."""
-    lost = over = 0
+    overflows = over = 0
     for i, code in enumerate(x.tolist()):
         drawn = int(noise[i]) if noise.size else specification.draw(key, i, random_bits)
         out[i], dropped, outside = specification.cast(
@@ -214,9 +215,9 @@ def _cast_in_python(
             drawn,
             random_bits,
         )
-        lost += dropped
+        overflows += dropped
         over += outside
-    return lost, over
+    return overflows, over
 
 
 def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
@@ -258,7 +259,7 @@ def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = No
 
 def quantise_tensor(
     tensor: FixedTensor, wanted: TensorFormat, key: int, operand: bool = True
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """Cast to one word length and scale; as an operand with a one-tile map, if asked.
 
     An operand wider than 16 bits enters the multipliers with 16: those at the finest scale that
@@ -273,15 +274,15 @@ def quantise_tensor(
     else:
         target = FixedPoint(wanted.bits, wanted.frac)
     dtype = storage(target)
-    result, losses = cast(
+    result, overflows = cast(
         tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype, largest=largest
     )
     if not operand:
-        return result, losses
+        return result, overflows
     rows, columns = tensor.matrix().shape
     return FixedTensor.trusted(
         result.codes, target, BlockMap.whole(rows, columns, wanted.bits)
-    ), losses
+    ), overflows
 
 
 def _executed(wanted: TensorFormat, octave: int) -> FixedPoint:
@@ -298,7 +299,7 @@ def _executed(wanted: TensorFormat, octave: int) -> FixedPoint:
 
 def from_float(
     values: ArrayLike, wanted: Cast, key: int = 0, random_bits: int = DRAW_BITS
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """Finite floats to a format, rounded once from their exact values, any mode.
 
     A float counts as having more fractional bits than the format (to TRN_MAG that matters).
@@ -340,29 +341,39 @@ def rescale(
     rounding: Rounding = Rounding.RND,
     overflow: Overflow = Overflow.SAT,
     key: int = 0,
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """code * multiplier * 2**-shift, rounded once ("single rounding"); one scale, or one a channel
     of the last axis.
 
     With RND this is TFLite's TFLITE_SINGLE_ROUNDING form.
     """
     codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
-    output = Output(target, rounding, overflow, scale=scale, key=key)
+    epilogue = Epilogue(target, rounding, overflow, scale=scale, key=key)
     width = codes.shape[1]
     out = np.empty(codes.shape, storage(target))
-    ending = finish(output, tensor.format, False, width, 1 << tensor.format.bits)
-    parts = split(
-        epilogue.finish_range, codes.shape[0], 4 * width, codes, out, 0, *ending.arguments
+    epilogue_args = epilogue_arguments(
+        epilogue, tensor.format, False, width, 1 << tensor.format.bits
     )
-    losses = ending.losses(parts)
-    if overflow is Overflow.ERROR and losses.overflowed:
-        raise FormatError(f"rescale: {losses.overflowed} of {out.size} codes do not fit {target}")
-    return FixedTensor.trusted(out.reshape(tensor.shape), target), losses
+    parts = split(
+        epilogue_kernels.epilogue_range,
+        codes.shape[0],
+        4 * width,
+        codes,
+        out,
+        0,
+        *epilogue_args.arguments,
+    )
+    overflows = epilogue_args.overflows(parts)
+    if overflow is Overflow.ERROR and overflows.overflowed:
+        raise FormatError(
+            f"rescale: {overflows.overflowed} of {out.size} codes do not fit {target}"
+        )
+    return FixedTensor.trusted(out.reshape(tensor.shape), target), overflows
 
 
 def rescale_double(
     tensor: FixedTensor, scale: Scale, target: FixedPoint
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """code * multiplier * 2**-shift, rounded twice, as gemmlowp and TFLite do on int32.
 
     First the high half of 2 * code * multiplier, to nearest, ties up; then by the remaining

@@ -13,31 +13,39 @@ from typing import Any, Protocol
 import numpy as np
 
 from fxsim.engine import matmul
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.operand import Operand
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics.formats import Accumulator
 
-Product = tuple[FixedTensor, Losses]
+Product = tuple[FixedTensor, OverflowStatistics]
 
 
 class Contraction(Protocol):
     """Three passes around one right operand; see `fxsim.engine.matmul` for the orders of sums."""
 
     def forward(
-        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None
     ) -> Product:
         """The product."""
 
     def grad_input(
-        self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        error: FixedTensor,
+        w: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
         """The gradient of the left operand."""
 
     def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        x: FixedTensor,
+        error: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
         """The gradient of the right operand."""
 
@@ -58,21 +66,29 @@ class Matrix:
     """(..., K) times a weight (N, K) transposed: (..., N)."""
 
     def forward(
-        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None
     ) -> Product:
-        out, lost = matmul.linear_forward(flat(x), w, accumulator, output)
-        return out.reshape(*x.shape[:-1], w.shape[0]), lost
+        out, overflows = matmul.linear_forward(flat(x), w, accumulator, epilogue)
+        return out.reshape(*x.shape[:-1], w.shape[0]), overflows
 
     def grad_input(
-        self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        error: FixedTensor,
+        w: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        out, lost = matmul.linear_grad_input(flat(error), w, accumulator, output)
-        return out.reshape(*error.shape[:-1], w.shape[1]), lost
+        out, overflows = matmul.linear_grad_input(flat(error), w, accumulator, epilogue)
+        return out.reshape(*error.shape[:-1], w.shape[1]), overflows
 
     def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        x: FixedTensor,
+        error: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.linear_grad_weight(flat(x), flat(error), accumulator, output)
+        return matmul.linear_grad_weight(flat(x), flat(error), accumulator, epilogue)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 1)
@@ -88,19 +104,27 @@ class Convolved:
     geometry: Convolution
 
     def forward(
-        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None
     ) -> Product:
-        return matmul.convolution_forward(x, w, self.geometry, accumulator, output)
+        return matmul.convolution_forward(x, w, self.geometry, accumulator, epilogue)
 
     def grad_input(
-        self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        error: FixedTensor,
+        w: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.convolution_grad_input(error, w, self.geometry, accumulator, output)
+        return matmul.convolution_grad_input(error, w, self.geometry, accumulator, epilogue)
 
     def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        x: FixedTensor,
+        error: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.convolution_grad_weight(x, error, self.geometry, accumulator, output)
+        return matmul.convolution_grad_weight(x, error, self.geometry, accumulator, epilogue)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 1)
@@ -121,19 +145,27 @@ class Transposed:
     geometry: Convolution
 
     def forward(
-        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None
     ) -> Product:
-        return matmul.convolution_grad_input(x, w, self.geometry, accumulator, output)
+        return matmul.convolution_grad_input(x, w, self.geometry, accumulator, epilogue)
 
     def grad_input(
-        self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        error: FixedTensor,
+        w: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.convolution_forward(error, w, self.geometry, accumulator, output)
+        return matmul.convolution_forward(error, w, self.geometry, accumulator, epilogue)
 
     def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        x: FixedTensor,
+        error: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.convolution_grad_weight(error, x, self.geometry, accumulator, output)
+        return matmul.convolution_grad_weight(error, x, self.geometry, accumulator, epilogue)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Convolved(self.geometry).backward_bound(x, w)
@@ -147,19 +179,27 @@ class Pairwise:
     """(B, M, K) times (B, N, K), matrix by matrix: (B, M, N)."""
 
     def forward(
-        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self, x: FixedTensor, w: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None
     ) -> Product:
-        return matmul.multiply(x, w, accumulator, output)
+        return matmul.multiply(x, w, accumulator, epilogue)
 
     def grad_input(
-        self, error: FixedTensor, w: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        error: FixedTensor,
+        w: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.multiply(error, _turned(w), accumulator, output)
+        return matmul.multiply(error, _turned(w), accumulator, epilogue)
 
     def grad_weight(
-        self, x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None
+        self,
+        x: FixedTensor,
+        error: FixedTensor,
+        accumulator: Accumulator,
+        epilogue: Epilogue | None,
     ) -> Product:
-        return matmul.multiply(_turned(error), _turned(x), accumulator, output)
+        return matmul.multiply(_turned(error), _turned(x), accumulator, epilogue)
 
     def forward_bound(self, x: FixedTensor, w: FixedTensor) -> int:
         return Operand.of(x).peak * _largest_norm(w.codes, 2)

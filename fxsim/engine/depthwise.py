@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from fxsim.engine import packing
 from fxsim.engine.dispatch import INT32_MAX, Kernel, Plan
-from fxsim.engine.epilogue import Finish
+from fxsim.engine.epilogue import EpilogueArguments
 from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import depthwise
 from fxsim.engine.operand import Operand
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.numerics.formats import Accumulator, Overflow
@@ -47,12 +47,12 @@ def fold(
     weights: Codes,
     accumulator: Accumulator,
     plan: Plan,
-    ending: Finish,
+    epilogue_args: EpilogueArguments,
     out: NDArray[Any],
-) -> Losses:
+) -> OverflowStatistics:
     """out (rows, channels) from (channels, taps) weights."""
     if not plan.certify and plan.kernel in PACKED:
-        return _fold_packed(a, gather, weights, PACKED[plan.kernel], ending, out)
+        return _fold_packed(a, gather, weights, PACKED[plan.kernel], epilogue_args, out)
     taps = np.ascontiguousarray(weights.T, np.int32)
     high = min((1 << (accumulator.bits - 1)) - 1, INT32_MAX)
     parts = split(
@@ -66,14 +66,19 @@ def fold(
         high,
         plan.certify,
         out,
-        *ending.arguments,
+        *epilogue_args.arguments,
     )
-    return ending.losses(parts)
+    return epilogue_args.overflows(parts)
 
 
 def _fold_packed(
-    a: Operand, gather: Gather, weights: Codes, kernel: Kernel, ending: Finish, out: NDArray[Any]
-) -> Losses:
+    a: Operand,
+    gather: Gather,
+    weights: Codes,
+    kernel: Kernel,
+    epilogue_args: EpilogueArguments,
+    out: NDArray[Any],
+) -> OverflowStatistics:
     """`fold` on the dot-product instructions: taps in the 4-byte groups."""
     channels, taps = weights.shape
     together = 4 // kernel.code_bytes
@@ -98,9 +103,9 @@ def _fold_packed(
         starts,
         groups,
         out,
-        *ending.arguments,
+        *epilogue_args.arguments,
     )
-    return ending.losses(parts)
+    return epilogue_args.overflows(parts)
 
 
 def fold_pixels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.kernels import packed
 from fxsim.errors import FormatError
 from fxsim.numerics.formats import Accumulator, Overflow, Rounding
@@ -72,7 +72,7 @@ def plan(
     peak_a: int,
     peak_b: int,
     accumulator: Accumulator,
-    machine: Machine,
+    instruction_set: InstructionSet,
     finer: int = 0,
 ) -> Plan:
     """Choose the path of sums of `depth` products of codes with |a| <= peak_a, |b| <= peak_b.
@@ -86,7 +86,7 @@ def plan(
     or rounded one by one are executed so as well, unless one instruction does exactly that.
     """
     if accumulator.product is not None or finer:
-        return _rounded(depth, peak_a, peak_b, accumulator, machine, finer)
+        return _rounded(depth, peak_a, peak_b, accumulator, instruction_set, finer)
     worst = depth * peak_a * peak_b
     modular = _is_modular(accumulator)
     if worst > INT64_MAX and not modular:
@@ -96,7 +96,9 @@ def plan(
         )
     fits = worst <= largest_safe(accumulator)
     certify = not fits and not modular
-    return _wide(depth, peak_a, peak_b, machine, wraps=modular and not fits, certify=certify)
+    return _wide(
+        depth, peak_a, peak_b, instruction_set, wraps=modular and not fits, certify=certify
+    )
 
 
 def largest_safe(accumulator: Accumulator) -> int:
@@ -119,16 +121,21 @@ def _is_modular(accumulator: Accumulator) -> bool:
 
 
 def _wide(
-    depth: int, peak_a: int, peak_b: int, machine: Machine, wraps: bool, certify: bool
+    depth: int,
+    peak_a: int,
+    peak_b: int,
+    instruction_set: InstructionSet,
+    wraps: bool,
+    certify: bool,
 ) -> Plan:
     largest = max(peak_a, peak_b)
     chunk = INT32_MAX // max(peak_a * peak_b, 1)
-    if largest <= 128 and machine in (Machine.AMX, Machine.VNNI):
-        kernel = Kernel.AMX_S8 if machine is Machine.AMX else Kernel.VNNI_S8
+    if largest <= 128 and instruction_set in (InstructionSet.AMX, InstructionSet.VNNI):
+        kernel = Kernel.AMX_S8 if instruction_set is InstructionSet.AMX else Kernel.VNNI_S8
         return Plan(kernel, chunk, 1, wraps, certify)
     enough = chunk >= min(depth, WORTHWHILE)
-    if largest <= 1 << 15 and machine is not Machine.PORTABLE:
-        kernel = Kernel.AVX2_S16 if machine is Machine.AVX2 else Kernel.VNNI_S16
+    if largest <= 1 << 15 and instruction_set is not InstructionSet.PORTABLE:
+        kernel = Kernel.AVX2_S16 if instruction_set is InstructionSet.AVX2 else Kernel.VNNI_S16
         if enough:
             return Plan(kernel, chunk, 1, wraps, certify)
         return Plan(kernel, INT32_MAX // (peak_a * DIGIT), 2, wraps, certify)
@@ -138,7 +145,12 @@ def _wide(
 
 
 def _rounded(
-    depth: int, peak_a: int, peak_b: int, accumulator: Accumulator, machine: Machine, finer: int
+    depth: int,
+    peak_a: int,
+    peak_b: int,
+    accumulator: Accumulator,
+    instruction_set: InstructionSet,
+    finer: int,
 ) -> Plan:
     """VPMULHRSW and VPMULHW round int8 products half up and down; nothing may overflow."""
     instructions = {Rounding.RND: Kernel.HALF_UP, Rounding.TRN: Kernel.TRUNCATED}
@@ -150,7 +162,7 @@ def _rounded(
         and accumulator.sum_rounding is None
         and max(peak_a, peak_b) <= 128
         and finer <= 15
-        and machine in (Machine.AMX, Machine.VNNI)
+        and instruction_set in (InstructionSet.AMX, InstructionSet.VNNI)
         and worst <= INT32_MAX
     )
     fits = worst <= largest_safe(accumulator)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine.kernels import epilogue
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.kernels import epilogue as epilogue_kernels
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.formats import (
@@ -26,11 +26,11 @@ Ints = NDArray[np.int64]
 
 LARGEST_CODE = 63  # bits of the largest |code| that the epilogue's int64 arithmetic holds
 LARGEST_SHIFT = 62
-NARROW_CODE = 30  # the same of its int32 lanes, see `kernels.narrow`
+NARROW_CODE = 30  # the same of its int32 lanes, see `kernels.requantise`
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class Epilogue:
     """The epilogue of a product, in this order: add `bias`, scale, clip negatives, cast.
 
     bias : (N,) codes with the accumulator's fractional bits, one an output column
@@ -51,11 +51,11 @@ class Output:
     random_bits: int = 16
 
     def __post_init__(self) -> None:
-        check_overflow("Output", self.overflow, self.saturated_bits, self.format.signed)
-        check_random_bits("Output", self.random_bits)
-        check_key("Output", self.key)
+        check_overflow("Epilogue", self.overflow, self.saturated_bits, self.format.signed)
+        check_random_bits("Epilogue", self.random_bits)
+        check_key("Epilogue", self.key)
         if self.format.bits == 64 and not self.format.signed:
-            raise FormatError("Output: codes are int64, an unsigned format has at most 63 bits")
+            raise FormatError("Epilogue: codes are int64, an unsigned format has at most 63 bits")
 
     def check_width(self, width: int) -> None:
         """Raise ShapeError unless bias and scales are one a column of `width`."""
@@ -66,7 +66,7 @@ class Output:
                 f"output: there must be {width} scales, one a column, not {len(self.scale)}"
             )
 
-    def part(self, columns: slice) -> Output:
+    def part(self, columns: slice) -> Epilogue:
         """The epilogue of some of the columns."""
         bias, scale = self.bias, self.scale
         if bias is not None:
@@ -75,64 +75,70 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Finish:
-    """An `Output` as `kernels.finishing` takes it."""
+class EpilogueArguments:
+    """An `Epilogue` as `kernels.epilogue` takes it."""
 
     bias: Ints
     multiplier: Ints
-    places: Ints
+    shift: Ints
     fields: Ints
     key: np.uint64
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         """As the kernels take them, in order."""
-        return self.bias, self.multiplier, self.places, self.fields, self.key
+        return self.bias, self.multiplier, self.shift, self.fields, self.key
 
     @staticmethod
-    def losses(parts: list[tuple[int, int, int, int]]) -> Losses:
-        """What ranges of a kernel that ends with `finish_rows` counted."""
-        lost, over, altered = (sum(int(part[i]) for part in parts) for i in range(3))
+    def overflows(parts: list[tuple[int, int, int, int]]) -> OverflowStatistics:
+        """What ranges of a kernel that ends with `epilogue_rows` counted."""
+        overflows, over, altered = (sum(int(part[i]) for part in parts) for i in range(3))
         firsts = [int(part[3]) for part in parts if part[3] >= 0]
-        return Losses(lost, over, altered, min(firsts, default=None))
+        return OverflowStatistics(overflows, over, altered, min(firsts, default=None))
 
 
-def finish(
-    output: Output | None,
+def epilogue_arguments(
+    epilogue: Epilogue | None,
     register: FixedPoint,
     wraps: bool,
     width: int,
     bound: int,
     base: int = 0,
-) -> Finish:
+) -> EpilogueArguments:
     """The arguments for `width` columns of sums in `register`, which wrap at the end if asked.
 
     bound : on |sum|, where it is tighter than the register
     base : number of the result's first element, for the draws
     """
-    fields = np.zeros(epilogue.FIELDS, np.int64)
-    fields[epilogue.SUM_BITS], fields[epilogue.BASE] = register.bits if wraps else 64, base
+    fields = np.zeros(epilogue_kernels.FIELDS, np.int64)
+    fields[epilogue_kernels.SUM_BITS], fields[epilogue_kernels.BASE] = (
+        register.bits if wraps else 64,
+        base,
+    )
     bias, multiplier = np.zeros(width, np.int64), np.ones(width, np.int64)
-    if output is None:
-        fields[epilogue.KIND] = epilogue.STORE
-        return Finish(bias, multiplier, bias, fields, np.uint64(0))
-    output.check_width(width)
-    if output.bias is not None:
-        bias = _bias(output.bias, register)
-    multiplier, places = _scales(output, register, width)
+    if epilogue is None:
+        fields[epilogue_kernels.KIND] = epilogue_kernels.STORE
+        return EpilogueArguments(bias, multiplier, bias, fields, np.uint64(0))
+    epilogue.check_width(width)
+    if epilogue.bias is not None:
+        bias = _bias(epilogue.bias, register)
+    multiplier, shift = _scales(epilogue, register, width)
     peak = min(bound, 1 << (register.bits - register.signed))
-    largest = _largest(peak, bias, multiplier, places)
-    target = output.format
-    fields[epilogue.ROUNDING] = output.rounding
-    fields[epilogue.OVERFLOW] = output.overflow
-    fields[epilogue.SATURATED] = output.saturated_bits
-    fields[epilogue.BITS], fields[epilogue.SIGNED] = target.bits, target.signed
-    symmetric = output.overflow is Overflow.SAT_SYM and target.signed
-    fields[epilogue.LOW] = -target.max_code if symmetric else target.min_code
-    fields[epilogue.HIGH] = target.max_code
-    fields[epilogue.RELU], fields[epilogue.RANDOM_BITS] = output.relu, output.random_bits
-    fields[epilogue.KIND] = _kind(output, largest, multiplier, places)
-    return Finish(bias, multiplier, places, fields, np.uint64(output.key))
+    largest = _largest(peak, bias, multiplier, shift)
+    target = epilogue.format
+    fields[epilogue_kernels.ROUNDING] = epilogue.rounding
+    fields[epilogue_kernels.OVERFLOW] = epilogue.overflow
+    fields[epilogue_kernels.SATURATED] = epilogue.saturated_bits
+    fields[epilogue_kernels.BITS], fields[epilogue_kernels.SIGNED] = target.bits, target.signed
+    symmetric = epilogue.overflow is Overflow.SAT_SYM and target.signed
+    fields[epilogue_kernels.LOW] = -target.max_code if symmetric else target.min_code
+    fields[epilogue_kernels.HIGH] = target.max_code
+    fields[epilogue_kernels.RELU], fields[epilogue_kernels.RANDOM_BITS] = (
+        epilogue.relu,
+        epilogue.random_bits,
+    )
+    fields[epilogue_kernels.KIND] = _kind(epilogue, largest, multiplier, shift)
+    return EpilogueArguments(bias, multiplier, shift, fields, np.uint64(epilogue.key))
 
 
 def _bias(bias: FixedTensor, register: FixedPoint) -> Ints:
@@ -144,26 +150,26 @@ def _bias(bias: FixedTensor, register: FixedPoint) -> Ints:
     return bias.codes.astype(np.int64)
 
 
-def _scales(output: Output, register: FixedPoint, width: int) -> tuple[Ints, Ints]:
-    if output.scale is None:
-        shift = register.frac - output.format.frac
+def _scales(epilogue: Epilogue, register: FixedPoint, width: int) -> tuple[Ints, Ints]:
+    if epilogue.scale is None:
+        shift = register.frac - epilogue.format.frac
         return np.ones(width, np.int64), np.full(width, shift, np.int64)
-    scales = (output.scale,) * width if isinstance(output.scale, Scale) else output.scale
+    scales = (epilogue.scale,) * width if isinstance(epilogue.scale, Scale) else epilogue.scale
     return (
         np.array([scale.multiplier for scale in scales], np.int64),
         np.array([scale.shift for scale in scales], np.int64),
     )
 
 
-def _largest(peak: int, bias: Ints, multiplier: Ints, places: Ints) -> int:
+def _largest(peak: int, bias: Ints, multiplier: Ints, shift: Ints) -> int:
     """Bits of the largest |code| that the epilogue may meet; FormatError if they exceed int64."""
     biased = peak + _largest_magnitude(bias)
     scaled = biased * _largest_magnitude(multiplier)
-    bits = (scaled << max(-int(places.min(initial=0)), 0)).bit_length()
-    if bits > LARGEST_CODE or int(places.max(initial=0)) > LARGEST_SHIFT:
+    bits = (scaled << max(-int(shift.min(initial=0)), 0)).bit_length()
+    if bits > LARGEST_CODE or int(shift.max(initial=0)) > LARGEST_SHIFT:
         raise FormatError(
             f"output: sums up to {peak}, bias, multiplier and shift need {bits} bits and"
-            f" {int(places.max(initial=0))} places, the engine has {LARGEST_CODE}; narrow the"
+            f" {int(shift.max(initial=0))} places, the engine has {LARGEST_CODE}; narrow the"
             " accumulator or the multiplier"
         )
     return bits
@@ -173,24 +179,25 @@ def _largest_magnitude(values: Ints) -> int:
     return max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0))))
 
 
-def _kind(output: Output, largest: int, multiplier: Ints, places: Ints) -> int:
-    """The cheapest way that is proven right for codes of `largest` bits; see `finishing`."""
-    target = output.format
-    uniform = bool((multiplier == 1).all() and (places == places[:1]).all())
-    shift = int(places[0]) if places.size else 0
-    holds = largest < target.bits and target.signed and output.rounding is not Rounding.JAM_ALWAYS
-    if uniform and shift == 0 and holds and output.bias is None and not output.relu:
-        return epilogue.STORE
-    clips = output.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+def _kind(epilogue: Epilogue, largest: int, multiplier: Ints, bit_shift: Ints) -> int:
+    """The cheapest way that is proven right for codes of `largest` bits; see
+    `kernels.epilogue`."""
+    target = epilogue.format
+    uniform = bool((multiplier == 1).all() and (bit_shift == bit_shift[:1]).all())
+    shift = int(bit_shift[0]) if bit_shift.size else 0
+    holds = largest < target.bits and target.signed and epilogue.rounding is not Rounding.JAM_ALWAYS
+    if uniform and shift == 0 and holds and epilogue.bias is None and not epilogue.relu:
+        return epilogue_kernels.STORE
+    clips = epilogue.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
     narrow = (
         clips
         and uniform
-        and max(largest, target.bits, output.random_bits) <= NARROW_CODE
+        and max(largest, target.bits, epilogue.random_bits) <= NARROW_CODE
         and 0 <= shift <= NARROW_CODE
-        and output.rounding <= Rounding.STOCHASTIC
+        and epilogue.rounding <= Rounding.STOCHASTIC
     )
     if narrow:
-        return epilogue.NARROW
-    nearest = output.rounding <= Rounding.RND_CONV or output.rounding is Rounding.RND_CONV_ODD
-    scaled = clips and nearest and int(places.min(initial=1)) >= 1 and largest < LARGEST_CODE
-    return epilogue.SCALED if scaled else epilogue.GENERAL
+        return epilogue_kernels.NARROW
+    nearest = epilogue.rounding <= Rounding.RND_CONV or epilogue.rounding is Rounding.RND_CONV_ODD
+    scaled = clips and nearest and int(bit_shift.min(initial=1)) >= 1 and largest < LARGEST_CODE
+    return epilogue_kernels.SCALED if scaled else epilogue_kernels.GENERAL

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from fxsim.engine import dispatch, geometry, instruction_set, packing, saturating_mac, sequential
 from fxsim.engine.dispatch import Kernel, Plan
-from fxsim.engine.epilogue import Finish, Output, finish
+from fxsim.engine.epilogue import Epilogue, EpilogueArguments, epilogue_arguments
 from fxsim.engine.geometry import Gather
-from fxsim.engine.kernels import epilogue, gemm
+from fxsim.engine.kernels import epilogue as epilogue_kernels
+from fxsim.engine.kernels import gemm
 from fxsim.engine.operand import Operand
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
@@ -29,7 +30,7 @@ def register(accumulator: Accumulator, frac: int) -> FixedPoint:
     return FixedPoint(accumulator.bits, own, accumulator.signed)
 
 
-def places_dropped(a: Operand, b: Operand, accumulator: Accumulator) -> int:
+def excess_frac_of(a: Operand, b: Operand, accumulator: Accumulator) -> int:
     """Fractional bits that a product has beyond the accumulator's (negative: lacks)."""
     exact = a.frac + b.frac
     return exact - register(accumulator, exact).frac
@@ -37,31 +38,34 @@ def places_dropped(a: Operand, b: Operand, accumulator: Accumulator) -> int:
 
 def planned(a: Operand, b: Operand, depth: int, accumulator: Accumulator) -> Plan:
     """How this machine executes sums of `depth` products of the two operands."""
-    finer = places_dropped(a, b, accumulator)
-    return dispatch.plan(depth, a.peak, b.peak, accumulator, instruction_set.chosen(), finer)
+    excess_frac = excess_frac_of(a, b, accumulator)
+    return dispatch.plan(depth, a.peak, b.peak, accumulator, instruction_set.chosen(), excess_frac)
 
 
 def bound_of(a: Operand, b: Operand, depth: int, accumulator: Accumulator, chosen: Plan) -> int:
     """A bound on the magnitude of finished sums of `depth` products."""
     if chosen.wraps or chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
         return 1 << accumulator.bits
-    dropped = max(places_dropped(a, b, accumulator), 0)
+    dropped = max(excess_frac_of(a, b, accumulator), 0)
     return depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
 
 
-def ending_of(
+def epilogue_args_of(
     a: Operand,
     b: Operand,
     depth: int,
     accumulator: Accumulator,
     chosen: Plan,
-    output: Output | None,
+    epilogue: Epilogue | None,
     width: int,
     base: int = 0,
-) -> Finish:
-    """The epilogue of `width` columns of sums of `depth` products; base : see `output.finish`."""
+) -> EpilogueArguments:
+    """The epilogue of `width` columns of sums of `depth` products; base : see
+    `fxsim.engine.epilogue.epilogue_arguments`."""
     bound = bound_of(a, b, depth, accumulator, chosen)
-    return finish(output, register(accumulator, a.frac + b.frac), chosen.wraps, width, bound, base)
+    return epilogue_arguments(
+        epilogue, register(accumulator, a.frac + b.frac), chosen.wraps, width, bound, base
+    )
 
 
 def multiply(
@@ -69,12 +73,12 @@ def multiply(
     gather: Gather,
     b: Operand,
     accumulator: Accumulator,
-    output: Output | None,
+    epilogue: Epilogue | None,
     out: NDArray[Any],
     column: int = 0,
     base: int = 0,
     start: NDArray[np.int64] | None = None,
-) -> Losses:
+) -> OverflowStatistics:
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed.
 
     base : number of out's first element in the whole result, for draws and losses
@@ -86,18 +90,20 @@ def multiply(
         chosen = replace(chosen, certify=False)  # no prefix exceeds max|a| * sum|b|
     if start is not None:
         chosen = Plan(Kernel.SEQUENTIAL)
-    ending = ending_of(a, b, gather.depth, accumulator, chosen, output, width, base)
+    epilogue_args = epilogue_args_of(a, b, gather.depth, accumulator, chosen, epilogue, width, base)
     if chosen.certify and column == 0 and saturating_mac.serves(chosen, accumulator, gather.depth):
-        lost = saturating_mac.fold(a.codes, gather, b.codes, accumulator, ending, out)
+        overflows = saturating_mac.fold(a.codes, gather, b.codes, accumulator, epilogue_args, out)
     elif chosen.certify or chosen.kernel is Kernel.SEQUENTIAL:
-        lost = _one_by_one(a, gather, b, accumulator, chosen, ending, out, column, base, start)
+        overflows = _one_by_one(
+            a, gather, b, accumulator, chosen, epilogue_args, out, column, base, start
+        )
     elif chosen.kernel.is_packed:
-        finer = places_dropped(a, b, accumulator)
-        lost = packing.fold(a, gather, b, chosen, ending, out, column, finer)
+        excess_frac = excess_frac_of(a, b, accumulator)
+        overflows = packing.fold(a, gather, b, chosen, epilogue_args, out, column, excess_frac)
     else:
         exact = _plain(geometry.written_out(a.codes, gather, PAD), _padded(b.codes), chosen)
-        lost = finish_all(exact, ending, out, column)
-    return lost.placed(width, out.shape[1], base + column)
+        overflows = apply_epilogue(exact, epilogue_args, out, column)
+    return overflows.placed(width, out.shape[1], base + column)
 
 
 def _largest_row(codes: Codes) -> int:
@@ -127,15 +133,21 @@ def _plain(a: Codes, b: Codes, chosen: Plan) -> NDArray[np.int64]:
     return out
 
 
-def finish_all(
-    sums: NDArray[np.int64], ending: Finish, out: NDArray[Any], column: int = 0
-) -> Losses:
+def apply_epilogue(
+    sums: NDArray[np.int64], epilogue_args: EpilogueArguments, out: NDArray[Any], column: int = 0
+) -> OverflowStatistics:
     """Finish whole sums into out[:, column : column + N]."""
     width = sums.shape[1]
     parts = split(
-        epilogue.finish_range, sums.shape[0], 4 * width, sums, out, column, *ending.arguments
+        epilogue_kernels.epilogue_range,
+        sums.shape[0],
+        4 * width,
+        sums,
+        out,
+        column,
+        *epilogue_args.arguments,
     )
-    return ending.losses(parts)
+    return epilogue_args.overflows(parts)
 
 
 def _one_by_one(
@@ -144,12 +156,12 @@ def _one_by_one(
     b: Operand,
     accumulator: Accumulator,
     chosen: Plan,
-    ending: Finish,
+    epilogue_args: EpilogueArguments,
     out: NDArray[Any],
     column: int,
     base: int,
     start: NDArray[np.int64] | None,
-) -> Losses:
+) -> OverflowStatistics:
     """Execute the rows in doubt addition by addition, the others wide."""
     left, right = geometry.written_out(a.codes, gather), b.codes
     if chosen.certify:
@@ -160,16 +172,16 @@ def _one_by_one(
     else:
         exact = np.zeros((gather.rows, right.shape[0]), np.int64)
         doubtful = np.arange(gather.rows)
-    finer = places_dropped(a, b, accumulator)
+    excess_frac = excess_frac_of(a, b, accumulator)
     seen = sequential.run(
         left,
         right,
         doubtful,
         accumulator,
         a.frac + b.frac,
-        finer,
+        excess_frac,
         exact,
-        ending.key,
+        epilogue_args.key,
         base + column,
         out.shape[1],
         start,
@@ -180,4 +192,4 @@ def _one_by_one(
             f" additions of {gather.rows} x {right.shape[0]} sums over K={gather.depth}; widen it,"
             " or let it WRAP or SAT"
         )
-    return seen + finish_all(exact, ending, out, column)
+    return seen + apply_epilogue(exact, epilogue_args, out, column)

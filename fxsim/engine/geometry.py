@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine.kernels import gather as gathering
+from fxsim.engine.kernels import gather as gather_kernels
 from fxsim.engine.kernels import im2col
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
@@ -120,7 +120,7 @@ class Gather:
 
     def fields(self, code_bytes: int) -> NDArray[np.int64]:
         """As the kernels take it; `code_bytes` 1 counts in codes."""
-        values = np.zeros(gathering.FIELDS, np.int64)
+        values = np.zeros(gather_kernels.FIELDS, np.int64)
         values[:] = (
             self.in_height,
             self.in_width,

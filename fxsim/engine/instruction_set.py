@@ -21,7 +21,7 @@ VARIABLE = "FXSIM_PATH"
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 
 
-class Machine(Enum):
+class InstructionSet(Enum):
     """A set of dot-product instructions; the values are those of `FXSIM_PATH`."""
 
     AMX = "amx"  # int8 tiles (TDPBSSD); the rest as VNNI
@@ -30,43 +30,43 @@ class Machine(Enum):
     PORTABLE = "portable"  # plain loops, as LLVM vectorises them
 
 
-_forced: Machine | None = None
+_forced: InstructionSet | None = None
 
 
 @cache
-def available() -> tuple[Machine, ...]:
+def available() -> tuple[InstructionSet, ...]:
     """The paths of this machine, fastest first."""
-    found = [Machine.PORTABLE]
+    found = [InstructionSet.PORTABLE]
     if JIT and simd.HAS_AVX2:
-        found.insert(0, Machine.AVX2)
+        found.insert(0, InstructionSet.AVX2)
     if JIT and simd.HAS_VNNI:
-        found.insert(0, Machine.VNNI)
+        found.insert(0, InstructionSet.VNNI)
     if JIT and simd.HAS_AMX and _amx_permitted() and _amx_multiplies():
-        found.insert(0, Machine.AMX)
+        found.insert(0, InstructionSet.AMX)
     return tuple(found)
 
 
-def force(machine: Machine | None) -> None:
+def force(instruction_set: InstructionSet | None) -> None:
     """Use this path from now on; None is the fastest again."""
     global _forced
-    if machine is not None and not isinstance(machine, Machine):
-        raise FormatError(f"engine path: must be a Machine, not {machine!r}")
-    if machine is not None and machine not in available():
+    if instruction_set is not None and not isinstance(instruction_set, InstructionSet):
+        raise FormatError(f"engine path: must be a Machine, not {instruction_set!r}")
+    if instruction_set is not None and instruction_set not in available():
         names = ", ".join(found.value for found in available())
         raise FormatError(
-            f"engine path: {machine.value!r} is not on this processor, which has {names}"
+            f"engine path: {instruction_set.value!r} is not on this processor, which has {names}"
         )
-    _forced = machine
+    _forced = instruction_set
 
 
-def chosen() -> Machine:
+def chosen() -> InstructionSet:
     """The path in use: the forced one, that of FXSIM_PATH, or the fastest."""
     if _forced is not None:
         return _forced
     wanted = os.environ.get(VARIABLE, "")
     if not wanted:
         return available()[0]
-    names = {machine.value: machine for machine in available()}
+    names = {instruction_set.value: instruction_set for instruction_set in available()}
     if wanted not in names:
         raise FormatError(
             f"{VARIABLE}: must be one of {', '.join(names)} on this processor, not {wanted!r}"

@@ -14,25 +14,27 @@ from numpy.typing import NDArray
 
 from fxsim.engine import depthwise, dispatch, execution, geometry, packing
 from fxsim.engine.dispatch import Plan
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.operand import Operand
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow, Rounding
 
-LARGEST_RESULT = (1 << 32) - 1  # elements: so many have a draw of their own, see `kernels.narrow`
+LARGEST_RESULT = (
+    1 << 32
+) - 1  # elements: so many have a draw of their own, see `kernels.requantise`
 
 
-def _empty(operation: str, shape: tuple[int, ...], output: Output | None) -> NDArray[Any]:
+def _empty(operation: str, shape: tuple[int, ...], epilogue: Epilogue | None) -> NDArray[Any]:
     elements = int(np.prod(np.array(shape, object)))
     if elements > LARGEST_RESULT:
         raise ShapeError(
             f"{operation}: a result of {shape} has {elements} elements, the engine takes at most"
             f" {LARGEST_RESULT}"
         )
-    return np.empty(shape, np.int64 if output is None else storage(output.format))
+    return np.empty(shape, np.int64 if epilogue is None else storage(epilogue.format))
 
 
 def _result(
@@ -41,24 +43,26 @@ def _result(
     a: Operand,
     b: Operand,
     accumulator: Accumulator,
-    output: Output | None,
-    losses: Losses,
-) -> tuple[FixedTensor, Losses]:
-    if output is not None and output.overflow is Overflow.ERROR and losses.overflowed:
+    epilogue: Epilogue | None,
+    overflows: OverflowStatistics,
+) -> tuple[FixedTensor, OverflowStatistics]:
+    if epilogue is not None and epilogue.overflow is Overflow.ERROR and overflows.overflowed:
         raise FormatError(
-            f"output: {losses.overflowed} of {codes.size} results do not fit {output.format}"
+            f"output: {overflows.overflowed} of {codes.size} results do not fit {epilogue.format}"
         )
-    format = execution.register(accumulator, a.frac + b.frac) if output is None else output.format
-    return FixedTensor.trusted(codes.reshape(shape), format), losses
+    format = (
+        execution.register(accumulator, a.frac + b.frac) if epilogue is None else epilogue.format
+    )
+    return FixedTensor.trusted(codes.reshape(shape), format), overflows
 
 
 def multiply(
     a: FixedTensor,
     b: FixedTensor,
     accumulator: Accumulator,
-    output: Output | None = None,
+    epilogue: Epilogue | None = None,
     start: FixedTensor | None = None,
-) -> tuple[FixedTensor, Losses]:
+) -> tuple[FixedTensor, OverflowStatistics]:
     """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K).
 
     start : (N,) what the accumulator holds first (a preloaded bias), in its own format
@@ -74,26 +78,26 @@ def multiply(
     left, right = Operand.of(a), Operand.of(b)
     rows, depth, width = a.shape[-2], a.shape[-1], b.shape[-2]
     shape = (*a.shape[:-1], width)
-    out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), output)
+    out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), epilogue)
     if not batched:
         gather = geometry.matrix_rows(out.shape[0], depth)
         begin = None if start is None else _begin(start, left, right, accumulator, width)
-        lost = execution.multiply(left, gather, right, accumulator, output, out, start=begin)
-        return _result(out, shape, left, right, accumulator, output, lost)
+        overflows = execution.multiply(left, gather, right, accumulator, epilogue, out, start=begin)
+        return _result(out, shape, left, right, accumulator, epilogue, overflows)
     if start is not None:
         raise ShapeError("multiply: start serves one b (N, K), not a batch of them")
-    losses, gather = Losses(), geometry.matrix_rows(rows, depth)
+    overflows, gather = OverflowStatistics(), geometry.matrix_rows(rows, depth)
     for i in range(a.shape[0]):
-        losses += execution.multiply(
+        overflows += execution.multiply(
             left.like(a.codes[i]),
             gather,
             right.like(b.codes[i]),
             accumulator,
-            output,
+            epilogue,
             out[i * rows : (i + 1) * rows],
             base=i * rows * width,
         )
-    return _result(out, shape, left, right, accumulator, output, losses)
+    return _result(out, shape, left, right, accumulator, epilogue, overflows)
 
 
 def _begin(
@@ -109,22 +113,25 @@ def _begin(
 
 
 def linear_forward(
-    x: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
-) -> tuple[FixedTensor, Losses]:
+    x: FixedTensor, weight: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None = None
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(N, inputs) activations, (outputs, inputs) weights: (N, outputs)."""
-    return multiply(x, weight, accumulator, output)
+    return multiply(x, weight, accumulator, epilogue)
 
 
 def linear_grad_input(
-    error: FixedTensor, weight: FixedTensor, accumulator: Accumulator, output: Output | None = None
-) -> tuple[FixedTensor, Losses]:
+    error: FixedTensor,
+    weight: FixedTensor,
+    accumulator: Accumulator,
+    epilogue: Epilogue | None = None,
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(N, outputs) errors, (outputs, inputs) weights: (N, inputs)."""
-    return multiply(error, _transposed(weight), accumulator, output)
+    return multiply(error, _transposed(weight), accumulator, epilogue)
 
 
 def linear_grad_weight(
-    x: FixedTensor, error: FixedTensor, accumulator: Accumulator, output: Output | None = None
-) -> tuple[FixedTensor, Losses]:
+    x: FixedTensor, error: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None = None
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(N, inputs) activations, (N, outputs) errors: (outputs, inputs), summed over N in order."""
     if len(x.shape) != 2 or len(error.shape) != 2 or x.shape[0] != error.shape[0]:
         raise ShapeError(
@@ -133,11 +140,11 @@ def linear_grad_weight(
         )
     shape = (error.shape[1], x.shape[1])
     left, right = Operand.of(error), Operand.of(x)
-    out = _empty("linear grad_weight", shape, output)
+    out = _empty("linear grad_weight", shape, epilogue)
     gather = geometry.matrix_rows(x.shape[0], x.shape[1])
     chosen = execution.planned(left, right, x.shape[0], accumulator)
-    lost = _over_rows(right, gather, left, 0, shape[0], accumulator, output, out, 0, chosen)
-    return _result(out, shape, left, right, accumulator, output, lost)
+    overflows = _over_rows(right, gather, left, 0, shape[0], accumulator, epilogue, out, 0, chosen)
+    return _result(out, shape, left, right, accumulator, epilogue, overflows)
 
 
 def _transposed(tensor: FixedTensor) -> FixedTensor:
@@ -158,9 +165,9 @@ def _check_weight(weight: FixedTensor, g: Convolution) -> None:
         )
 
 
-def _check_output(output: Output | None, width: int) -> None:
-    if output is not None:
-        output.check_width(width)
+def _check_output(epilogue: Epilogue | None, width: int) -> None:
+    if epilogue is not None:
+        epilogue.check_width(width)
 
 
 def _check_fits(g: Convolution) -> None:
@@ -176,8 +183,8 @@ def convolution_forward(
     weight: FixedTensor,
     g: Convolution,
     accumulator: Accumulator,
-    output: Output | None = None,
-) -> tuple[FixedTensor, Losses]:
+    epilogue: Epilogue | None = None,
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(N, H, W, C) activations, (filters, kernel**2 * C / groups) weights: (N, OH, OW, filters).
 
     The sum runs over kernel row, kernel column, channel, in that order.
@@ -185,23 +192,23 @@ def convolution_forward(
     _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
     _check_weight(weight, g)
-    _check_output(output, g.filters)
+    _check_output(epilogue, g.filters)
     images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
     shape = (images, g.out_height, g.out_width, g.filters)
-    out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), output)
+    out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), epilogue)
     if g.depthwise:
         gather = geometry.pixel_rows(geometry.forward_rows(g, images, 0), g.channels)
-        found = _channels_apart(a, gather, b, b.codes, accumulator, output, out)
+        found = _channels_apart(a, gather, b, b.codes, accumulator, epilogue, out)
         if found is not None:
-            return _result(out, shape, a, b, accumulator, output, found)
-    losses, filters = Losses(), g.filters // g.groups
+            return _result(out, shape, a, b, accumulator, epilogue, found)
+    overflows, filters = OverflowStatistics(), g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
         gather = geometry.forward_rows(g, images, group)
-        losses += execution.multiply(
-            a, gather, b.like(b.codes[mine]), accumulator, _part(output, mine), out, mine.start
+        overflows += execution.multiply(
+            a, gather, b.like(b.codes[mine]), accumulator, _part(epilogue, mine), out, mine.start
         )
-    return _result(out, shape, a, b, accumulator, output, losses)
+    return _result(out, shape, a, b, accumulator, epilogue, overflows)
 
 
 def convolution_grad_input(
@@ -209,8 +216,8 @@ def convolution_grad_input(
     weight: FixedTensor,
     g: Convolution,
     accumulator: Accumulator,
-    output: Output | None = None,
-) -> tuple[FixedTensor, Losses]:
+    epilogue: Epilogue | None = None,
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(N, OH, OW, filters) errors: (N, H, W, C).
 
     The convolution of the errors, spread out by the stride, with the kernels turned by 180
@@ -219,39 +226,41 @@ def convolution_grad_input(
     _check_fits(g)
     _check_image("error", error, g.out_height, g.out_width, g.filters)
     _check_weight(weight, g)
-    _check_output(output, g.channels)
+    _check_output(epilogue, g.channels)
     images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
     shape = (images, g.height, g.width, g.channels)
-    out = _empty("convolution", (images * g.height * g.width, g.channels), output)
-    losses, channels = Losses(), g.channels // g.groups
+    out = _empty("convolution", (images * g.height * g.width, g.channels), epilogue)
+    overflows, channels = OverflowStatistics(), g.channels // g.groups
     depth = g.kernel * g.kernel * g.filters // g.groups
     plain = execution.planned(a, b, depth, accumulator)
     if g.stride > 1 and plain.kernel.sums_exactly and not plain.certify and not g.depthwise:
-        places_matter = output is None or output.rounding is Rounding.STOCHASTIC or plain.wraps
+        places_matter = epilogue is None or epilogue.rounding is Rounding.STOCHASTIC or plain.wraps
         if not places_matter:
-            losses = _by_phases(a, b, g, images, accumulator, output, out.reshape(shape))
-            return _result(out, shape, a, b, accumulator, output, losses)
+            overflows = _by_phases(a, b, g, images, accumulator, epilogue, out.reshape(shape))
+            return _result(out, shape, a, b, accumulator, epilogue, overflows)
         sums = np.empty(out.shape, np.int64)
         wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
         _by_phases(a, b, g, images, wide, None, sums.reshape(shape))
-        ending = execution.ending_of(a, b, depth, accumulator, plain, output, g.channels)
-        losses = execution.finish_all(sums, ending, out)
-        return _result(out, shape, a, b, accumulator, output, losses)
+        epilogue_args = execution.epilogue_args_of(
+            a, b, depth, accumulator, plain, epilogue, g.channels
+        )
+        overflows = execution.apply_epilogue(sums, epilogue_args, out)
+        return _result(out, shape, a, b, accumulator, epilogue, overflows)
     spread = a.like(geometry.spread(a.codes, g))
     if g.depthwise:
         gather = geometry.pixel_rows(geometry.backward_rows(g, images, 0), g.channels)
         turned_taps = np.ascontiguousarray(b.codes[:, ::-1])
-        found = _channels_apart(spread, gather, b, turned_taps, accumulator, output, out)
+        found = _channels_apart(spread, gather, b, turned_taps, accumulator, epilogue, out)
         if found is not None:
-            return _result(out, shape, a, b, accumulator, output, found)
+            return _result(out, shape, a, b, accumulator, epilogue, found)
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = b.like(geometry.turned_weight(b.codes, g, group))
         gather = geometry.backward_rows(g, images, group)
-        losses += execution.multiply(
-            spread, gather, turned, accumulator, _part(output, mine), out, mine.start
+        overflows += execution.multiply(
+            spread, gather, turned, accumulator, _part(epilogue, mine), out, mine.start
         )
-    return _result(out, shape, a, b, accumulator, output, losses)
+    return _result(out, shape, a, b, accumulator, epilogue, overflows)
 
 
 def convolution_grad_weight(
@@ -259,8 +268,8 @@ def convolution_grad_weight(
     error: FixedTensor,
     g: Convolution,
     accumulator: Accumulator,
-    output: Output | None = None,
-) -> tuple[FixedTensor, Losses]:
+    epilogue: Epilogue | None = None,
+) -> tuple[FixedTensor, OverflowStatistics]:
     """(filters, kernel**2 * C / groups), summed over image, output row and column, in order."""
     _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
@@ -268,33 +277,35 @@ def convolution_grad_weight(
     if x.shape[0] != error.shape[0]:
         raise ShapeError(f"convolution: {x.shape[0]} activations but {error.shape[0]} errors")
     a, b = Operand.of(x), Operand.of(error)
-    out = _empty("convolution", (g.filters, g.depth), output)
-    losses, filters = Losses(), g.filters // g.groups
+    out = _empty("convolution", (g.filters, g.depth), epilogue)
+    overflows, filters = OverflowStatistics(), g.filters // g.groups
     rows = x.shape[0] * g.out_height * g.out_width
     chosen = execution.planned(b, a, rows, accumulator)
     narrow = a.peak * b.peak <= dispatch.INT32_MAX
     if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
         gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
         sums = depthwise.fold_pixels(a, gather, b.codes, b.peak, chosen)
-        ending = execution.ending_of(a, b, gather.rows, accumulator, chosen, output, g.depth)
-        lost = execution.finish_all(sums, ending, out)
-        return _result(out, out.shape, a, b, accumulator, output, lost)
+        epilogue_args = execution.epilogue_args_of(
+            a, b, gather.rows, accumulator, chosen, epilogue, g.depth
+        )
+        overflows = execution.apply_epilogue(sums, epilogue_args, out)
+        return _result(out, out.shape, a, b, accumulator, epilogue, overflows)
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
         gather = geometry.forward_rows(g, x.shape[0], group)
-        losses += _over_rows(
+        overflows += _over_rows(
             a,
             gather,
             b,
             mine.start,
             filters,
             accumulator,
-            output,
+            epilogue,
             out[mine],
             mine.start * g.depth,
             chosen,
         )
-    return _result(out, out.shape, a, b, accumulator, output, losses)
+    return _result(out, out.shape, a, b, accumulator, epilogue, overflows)
 
 
 def _channels_apart(
@@ -303,21 +314,23 @@ def _channels_apart(
     b: Operand,
     weights: Codes,
     accumulator: Accumulator,
-    output: Output | None,
+    epilogue: Epilogue | None,
     out: NDArray[Any],
-) -> Losses | None:
+) -> OverflowStatistics | None:
     """A depthwise product, channels side by side; None where only the general path is exact."""
     taps = weights.shape[1]
     chosen = execution.planned(a, b, taps, accumulator)
     if not depthwise.serves(a, b, taps, accumulator, chosen):
         return None
-    ending = execution.ending_of(a, b, taps, accumulator, chosen, output, out.shape[1])
-    return depthwise.fold(a, gather, weights, accumulator, chosen, ending, out)
+    epilogue_args = execution.epilogue_args_of(
+        a, b, taps, accumulator, chosen, epilogue, out.shape[1]
+    )
+    return depthwise.fold(a, gather, weights, accumulator, chosen, epilogue_args, out)
 
 
-def _part(output: Output | None, columns: slice) -> Output | None:
+def _part(epilogue: Epilogue | None, columns: slice) -> Epilogue | None:
     """The epilogue of one group's columns."""
-    return None if output is None else output.part(columns)
+    return None if epilogue is None else epilogue.part(columns)
 
 
 def _over_rows(
@@ -327,11 +340,11 @@ def _over_rows(
     first: int,
     filters: int,
     accumulator: Accumulator,
-    output: Output | None,
+    epilogue: Epilogue | None,
     out: NDArray[Any],
     base: int,
     chosen: Plan,
-) -> Losses:
+) -> OverflowStatistics:
     """out (filters, depth) = errors[:, first : first + filters] transposed times the gather.
 
     An epilogue's bias and scales are one a column of the result (products of `depth`).
@@ -345,16 +358,16 @@ def _over_rows(
         certain = certain or reach <= dispatch.largest_safe(accumulator)
     if sums is not None and certain:
         exact = replace(chosen, certify=False)
-        ending = execution.ending_of(
-            a, errors, gather.rows, accumulator, exact, output, gather.depth, base
+        epilogue_args = execution.epilogue_args_of(
+            a, errors, gather.rows, accumulator, exact, epilogue, gather.depth, base
         )
-        lost = execution.finish_all(np.ascontiguousarray(sums.T), ending, out)
-        return lost.placed(gather.depth, gather.depth, base)
+        overflows = execution.apply_epilogue(np.ascontiguousarray(sums.T), epilogue_args, out)
+        return overflows.placed(gather.depth, gather.depth, base)
     fields = geometry.written_out(a.codes, gather)
     turned = errors.like(np.ascontiguousarray(flat[:, first : first + filters].T))
     rows = geometry.matrix_rows(filters, gather.rows)
     right = a.like(np.ascontiguousarray(fields.T))
-    return execution.multiply(turned, rows, right, accumulator, output, out, base=base)
+    return execution.multiply(turned, rows, right, accumulator, epilogue, out, base=base)
 
 
 def _by_phases(
@@ -363,14 +376,18 @@ def _by_phases(
     g: Convolution,
     images: int,
     accumulator: Accumulator,
-    output: Output | None,
+    epilogue: Epilogue | None,
     out: NDArray[Any],
-) -> Losses:
+) -> OverflowStatistics:
     """grad_input of a strided convolution without its zeros: a product for each input phase.
 
     Only where the order of additions is proven not to matter, and no draw or loss its place.
     """
-    losses, channels, filters = Losses(), g.channels // g.groups, g.filters // g.groups
+    overflows, channels, filters = (
+        OverflowStatistics(),
+        g.channels // g.groups,
+        g.filters // g.groups,
+    )
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = geometry.turned_weight(b.codes, g, group)
@@ -381,9 +398,9 @@ def _by_phases(
                 kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
                 kept = kept.reshape(channels, gather.depth)
                 part = np.empty((gather.rows, channels), out.dtype)
-                losses += execution.multiply(
-                    a, gather, b.like(kept), accumulator, _part(output, mine), part
+                overflows += execution.multiply(
+                    a, gather, b.like(kept), accumulator, _part(epilogue, mine), part
                 )
                 view = out[:, row :: g.stride, column :: g.stride, mine]
                 view[...] = part.reshape(view.shape)
-    return losses
+    return overflows

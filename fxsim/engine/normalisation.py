@@ -32,7 +32,7 @@ from fxsim.engine import casts
 from fxsim.engine.kernels import normalisation
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.vector_int16 import WORD_BITS, words
+from fxsim.engine.vector_int16 import VECTOR_BITS, to_int16
 from fxsim.errors import FormatError
 from fxsim.numerics.formats import FixedPoint
 
@@ -48,7 +48,7 @@ RUNNING_MEAN = FixedPoint(32, 16)
 RUNNING_VARIANCE = FixedPoint(48, 20)
 EPSILON_LOG2 = -17
 RUNNING_STEP = 6554  # 0.1 with 16 fractional bits, the usual momentum of the running statistics
-LOWEST = -(1 << (WORD_BITS - 1))
+LOWEST = -(1 << (VECTOR_BITS - 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +74,12 @@ class Summary:
 class Lines:
     """slope * (x - centre) + offset of each channel, and what int32 lanes make of it.
 
-    slope is a mantissa with `places`; |x - centre| <= reach
+    slope is a mantissa with `shift`; |x - centre| <= reach
     """
 
     centre: Ints
     slope: Ints
-    places: Ints
+    shift: Ints
     reach: Ints
     coefficients: tuple[NDArray[np.int32], ...]  # centre, scale, start, shift: repeated over a tile
 
@@ -187,24 +187,26 @@ def batch_norm(
 ) -> tuple[FixedTensor, NormalisationStash]:
     """Normalise words (..., C) with the given moments; negatives become 0 if asked."""
     root, half = reciprocal_deviation(variance, x.format.frac)
-    centre, slope, places, offset = (np.empty(len(mean), np.int64) for _ in range(4))
-    normalisation.batch_norm_lines(mean, root, half, gamma, beta, centre, slope, places, offset)
-    lines, frac = _lines(summary, centre, slope, places, offset, x.shape[-1])
+    centre, slope, shift, offset = (np.empty(len(mean), np.int64) for _ in range(4))
+    normalisation.batch_norm_lines(mean, root, half, gamma, beta, centre, slope, shift, offset)
+    lines, frac = _lines(summary, centre, slope, shift, offset, x.shape[-1])
     out = _apply(x, lines, relu)
-    return FixedTensor.trusted(out, FixedPoint(WORD_BITS, frac)), NormalisationStash(
+    return FixedTensor.trusted(out, FixedPoint(VECTOR_BITS, frac)), NormalisationStash(
         x, mean, root, half, lines
     )
 
 
 def _lines(
-    summary: Summary, centre: Ints, slope: Ints, places: Ints, offset: Ints, channels: int
+    summary: Summary, centre: Ints, slope: Ints, bit_shift: Ints, offset: Ints, channels: int
 ) -> tuple[Lines, int]:
     reach = np.maximum(summary.high - centre, centre - summary.low)
     scale, start, shift = (np.empty(channels, np.int64) for _ in range(3))
-    frac = int(normalisation.affine_coefficients(slope, places, offset, reach, scale, start, shift))
+    frac = int(
+        normalisation.affine_coefficients(slope, bit_shift, offset, reach, scale, start, shift)
+    )
     tile = _tile(channels)
     tiled = tuple(_tiled(values, tile) for values in (centre, scale, start, shift))
-    return Lines(centre, slope, places, reach, tiled), frac
+    return Lines(centre, slope, bit_shift, reach, tiled), frac
 
 
 def _apply(x: FixedTensor, lines: Lines, relu: bool) -> NDArray[np.int16]:
@@ -241,7 +243,7 @@ def batch_norm_backward(
         stash.half,
         lines.centre,
         lines.slope,
-        lines.places,
+        lines.shift,
         mantissas,
         exponents,
     )
@@ -249,7 +251,7 @@ def batch_norm_backward(
     gamma_frac = int(normalisation.common_scale(mantissas[3], exponents[3], gamma))
     reach = np.stack([largest, lines.reach, np.ones(channels, np.int64)])
     back, fine = _project(kept, stash.x, lines, mantissas[:3], exponents[:3], reach)
-    back_format = FixedPoint(WORD_BITS, fine + frac - stash.x.format.frac)
+    back_format = FixedPoint(VECTOR_BITS, fine + frac - stash.x.format.frac)
     return (
         FixedTensor.trusted(back, back_format),
         FixedTensor.trusted(gamma, FixedPoint(32, gamma_frac + frac)),
@@ -314,9 +316,9 @@ def scale_shift(x: FixedTensor, gamma: Ints, beta: Ints) -> tuple[FixedTensor, L
     """gamma * x + beta by channel (last axis) of words, as words."""
     channels = x.shape[-1]
     zero = np.zeros(channels, np.int64)
-    places = np.full(channels, GAMMA.frac + x.format.frac, np.int64)
-    lines, frac = _lines(summarise(x), zero, gamma, places, beta, channels)
-    return FixedTensor.trusted(_apply(x, lines, False), FixedPoint(WORD_BITS, frac)), lines
+    shift = np.full(channels, GAMMA.frac + x.format.frac, np.int64)
+    lines, frac = _lines(summarise(x), zero, gamma, shift, beta, channels)
+    return FixedTensor.trusted(_apply(x, lines, False), FixedPoint(VECTOR_BITS, frac)), lines
 
 
 def scale_shift_backward(
@@ -326,13 +328,13 @@ def scale_shift_backward(
     _, total, cross, largest = _error_sums(error, x, lines, False)
     zero = np.zeros_like(total)
     mantissas = np.stack([lines.slope, zero, zero])
-    exponents = np.stack([lines.places - x.format.frac, zero, zero])
+    exponents = np.stack([lines.shift - x.format.frac, zero, zero])
     back, fine = _project(
         error, x, lines, mantissas, exponents, np.stack([largest, lines.reach, zero + 1])
     )
     frac = error.format.frac
     return (
-        FixedTensor.trusted(back, FixedPoint(WORD_BITS, fine + frac)),
+        FixedTensor.trusted(back, FixedPoint(VECTOR_BITS, fine + frac)),
         FixedTensor.trusted(cross, FixedPoint(62, frac + x.format.frac)),
         FixedTensor.trusted(total, FixedPoint(62, frac)),
     )
@@ -380,9 +382,9 @@ def normalise_rows_backward(error: FixedTensor, stash: RowStash) -> FixedTensor:
         projected,
         largest,
     )
-    places = error.format.frac + 2 + stash.half - 4 - stash.frac
+    bit_shift = error.format.frac + 2 + stash.half - 4 - stash.frac
     shift = np.empty(rows, np.int64)
-    frac = int(normalisation.row_shifts(largest, stash.root, places, shift))
+    frac = int(normalisation.row_shifts(largest, stash.root, bit_shift, shift))
     out = np.empty(e.shape, np.int64)
     split(normalisation.scale_rows_range, rows, 2 * columns, projected, stash.root, shift, out)
-    return words(FixedTensor.trusted(out.reshape(error.shape), FixedPoint(32, frac)))
+    return to_int16(FixedTensor.trusted(out.reshape(error.shape), FixedPoint(32, frac)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
+class OverflowStatistics:
     """What a product lost.
 
     quantised, overflowed : output codes that dropped a bit, or left the output's format
@@ -22,9 +22,9 @@ class Losses:
     first: int | None = None
     additions: int = 0
 
-    def __add__(self, other: Losses) -> Losses:
+    def __add__(self, other: OverflowStatistics) -> OverflowStatistics:
         firsts = [x.first for x in (self, other) if x.first is not None]
-        return Losses(
+        return OverflowStatistics(
             self.quantised + other.quantised,
             self.overflowed + other.overflowed,
             self.altered + other.altered,
@@ -32,7 +32,7 @@ class Losses:
             self.additions + other.additions,
         )
 
-    def placed(self, width: int, stride: int, base: int) -> Losses:
+    def placed(self, width: int, stride: int, base: int) -> OverflowStatistics:
         """The same, of columns `width` wide in rows `stride` apart, from element `base` on."""
         if self.first is None:
             return self

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from fxsim.engine import instruction_set
 from fxsim.engine.dispatch import DIGIT, INT32_MAX, Kernel, Plan
-from fxsim.engine.epilogue import Finish
+from fxsim.engine.epilogue import EpilogueArguments
 from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import packed
 from fxsim.engine.operand import Operand
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 
 LINE = 64  # bytes to which rows of packed operands are padded
 BIAS = 0x80  # an int8 code XOR this is the unsigned operand of VPDPBUSD: code + 128
 PIXELS = 256  # rows gathered at a time for a sum over pixels
-HALF_UP_PLACES, TRUNCATED_PLACES = 15, 16  # what VPMULHRSW and VPMULHW shift a product by
+HALF_UP_SHIFT, TRUNCATED_SHIFT = 15, 16  # what VPMULHRSW and VPMULHW shift a product by
 
 
 def lanes(kernel: Kernel) -> int:
@@ -86,10 +86,10 @@ def starts(
     return out
 
 
-def prescaled(plan: Plan, finer: int) -> tuple[int, int]:
+def prescaled(plan: Plan, excess_frac: int) -> tuple[int, int]:
     """Left shifts of a and b at which the rounding instruction drops `finer` bits of a product."""
-    places = {Kernel.HALF_UP: HALF_UP_PLACES, Kernel.TRUNCATED: TRUNCATED_PLACES}
-    extra = places[plan.kernel] - finer if plan.kernel in places else 0
+    shift = {Kernel.HALF_UP: HALF_UP_SHIFT, Kernel.TRUNCATED: TRUNCATED_SHIFT}
+    extra = shift[plan.kernel] - excess_frac if plan.kernel in shift else 0
     return extra // 2, extra - extra // 2
 
 
@@ -98,14 +98,14 @@ def fold(
     gather: Gather,
     b: Operand,
     plan: Plan,
-    ending: Finish,
+    epilogue_args: EpilogueArguments,
     out: NDArray[Any],
     column: int,
-    finer: int,
-) -> Losses:
+    excess_frac: int,
+) -> OverflowStatistics:
     """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed, finished."""
     kernel = plan.kernel
-    shift_a, shift_b = prescaled(plan, finer)
+    shift_a, shift_b = prescaled(plan, excess_frac)
     source = typed(a.codes, kernel, shift_a)
     codes = digit_rows(b.codes) if plan.digits == 2 else typed(b.codes, kernel, shift_b)
     panels, count, groups = pack(codes, kernel)
@@ -130,9 +130,9 @@ def fold(
         out,
         column,
         b.codes.shape[0],
-        *ending.arguments,
+        *epilogue_args.arguments,
     )
-    return ending.losses(parts)
+    return epilogue_args.overflows(parts)
 
 
 def _used(depth: int, groups: int, kernel: Kernel) -> int:

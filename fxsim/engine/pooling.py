@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fxsim.engine.kernels import pooling
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.vector_int16 import words
+from fxsim.engine.vector_int16 import to_int16
 from fxsim.numerics.formats import FixedPoint
 
 SHARE_BITS = 8  # more fractional bits in the backward pass of average pooling
@@ -22,7 +22,7 @@ def pooled(size: int, window: int, stride: int, padding: int = 0) -> int:
 
 
 def _image(x: FixedTensor) -> NDArray[Any]:
-    return np.ascontiguousarray(words(x).codes)
+    return np.ascontiguousarray(to_int16(x).codes)
 
 
 def max_pool(
@@ -38,7 +38,7 @@ def max_pool(
     out, choice = np.empty(shape, np.int16), np.empty(shape, np.uint8)
     work = height * width * channels
     split(pooling.max_pool_range, n, work, _image(x), size, stride, padding, out, choice)
-    return FixedTensor.trusted(out, words(x).format), choice
+    return FixedTensor.trusted(out, to_int16(x).format), choice
 
 
 def max_pool_backward(
@@ -62,7 +62,7 @@ def max_pool_backward(
         padding,
         out,
     )
-    return words(FixedTensor.trusted(out, FixedPoint(32, words(error).format.frac)))
+    return to_int16(FixedTensor.trusted(out, FixedPoint(32, to_int16(error).format.frac)))
 
 
 def average_pool(
@@ -77,7 +77,7 @@ def average_pool(
     out = np.empty((n, *sides, channels), np.int16)
     work = height * width * channels
     split(pooling.average_pool_range, n, work, _image(x), *size, stride, padding, out)
-    return FixedTensor.trusted(out, words(x).format)
+    return FixedTensor.trusted(out, to_int16(x).format)
 
 
 def average_pool_backward(
@@ -95,4 +95,6 @@ def average_pool_backward(
         padding,
         out,
     )
-    return words(FixedTensor.trusted(out, FixedPoint(32, words(error).format.frac + SHARE_BITS)))
+    return to_int16(
+        FixedTensor.trusted(out, FixedPoint(32, to_int16(error).format.frac + SHARE_BITS))
+    )

@@ -33,8 +33,8 @@ def tanh(tensor: FixedTensor) -> NDArray[np.int64]:
     2**-19 of the exact value, for inputs with at most 30 fractional bits.
     """
     codes = tensor.codes.astype(np.int64)
-    places = tensor.format.frac + 30 - 24
-    exponent = np.abs(codes) * (_TWO_LOG2_E >> 2) >> (places - 2)  # 24 fractional bits
+    shift = tensor.format.frac + 30 - 24
+    exponent = np.abs(codes) * (_TWO_LOG2_E >> 2) >> (shift - 2)  # 24 fractional bits
     octave = np.minimum(exponent >> 24, _LARGEST_OCTAVE)
     knot, rest = exponent >> 16 & 255, exponent & 0xFFFF
     power = POWERS[knot] - ((POWERS[knot] - POWERS[knot + 1]) * rest >> 16) >> octave
@@ -83,12 +83,12 @@ def tanh_slope(gradient: FixedTensor, master: FixedTensor, wanted: TanhFormat) -
         return gradient
     t = tanh(master)
     slope = ((1 << 2 * TANH_FRAC) - t * t) >> (2 * TANH_FRAC - SLOPE_BITS)
-    places = SLOPE_BITS
+    shift = SLOPE_BITS
     if wanted.unit:
         inverse = Scale.nearest(Fraction(1 << TANH_FRAC, max(casts.peak(t), 1)), SLOPE_BITS)
-        slope, places = slope * inverse.multiplier, SLOPE_BITS + inverse.shift
+        slope, shift = slope * inverse.multiplier, SLOPE_BITS + inverse.shift
     exact = gradient.codes.astype(np.int64) * slope
-    return FixedTensor.trusted(exact, FixedPoint(48, gradient.format.frac + places))
+    return FixedTensor.trusted(exact, FixedPoint(48, gradient.format.frac + shift))
 
 
 def clipped_levels(x: FixedTensor, wanted: ClippedFormat, alpha: Fraction) -> FixedTensor:

@@ -1,4 +1,4 @@
-"""Saturating accumulators on the processor's own saturation: preparation for `kernels.limited`."""
+"""Saturating accumulators on the processor's own saturation: `kernels.saturating_mac` prepared."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fxsim.engine import packing
 from fxsim.engine.dispatch import Kernel, Plan
-from fxsim.engine.epilogue import Finish
+from fxsim.engine.epilogue import EpilogueArguments
 from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import saturating_mac
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.numerics.formats import Accumulator, Overflow
@@ -39,9 +39,9 @@ def fold(
     gather: Gather,
     b: Codes,
     accumulator: Accumulator,
-    ending: Finish,
+    epilogue_args: EpilogueArguments,
     out: NDArray[Any],
-) -> Losses:
+) -> OverflowStatistics:
     """out = gathered a (M, K) times b (N, K) transposed, saturated at each addition, finished."""
     kernel = Kernel.VNNI_S8
     source, codes = packing.typed(a, kernel), packing.typed(b, kernel)
@@ -54,7 +54,7 @@ def fold(
     whole, chunk = np.zeros(16 * count, np.int64), np.zeros(16 * count, np.int64)
     saturating_mac.norms_range(0, width, codes, whole, chunk)
     parts = split(
-        saturating_mac.fold_limited,
+        saturating_mac.saturating_mac_rows,
         gather.rows,
         depth * width,
         source.ctypes.data,
@@ -73,6 +73,6 @@ def fold(
         spare,
         out,
         width,
-        *ending.arguments,
+        *epilogue_args.arguments,
     )
-    return ending.losses(parts)
+    return epilogue_args.overflows(parts)

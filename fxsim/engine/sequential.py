@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.engine.kernels import sequential
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
@@ -47,7 +47,7 @@ def _register(accumulator: Accumulator, rounds_sum: bool) -> NDArray[np.int64]:
     return fields
 
 
-def _terms(accumulator: Accumulator, frac: int, finer: int) -> tuple[NDArray[np.int64], int]:
+def _terms(accumulator: Accumulator, frac: int, excess_frac: int) -> tuple[NDArray[np.int64], int]:
     """(how products become terms, fractional bits a term has beyond the register's)."""
     fields = np.zeros(sequential.TERM_FIELDS, np.int64)
     fields[sequential.TREE], fields[sequential.CHUNK] = accumulator.tree, accumulator.chunk
@@ -56,35 +56,39 @@ def _terms(accumulator: Accumulator, frac: int, finer: int) -> tuple[NDArray[np.
         target = word.format
         symmetric = word.overflow is Overflow.SAT_SYM and target.signed
         fields[sequential.CAST] = 1
-        fields[sequential.CAST_PLACES] = frac - target.frac
+        fields[sequential.CAST_SHIFT] = frac - target.frac
         fields[sequential.CAST_LOW] = -target.max_code if symmetric else target.min_code
         fields[sequential.CAST_HIGH] = target.max_code
         fields[sequential.CAST_BITS], fields[sequential.CAST_SIGNED] = target.bits, target.signed
         fields[sequential.CAST_ROUNDING] = word.rounding
         fields[sequential.CAST_OVERFLOW] = word.overflow
         fields[sequential.CAST_SATURATED] = word.saturated_bits
-    left = _left(accumulator, frac, finer)
+    left = _left(accumulator, frac, excess_frac)
     if accumulator.sum_rounding is not None:
         return fields, left
-    fields[sequential.PLACES], fields[sequential.ROUNDING] = left, accumulator.product_rounding
+    fields[sequential.SHIFT], fields[sequential.ROUNDING] = left, accumulator.product_rounding
     return fields, 0
 
 
-def _left(accumulator: Accumulator, frac: int, finer: int) -> int:
+def _left(accumulator: Accumulator, frac: int, excess_frac: int) -> int:
     """Fractional bits that a product, once cast, has beyond the register's."""
-    return finer if accumulator.product is None else finer + accumulator.product.format.frac - frac
+    return (
+        excess_frac
+        if accumulator.product is None
+        else excess_frac + accumulator.product.format.frac - frac
+    )
 
 
-def _check(accumulator: Accumulator, peak: int, frac: int, finer: int) -> None:
+def _check(accumulator: Accumulator, peak: int, frac: int, excess_frac: int) -> None:
     """FormatError where an intermediate needs more than the int64 of the kernels."""
     registers = (accumulator, accumulator.partial or accumulator)
     high = max(1 << (r.bits - r.signed) for r in registers)
     needed, term, word = [high.bit_length()], peak, accumulator.product
     if word is not None:
-        places = frac - word.format.frac
-        needed += [(term << max(-places, 0)).bit_length(), word.format.bits + 1, places]
+        shift = frac - word.format.frac
+        needed += [(term << max(-shift, 0)).bit_length(), word.format.bits + 1, shift]
         term = 1 << word.format.bits
-    left = _left(accumulator, frac, finer)
+    left = _left(accumulator, frac, excess_frac)
     term = (term << max(-left, 0)) * accumulator.tree
     kept = max(left, 0) if accumulator.sum_rounding is not None else 0
     needed += [((high << kept) + term).bit_length(), left]
@@ -101,13 +105,13 @@ def run(
     rows: NDArray[np.int64],
     accumulator: Accumulator,
     frac: int,
-    finer: int,
+    excess_frac: int,
     out: NDArray[np.int64],
     key: np.uint64,
     base: int,
     stride: int,
     start: NDArray[np.int64] | None = None,
-) -> Losses:
+) -> OverflowStatistics:
     """Execute `rows` of a (M, K) times b (N, K) transposed; `out` holds the exact sums before.
 
     frac : fractional bits of an exact product; finer : those beyond the accumulator's
@@ -116,15 +120,15 @@ def run(
     start : (N,) what the register holds first; None: zeros
     """
     if rows.size == 0:
-        return Losses()
+        return OverflowStatistics()
     turned, a = np.ascontiguousarray(b.T), np.ascontiguousarray(a)
     peak = _peak(a) * _peak(b)
-    _check(accumulator, peak, frac, finer)
+    _check(accumulator, peak, frac, excess_frac)
     simple = (
         accumulator.overflow in (Overflow.SAT, Overflow.ERROR)
         and accumulator.signed
         and accumulator.product is None
-        and finer == 0
+        and excess_frac == 0
         and accumulator.tree == 1
         and accumulator.chunk == 0
         and start is None
@@ -136,7 +140,7 @@ def run(
         kernel = sequential.saturate_narrow_range if narrow else sequential.saturate_range
         parts = split(kernel, rows.size, work, rows, a, turned, -high - 1, high, out)
         return _losses(parts)
-    terms, left = _terms(accumulator, frac, finer)
+    terms, left = _terms(accumulator, frac, excess_frac)
     terms[sequential.BASE], terms[sequential.STRIDE] = base, stride
     rounds = left != 0
     inner = accumulator.partial or accumulator
@@ -164,9 +168,9 @@ def _peak(codes: Codes) -> int:
     return max(abs(int(codes.max(initial=0))), abs(int(codes.min(initial=0))))
 
 
-def _losses(parts: list[tuple[Any, Any, Any]]) -> Losses:
+def _losses(parts: list[tuple[Any, Any, Any]]) -> OverflowStatistics:
     firsts = [int(part[2]) for part in parts if part[2] >= 0]
-    return Losses(
+    return OverflowStatistics(
         altered=sum(int(part[1]) for part in parts),
         first=min(firsts, default=None),
         additions=sum(int(part[0]) for part in parts),

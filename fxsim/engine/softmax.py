@@ -12,7 +12,7 @@ from fxsim.engine import casts
 from fxsim.engine.kernels import softmax as kernels
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.engine.vector_int16 import words
+from fxsim.engine.vector_int16 import to_int16
 from fxsim.numerics.formats import FixedPoint
 
 LOGIT = FixedPoint(32, 16)
@@ -61,7 +61,7 @@ def softmax_backward(error: FixedTensor, probability: FixedTensor) -> FixedTenso
     frac = probability.format.frac
     split(kernels.softmax_back_range, p.shape[0], 4 * p.shape[1], p, e, frac, out)
     wide = FixedPoint(40, frac + error.format.frac)
-    return words(FixedTensor.trusted(out.reshape(error.shape), wide))
+    return to_int16(FixedTensor.trusted(out.reshape(error.shape), wide))
 
 
 def cross_entropy(

@@ -163,7 +163,7 @@ def adam(
 
 
 def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int, int] | None:
-    """(factor, places) that brings the gradients' common norm down to `limit`; None if below.
+    """(factor, shift) that brings the gradients' common norm down to `limit`; None if below.
 
     The norm is an exact sum of squares and an integer root, rounded down; the factor has 15 bits,
     rounded down.
@@ -176,10 +176,10 @@ def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int,
     scaled = limit * (1 << finest) if finest >= 0 else limit / (1 << -finest)
     if norm <= scaled:
         return None
-    places = 0
-    while scaled * (1 << places) / norm < 1 << (FACTOR_BITS - 1):
-        places += 1
-    return int(scaled * (1 << places) / norm), places
+    shift = 0
+    while scaled * (1 << shift) / norm < 1 << (FACTOR_BITS - 1):
+        shift += 1
+    return int(scaled * (1 << shift) / norm), shift
 
 
 def normalised(gradient: FixedTensor) -> FixedTensor:
@@ -211,9 +211,9 @@ def _squares(tensor: FixedTensor) -> int:
     return (parts[0] << 32) + (parts[1] << 17) + parts[2]
 
 
-def clipped(gradient: FixedTensor, factor: int, places: int) -> FixedTensor:
-    """gradient * factor * 2**-places, to nearest even, at the gradient's own scale."""
+def clipped(gradient: FixedTensor, factor: int, shift: int) -> FixedTensor:
+    """gradient * factor * 2**-shift, to nearest even, at the gradient's own scale."""
     product = FixedTensor.trusted(
-        gradient.codes.astype(np.int64) * factor, FixedPoint(48, gradient.format.frac + places)
+        gradient.codes.astype(np.int64) * factor, FixedPoint(48, gradient.format.frac + shift)
     )
     return casts.cast(product, gradient.format)[0]

@@ -28,9 +28,9 @@ def nearest_octave(code: int) -> int:
 
 def moved(master: FixedTensor, steps: NDArray[np.int64], grid: int, bits: int) -> FixedTensor:
     """Master weights `steps` grid steps lower, limited to the `bits`-bit words but the lowest."""
-    places, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
-    units = np.clip((master.codes.astype(np.int64) >> places) - steps, -most, most)
-    return FixedTensor.trusted((units << places).astype(np.int32), MASTER)
+    shift, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
+    units = np.clip((master.codes.astype(np.int64) >> shift) - steps, -most, most)
+    return FixedTensor.trusted((units << shift).astype(np.int32), MASTER)
 
 
 def wage(
@@ -64,13 +64,13 @@ def niti(
     return moved(master, pseudo_stochastic(codes, max(length - kept, 0)), grid, bits)
 
 
-def pseudo_stochastic(codes: NDArray[np.int64], places: int) -> NDArray[np.int64]:
-    """codes * 2**-places, away from zero where the dropped bits' upper half exceeds the lower.
+def pseudo_stochastic(codes: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    """codes * 2**-shift, away from zero where the dropped bits' upper half exceeds the lower.
 
     Of an odd number of dropped bits the middle one decides nothing (ours: NITI drops even ones).
     """
-    magnitude, half = np.abs(codes), places // 2
-    dropped = magnitude & ((1 << places) - 1)
-    upper, lower = dropped >> (places - half), dropped & ((1 << half) - 1)
-    found: NDArray[np.int64] = np.sign(codes) * ((magnitude >> places) + (upper > lower))
+    magnitude, half = np.abs(codes), shift // 2
+    dropped = magnitude & ((1 << shift) - 1)
+    upper, lower = dropped >> (shift - half), dropped & ((1 << half) - 1)
+    found: NDArray[np.int64] = np.sign(codes) * ((magnitude >> shift) + (upper > lower))
     return found

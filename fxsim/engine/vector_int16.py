@@ -20,24 +20,24 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
 from fxsim.numerics.formats import FixedPoint
 
-WORD_BITS = 16
-LARGEST = (1 << (WORD_BITS - 1)) - 1
+VECTOR_BITS = 16
+LARGEST = (1 << (VECTOR_BITS - 1)) - 1
 GONE = 18  # places after which nothing is left of a word
 
 
-def words(tensor: FixedTensor, max_frac: int | None = None) -> FixedTensor:
+def to_int16(tensor: FixedTensor, max_frac: int | None = None) -> FixedTensor:
     """The tensor in 16 bits, at the finest scale that holds its largest code."""
-    narrow = tensor.codes.dtype == np.int16 and tensor.format.bits <= WORD_BITS
+    narrow = tensor.codes.dtype == np.int16 and tensor.format.bits <= VECTOR_BITS
     if narrow and (max_frac is None or tensor.format.frac <= max_frac):
         return tensor
     largest = casts.peak(tensor.codes)
-    target = casts.dynamic_format(largest, tensor.format.frac, WORD_BITS, max_frac)
+    target = casts.dynamic_format(largest, tensor.format.frac, VECTOR_BITS, max_frac)
     return casts.cast(tensor, target, dtype=np.int16, largest=largest)[0]
 
 
 def sum_frac(bound: int, frac: int) -> int:
     """Fractional bits of words that hold every sum of magnitude up to `bound` at `frac`."""
-    return frac - max(0, bit_length(bound) - (WORD_BITS - 1))
+    return frac - max(0, bit_length(bound) - (VECTOR_BITS - 1))
 
 
 def _flat(tensor: FixedTensor) -> NDArray[Any]:
@@ -47,7 +47,7 @@ def _flat(tensor: FixedTensor) -> NDArray[Any]:
 def _excess(parts: list[tuple[int, int]]) -> int:
     """Bits by which the extremes that ranges found exceed a word."""
     low, high = min(part[0] for part in parts), max(part[1] for part in parts)
-    return max(0, bit_length(max(-low, high)) - (WORD_BITS - 1))
+    return max(0, bit_length(max(-low, high)) - (VECTOR_BITS - 1))
 
 
 def add(a: FixedTensor, b: FixedTensor, relu: bool = False) -> FixedTensor:
@@ -56,14 +56,14 @@ def add(a: FixedTensor, b: FixedTensor, relu: bool = False) -> FixedTensor:
     The finer operand is first rounded to the coarser's scale; a sum of 17 bits drops one.
     """
     frac = min(a.format.frac, b.format.frac)
-    places = [min(x.format.frac - frac, GONE) for x in (a, b)]
+    shift = [min(x.format.frac - frac, GONE) for x in (a, b)]
     left, right = _flat(a), _flat(b)
     out = np.empty(left.size, np.int16)
     least = 0 if relu else -(1 << 30)
-    parts = split(elementwise.add_range, left.size, 2, left, right, *places, 0, least, False, out)
+    parts = split(elementwise.add_range, left.size, 2, left, right, *shift, 0, least, False, out)
     drop = _excess(parts)
-    split(elementwise.add_range, left.size, 2, left, right, *places, drop, least, True, out)
-    return FixedTensor.trusted(out.reshape(a.shape), FixedPoint(WORD_BITS, frac - drop))
+    split(elementwise.add_range, left.size, 2, left, right, *shift, drop, least, True, out)
+    return FixedTensor.trusted(out.reshape(a.shape), FixedPoint(VECTOR_BITS, frac - drop))
 
 
 def multiply(a: FixedTensor, b: FixedTensor) -> FixedTensor:
@@ -74,7 +74,7 @@ def multiply(a: FixedTensor, b: FixedTensor) -> FixedTensor:
     drop = _excess(parts)
     split(elementwise.multiply_range, left.size, 2, left, right, drop, True, out)
     frac = a.format.frac + b.format.frac - drop
-    return FixedTensor.trusted(out.reshape(a.shape), FixedPoint(WORD_BITS, frac))
+    return FixedTensor.trusted(out.reshape(a.shape), FixedPoint(VECTOR_BITS, frac))
 
 
 def clip(x: FixedTensor, most: int = LARGEST) -> FixedTensor:
@@ -109,16 +109,16 @@ def column_sums(x: FixedTensor) -> FixedTensor:
     return FixedTensor.trusted(total, FixedPoint(62, x.format.frac))
 
 
-def scaled(x: FixedTensor, factor: int, places: int) -> FixedTensor:
-    """x * factor * 2**-places (factor of 1 to 2**15 - 1), as words."""
-    constant = FixedTensor.trusted(np.full(x.codes.size, factor, np.int16), FixedPoint(16, places))
+def scaled(x: FixedTensor, factor: int, shift: int) -> FixedTensor:
+    """x * factor * 2**-shift (factor of 1 to 2**15 - 1), as words."""
+    constant = FixedTensor.trusted(np.full(x.codes.size, factor, np.int16), FixedPoint(16, shift))
     return multiply(x, constant.reshape(*x.shape))
 
 
 def concatenate(parts: Sequence[FixedTensor], axis: int) -> FixedTensor:
     """Words side by side, at the coarsest of their scales."""
     frac = min(part.format.frac for part in parts)
-    target = FixedPoint(WORD_BITS, frac)
+    target = FixedPoint(VECTOR_BITS, frac)
     same = [
         part if part.format.frac == frac else casts.cast(part, target, dtype=np.int16)[0]
         for part in parts
@@ -138,7 +138,9 @@ def drop(x: FixedTensor, threshold: int, key: int) -> FixedTensor:
     flat = _flat(x)
     out = np.empty(flat.size, np.int16)
     split(elementwise.drop_range, flat.size, 4, flat, scale, threshold, np.uint64(key), out)
-    return FixedTensor.trusted(out.reshape(x.shape), FixedPoint(WORD_BITS, x.format.frac - octaves))
+    return FixedTensor.trusted(
+        out.reshape(x.shape), FixedPoint(VECTOR_BITS, x.format.frac - octaves)
+    )
 
 
 def scatter(x: FixedTensor, tokens: NDArray[np.int64], rows: int) -> FixedTensor:

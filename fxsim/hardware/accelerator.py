@@ -142,8 +142,8 @@ class Accelerator(BaseModel, Displayed):
 
     def peak_macs(self, bits_a: int, bits_b: int) -> float:
         """Multiply-accumulates a cycle at these word lengths, every unit at work."""
-        work = self.pe.work(bits_a, bits_b)
-        return self.units * self.pe.capacity / work if work else float("inf")
+        work = self.pe.sub_operations(bits_a, bits_b)
+        return self.units * self.pe.sub_operations_per_cycle / work if work else float("inf")
 
     def peak_power_w(self) -> float:
         """All units and ports at work at once, and leakage [W]."""

@@ -93,7 +93,7 @@ def _drawing(machine: Accelerator) -> list[str]:
         _FAMILIES[pe.kind],
         f"{machine.dataflow.kind}: {_loops(machine, 'rows')} on rows, "
         f"{_loops(machine, 'columns')} on columns",
-        _marching(machine),
+        _lockstep(machine),
     ]
     for level in own:
         holds = ", ".join(_OPERANDS[o] for o in level.holds)
@@ -114,7 +114,7 @@ def _loops(machine: Accelerator, axis: str) -> str:
     return " ".join(names)
 
 
-def _marching(machine: Accelerator) -> str:
+def _lockstep(machine: Accelerator) -> str:
     rows, columns = machine.sync.rows, machine.sync.columns
     if rows == columns == 1:
         return "every unit runs for itself"

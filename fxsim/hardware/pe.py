@@ -1,12 +1,13 @@
 """Processing elements: cycles, energy and area of one product at (bits_a, bits_b).
 
-A unit does `capacity` pieces of work in a cycle; a product of two words is `work(a, b)` pieces, and
-a step of the unit (`volume` products: its lanes, and its tile of `tile`^3) takes `beat(a, b)`
-cycles. Words of 0 bits belong to skipped blocks: no work where the PE can skip, else that of its
-narrowest words. Energy and area of a unit include its accumulators.
+A unit does `sub_operations_per_cycle` in a cycle (passes, brick products, bit steps); a product of
+two words takes `sub_operations(a, b)` of them, and a step of the unit (`products_per_step`: its
+lanes, and its tile of `tile`^3) takes `step_cycles(a, b)` cycles. Words of 0 bits belong to skipped
+blocks: no work where the PE can skip, else that of its narrowest words. Energy and area of a unit
+include its accumulators.
 
 Kinds whose time follows the data itself, not its word length, name the `statistic` of each operand
-that the trace must hold; `work` is then an upper bound, at the word length.
+that the trace must hold; `sub_operations` is then an upper bound, at the word length.
 """
 
 from __future__ import annotations
@@ -51,32 +52,40 @@ class Unit(BaseModel):
     source: Text
 
     @property
-    def volume(self) -> int:
+    def products_per_step(self) -> int:
         """Products of one step."""
         return self.tile**3 * prod(self.lanes.values())
 
     @property
-    def capacity(self) -> int:
-        """Pieces of work a unit does in a cycle."""
+    def sub_operations_per_cycle(self) -> int:
+        """Sub-operations that a unit does in a cycle."""
         return prod(self.lanes.values())
 
     @abstractmethod
-    def piece(self, bits_a: int, bits_b: int) -> int:
-        """Pieces of work of one product of words that are not skipped."""
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
+        """Sub-operations of one product of words that are not skipped."""
 
-    def work(self, bits_a: int, bits_b: int) -> int:
-        """Pieces of work of one product."""
+    def sub_operations(self, bits_a: int, bits_b: int) -> int:
+        """Sub-operations of one product."""
         if self.skip_zero_blocks and 0 in (bits_a, bits_b):
             return 0
-        return self.piece(max(bits_a, 1), max(bits_b, 1))
+        return self.unskipped_sub_operations(max(bits_a, 1), max(bits_b, 1))
 
-    def beat(self, bits_a: int, bits_b: int) -> int:
+    def step_cycles(self, bits_a: int, bits_b: int) -> int:
         """Cycles of one step."""
-        return -(-self.volume * self.work(bits_a, bits_b) // self.capacity)
+        return -(
+            -self.products_per_step
+            * self.sub_operations(bits_a, bits_b)
+            // self.sub_operations_per_cycle
+        )
 
     def energy_pj(self, bits_a: int, bits_b: int) -> float:
         """Energy of one product, its accumulation included [pJ]."""
-        return self.work(bits_a, bits_b) / self.capacity * self.energy_pj_per_unit_cycle
+        return (
+            self.sub_operations(bits_a, bits_b)
+            / self.sub_operations_per_cycle
+            * self.energy_pj_per_unit_cycle
+        )
 
     def statistic(self, operand: Operand) -> Statistic | None:
         """What of an operand's words decides the time beyond their length."""
@@ -105,7 +114,7 @@ class BitParallel(Unit):
     right_width_bits: Width | None = None
     passes: Literal["product", "widest"] = "product"
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         if self.passes == "widest":
             return 1 << (-(-max(bits_a, bits_b) // self.width_bits) - 1).bit_length()
         return -(-bits_a // self.width_bits) * -(
@@ -127,16 +136,20 @@ class Composable(Unit):
     packs: Loop | None = None
 
     @property
-    def capacity(self) -> int:
+    def sub_operations_per_cycle(self) -> int:
         return self.bricks * prod(self.lanes.values())
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         return -(-bits_a // self.brick_bits) * -(-bits_b // self.brick_bits)
 
     def packed(self, bits_a: int, bits_b: int) -> dict[str, int]:
         if self.packs is None:
             return {}
-        return {self.packs: max(self.bricks // self.piece(max(bits_a, 1), max(bits_b, 1)), 1)}
+        return {
+            self.packs: max(
+                self.bricks // self.unskipped_sub_operations(max(bits_a, 1), max(bits_b, 1)), 1
+            )
+        }
 
 
 class Serial(Unit):
@@ -154,7 +167,7 @@ class Serial(Unit):
     parallel_bits: Width = 16
     adaptive: bool = False
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         serial, whole = (bits_a, bits_b) if self.serial_operand == "left" else (bits_b, bits_a)
         return -(-serial // self.bits_per_cycle) * -(-whole // self.parallel_bits)
 
@@ -173,7 +186,7 @@ class SerialSerial(Unit):
     bits_per_cycle: Width = 1
     adaptive: frozenset[Literal["left", "right"]] = frozenset({"left"})
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         return -(-bits_a // self.bits_per_cycle) * bits_b
 
     def statistic(self, operand: Operand) -> Statistic | None:
@@ -197,7 +210,7 @@ class TermSerial(Unit):
     def _terms(self, bits: int) -> int:
         return bits // 2 + 1 if self.booth else max(bits - 1, 1)
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         if len(self.operands) == 2:
             return self._terms(bits_a) * self._terms(bits_b)
         return self._terms(bits_a) * -(-bits_b // self.parallel_bits)
@@ -217,7 +230,7 @@ class FloatingPoint(Unit):
     kind: Literal["floating_point"]
     format: Literal["fp32", "bf16", "fp16", "fp8"]
 
-    def piece(self, bits_a: int, bits_b: int) -> int:
+    def unskipped_sub_operations(self, bits_a: int, bits_b: int) -> int:
         return 1
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 from fxsim.cost import cache
 from fxsim.errors import ConfigError, DataError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import STEP
 from fxsim.runs.directory import Run
 
 ARTEFACTS = ("run.json", "workload.yaml", "metrics.parquet", "evaluations.parquet", "weights.npz")
@@ -28,12 +29,12 @@ def scalars(run: Run, machines: Sequence[Accelerator] = ()) -> Iterator[Scalar]:
     machines : priced on these, cycles and energy [uJ] of each step, too
     """
     for name in run.metrics.columns:
-        if name not in ("step", "epoch"):
+        if name not in (STEP, "epoch"):
             values = run.metrics[name]
-            for step, value in zip(run.metrics["step"], values, strict=True):
+            for step, value in zip(run.metrics[STEP], values, strict=True):
                 yield f"train/{name}", int(step), float(value)
     for name in run.evaluations.columns:
-        if name not in ("step", "epoch"):
+        if name not in (STEP, "epoch"):
             for epoch, value in enumerate(run.evaluations[name]):
                 yield f"test/{name.removeprefix('test_')}", epoch, float(value)
     for machine in machines:

@@ -21,6 +21,7 @@ from fxsim.engine.bit_pair_histogram import canonical, geometry_of
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.geometry import Convolution
 from fxsim.hardware.dataflow import LETTER, LOOPS
+from fxsim.identifiers import Pass
 from fxsim.mapping.kernels.footprints import span
 from fxsim.mapping.kernels.layout import FX, FY, OX, OY, B, C, G, K
 
@@ -65,15 +66,15 @@ class Nest:
         return cls((m, n, k, 1, 1, 1, 1, repeats))
 
     @classmethod
-    def convolution(cls, pass_: str, g: Convolution, images: int) -> Nest:
+    def convolution(cls, pass_: Pass, g: Convolution, images: int) -> Nest:
         """A pass of a convolution of so many images."""
         channels, filters = g.channels // g.groups, g.filters // g.groups
         outputs, taps = (g.out_height, g.out_width), (g.kernel, g.kernel)
-        if pass_ == "forward":
+        if pass_ == Pass.FORWARD:
             sizes = (images, filters, channels, *outputs, *taps, g.groups)
             image = (g.height, g.width)
             return cls(sizes, g.stride, g.dilation, 1, g.padding, image, frozenset())
-        if pass_ == "grad_input":
+        if pass_ == Pass.GRAD_INPUT:
             sizes = (images, channels, filters, g.height, g.width, *taps, g.groups)
             return cls(
                 sizes, 1, g.dilation, g.stride, g.reach - 1 - g.padding, outputs, frozenset()
@@ -83,14 +84,18 @@ class Nest:
         return cls(sizes, g.dilation, g.stride, 1, g.padding, image, frozenset())
 
     @classmethod
-    def of(cls, pass_: str, contraction: Contraction, m: int, n: int, k: int, repeats: int) -> Nest:
+    def of(
+        cls, pass_: Pass, contraction: Contraction, m: int, n: int, k: int, repeats: int
+    ) -> Nest:
         """The nest of a recorded product."""
         g = geometry_of(contraction)
         if g is None:
             return cls.matrix(m, n, k, repeats)
         pass_ = canonical(pass_, contraction)
-        pixels = {"forward": g.out_height * g.out_width, "grad_input": g.height * g.width}
-        images = k // (g.out_height * g.out_width) if pass_ == "grad_weight" else m // pixels[pass_]
+        pixels = {Pass.FORWARD: g.out_height * g.out_width, Pass.GRAD_INPUT: g.height * g.width}
+        images = (
+            k // (g.out_height * g.out_width) if pass_ == Pass.GRAD_WEIGHT else m // pixels[pass_]
+        )
         return cls.convolution(pass_, g, images)
 
     @property

@@ -33,7 +33,7 @@ class WordBits:
     right: float
     sums: float
     pair: tuple[int, int] | None = None
-    beat: float = 1.0
+    step_cycles: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +123,7 @@ class Problem:
             (fit.left, fit.right, fit.sums),
         )
         r["result_bits"] = machine.results.stored_bits or 0
-        r["beat"] = bits.beat
+        r["step_cycles"] = bits.step_cycles
         r["overhead"] = flow.overhead(machine.pe_array.rows, machine.pe_array.columns)
         r["unique"] = nest.unique if flow.tiles == "exact" else 1.0
         r["constant_pj"] = machine.pe.energy_pj(*(bits.pair or (8, 8))) * nest.macs

@@ -254,7 +254,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     if problem.machine.dataflow.tiles == "whole":  # sums enter and leave the array once a tile
         r["taken"][:, 2] = r["once"][2]
     evaluation.count(r, state)
-    longest = float(r["steps"] * r["beat"])
+    longest = float(r["steps"] * r["step_cycles"])
     if (stationary := problem.machine.dataflow.stationary) is not None and r["overhead"]:
         relevant = list(RELEVANT[stationary])
         folds = np.prod(-(-problem.sizes[relevant] // problem.spatial[relevant]))
@@ -267,6 +267,3 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
         energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
         longest = max(longest, float(evaluation.port_time(level, read, written, r)))
     return max(longest, 1.0), energy
-
-
-__all__ = ["OBJECTIVES", "Found", "Objective", "best_mapping", "lower_bound", "stages"]

@@ -276,11 +276,11 @@ class BlockFormat:
             )
 
 
-PRICE_FRAC = 32  # of prices, which are shares of a whole training step
+BIT_COST_FRAC = 32  # of prices, which are shares of a whole training step
 
 
 @dataclass(frozen=True, slots=True)
-class PricedBlockFormat(BlockFormat):
+class CostAwareBlockFormat(BlockFormat):
     """Bits chosen block by block against what they cost.
 
     Each block takes the candidate of least sensitivity + `threshold / 2**16` * price * the
@@ -309,12 +309,12 @@ class PricedBlockFormat(BlockFormat):
             given = getattr(self, name)
             if len(given) != len(self.candidates) or min(given) < 0:
                 raise FormatError(
-                    f"PricedBlockFormat: {name} must be {len(self.candidates)} numbers of at least"
-                    f" 0, one a candidate, not {list(given)}"
+                    f"CostAwareBlockFormat: {name} must be {len(self.candidates)} numbers of at"
+                    f" least 0, one a candidate, not {list(given)}"
                 )
         if min(self.row_group, self.column_group) < 1 or not 0 <= self.rounds <= 8:
             raise FormatError(
-                "PricedBlockFormat: groups must be at least 1 and rounds 0 to 8, not"
+                "CostAwareBlockFormat: groups must be at least 1 and rounds 0 to 8, not"
                 f" {self.row_group}, {self.column_group} and {self.rounds}"
             )
 

@@ -419,10 +419,10 @@ def add_to(register: Register, total: int, term: int, finer: int) -> tuple[int, 
         register["overflow"],
         register.get("n", 0),
     )
-    places = max(finer, 0)
-    exact = (total << places) + (term << max(-finer, 0))
-    mode = register.get("sum_rounding", "TRN") if places else "TRN"
-    result, _, over = cast(exact, places, bits, signed, mode, overflow, n)
+    shift = max(finer, 0)
+    exact = (total << shift) + (term << max(-finer, 0))
+    mode = register.get("sum_rounding", "TRN") if shift else "TRN"
+    result, _, over = cast(exact, shift, bits, signed, mode, overflow, n)
     return result, over
 
 
@@ -439,7 +439,7 @@ def accumulate_in(
 ) -> tuple[int, int]:
     """(sum, additions that overflowed) of products with `finer` more fractional bits than the sum.
 
-    product : the cast of each product: (places, bits, signed, rounding, overflow, n)
+    product : the cast of each product: (shift, bits, signed, rounding, overflow, n)
     """
     terms = [a * b for a, b in pairs]
     if product is not None:

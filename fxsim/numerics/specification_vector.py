@@ -19,16 +19,16 @@ def divide_nearest(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def shifted(value: int, places: int) -> int:
-    """value * 2**-places, to nearest, ties up, within 62 bits."""
-    exact = value << -places if places <= 0 else (value + (1 << (places - 1))) >> places
+def shifted(value: int, shift: int) -> int:
+    """value * 2**-shift, to nearest, ties up, within 62 bits."""
+    exact = value << -shift if shift <= 0 else (value + (1 << (shift - 1))) >> shift
     return min(max(exact, 1 - (1 << 62)), (1 << 62) - 1)
 
 
-def short(value: int, places: int, bits: int = 31) -> tuple[int, int]:
-    """(mantissa, places): value * 2**-places with at most `bits` bits, low ones dropped."""
+def short(value: int, shift: int, bits: int = 31) -> tuple[int, int]:
+    """(mantissa, shift): value * 2**-shift with at most `bits` bits, low ones dropped."""
     excess = max(0, value.bit_length() - bits)
-    return value >> excess, places - excess
+    return value >> excess, shift - excess
 
 
 def words(codes: Sequence[int], frac: int) -> tuple[list[int], int]:
@@ -65,9 +65,9 @@ def moments(column: Sequence[int]) -> tuple[int, int]:
     return mean, sum((16 * x - mean) ** 2 for x in column) // len(column)
 
 
-def advance(running: int, batch: int, places: int, bits: int) -> int:
-    """A running statistic moved by 6554/2**16 of the way to the batch's, cast by `places` first."""
-    target = cast(batch, places, bits)[0]
+def advance(running: int, batch: int, shift: int, bits: int) -> int:
+    """A running statistic moved by 6554/2**16 of the way to the batch's, cast by `shift` first."""
+    target = cast(batch, shift, bits)[0]
     return running + (((target - running) * 6554 + (1 << 15)) >> 16)
 
 
@@ -82,20 +82,20 @@ def affine(
 ) -> tuple[Matrix, int, list[tuple[int, int, int, int]]]:
     """Words of slope * (x - centre) + offset by column; (columns, frac, coefficients).
 
-    lines : (centre, slope mantissa, its places, offset with 24 fractional bits) of each column
+    lines : (centre, slope mantissa, its shift, offset with 24 fractional bits) of each column
     The result's scale is the finest at which |slope| * reach + |offset| fits 16 bits in every
     column; each column's multiplier and shift leave the sum 30 bits.
     """
     peaks = []
-    for column, (centre, slope, places, offset) in zip(columns, lines, strict=True):
+    for column, (centre, slope, bit_shift, offset) in zip(columns, lines, strict=True):
         reach = max(abs(x - centre) for x in column)
-        peaks.append(abs(offset) + shifted(abs(slope) * reach, places - 24) + 1)
+        peaks.append(abs(offset) + shifted(abs(slope) * reach, bit_shift - 24) + 1)
     frac = min(24, 15 - (max(peaks).bit_length() - 24))
     out, coefficients = [], []
-    for column, peak, (centre, slope, places, offset) in zip(columns, peaks, lines, strict=True):
+    for column, peak, (centre, slope, bit_shift, offset) in zip(columns, peaks, lines, strict=True):
         shift = min(29 - (peak.bit_length() + frac - 24), 30)
         reach = max(abs(x - centre) for x in column)
-        scale = shifted(slope, places - frac - shift) if reach else 0
+        scale = shifted(slope, bit_shift - frac - shift) if reach else 0
         start = shifted(offset, 24 - frac - shift) + (1 << (shift - 1))
         coefficients.append((centre, scale, start, shift))
         out.append(
@@ -110,12 +110,12 @@ def affine(
 def batch_norm_line(
     mean: int, root: int, half: int, gamma: int, beta: int
 ) -> tuple[int, int, int, int]:
-    """(centre, slope, places, offset) of gamma * (x - mean) / deviation + beta."""
+    """(centre, slope, shift, offset) of gamma * (x - mean) / deviation + beta."""
     centre = limit_code(shifted(mean, 4), 16, True, "SAT")[0]
-    slope, places = short(gamma * root, half + 9)
+    slope, shift = short(gamma * root, half + 9)
     distance = min(max(16 * centre - mean, -(1 << 31)), 1 << 31)
-    moved = shifted(distance * slope, places + 4 - 24)
-    return centre, slope, places, beta + min(max(moved, -(1 << 55)), 1 << 55)
+    moved = shifted(distance * slope, shift + 4 - 24)
+    return centre, slope, shift, beta + min(max(moved, -(1 << 55)), 1 << 55)
 
 
 def batch_norm_backward(
@@ -132,7 +132,7 @@ def batch_norm_backward(
     """
     count = len(errors[0])
     sums, slopes, terms = [], [], []
-    for e, column, (centre, slope, places, _), (mean, root, half) in zip(
+    for e, column, (centre, slope, bit_shift, _), (mean, root, half) in zip(
         errors, columns, lines, moments_, strict=True
     ):
         total, distance = sum(e), 16 * centre - mean
@@ -144,13 +144,13 @@ def batch_norm_backward(
         r, rp = short(root * root, 2 * half)
         w, wp = short(t * r // count, tp + rp)
         constant = -((total << 16) // count) - shifted(distance * w, wp - 16)
-        q, qp = short(-slope * w, places + wp - 4)
+        q, qp = short(-slope * w, bit_shift + wp - 4)
         c, cp = short(constant, 16)
         terms.append(
             (
-                (slope, places),
+                (slope, bit_shift),
                 (q, qp),
-                short(slope * c, places + cp),
+                short(slope * c, bit_shift + cp),
                 max(map(abs, e)),
                 max(abs(x - centre) for x in column),
             )
@@ -195,11 +195,11 @@ def batch_norm_backward(
     return out, fine + error_frac - frac, gamma, gamma_frac
 
 
-def _common(mantissas: Sequence[int], places: Sequence[int]) -> tuple[list[int], int]:
+def _common(mantissas: Sequence[int], shift: Sequence[int]) -> tuple[list[int], int]:
     """Values with places of their own as 31-bit codes of one scale."""
-    sizes = [abs(m).bit_length() - p for m, p in zip(mantissas, places, strict=True) if m]
+    sizes = [abs(m).bit_length() - p for m, p in zip(mantissas, shift, strict=True) if m]
     frac = 30 - max(sizes, default=30)
-    return [shifted(m, p - frac) if m else 0 for m, p in zip(mantissas, places, strict=True)], frac
+    return [shifted(m, p - frac) if m else 0 for m, p in zip(mantissas, shift, strict=True)], frac
 
 
 def normalise_row(row: Sequence[int], frac: int, centred: bool) -> tuple[list[int], int, int]:
@@ -219,23 +219,23 @@ def normalise_rows_backward(
     centred: bool,
 ) -> tuple[Matrix, int]:
     """(input gradients as words, their fractional bits), by row."""
-    projected, places = [], []
+    projected, shift = [], []
     for e, u, (_, half) in zip(errors, normals, roots, strict=True):
         mean = divide_nearest(16 * sum(e), len(e)) if centred else 0
         slope = divide_nearest(sum(a * b for a, b in zip(e, u, strict=True)), 128 * len(e))
         projected.append(
             [rnd_conv((a << 15) - (mean << 11) - b * slope, 13) for a, b in zip(e, u, strict=True)]
         )
-        places.append(error_frac + 2 + half - 4 - frac)
+        shift.append(error_frac + 2 + half - 4 - frac)
     sizes = [
         max(map(abs, p)).bit_length() + root.bit_length() - c
-        for p, (root, _), c in zip(projected, roots, places, strict=True)
+        for p, (root, _), c in zip(projected, roots, shift, strict=True)
         if any(p)
     ]
     grid = 30 - max(sizes, default=0)
     exact = [
         [round_code(x * root, min(c - grid, 62), "RND_CONV") for x in p]
-        for p, (root, _), c in zip(projected, roots, places, strict=True)
+        for p, (root, _), c in zip(projected, roots, shift, strict=True)
     ]
     flat, kept = words([x for row in exact for x in row], grid)
     width = len(errors[0])
@@ -400,9 +400,9 @@ def tanh_levels(codes: Sequence[int], frac: int, bits: int) -> tuple[list[int], 
     return [2 * divide_nearest((x + largest) * levels, 2 * largest) - levels for x in t], largest
 
 
-def level_of(code: int, multiplier: int, places: int, bits: int) -> int:
-    """PACT's level of a word: code * multiplier * 2**-places, half up, within 0 to 2**bits - 1."""
-    return min(max(rnd(code * multiplier, places), 0), (1 << bits) - 1)
+def level_of(code: int, multiplier: int, shift: int, bits: int) -> int:
+    """PACT's level of a word: code * multiplier * 2**-shift, half up, within 0 to 2**bits - 1."""
+    return min(max(rnd(code * multiplier, shift), 0), (1 << bits) - 1)
 
 
 # --- updates in few bits ---------------------------------------------------------------------
@@ -418,19 +418,19 @@ def nearest_octave(code: int) -> int:
 
 def wage_steps(gradient: Sequence[int], rate: int, draws: Sequence[int]) -> list[int]:
     """rate (16 fractional bits) * g / 2**round(log2 max|g|), rounded by 16-bit draws."""
-    places = 16 + nearest_octave(max(map(abs, gradient)))
+    shift = 16 + nearest_octave(max(map(abs, gradient)))
     return [
-        round_code(g * rate, places, "STOCHASTIC", drawn)
+        round_code(g * rate, shift, "STOCHASTIC", drawn)
         for g, drawn in zip(gradient, draws, strict=True)
     ]
 
 
-def pseudo_stochastic(code: int, places: int) -> int:
+def pseudo_stochastic(code: int, shift: int) -> int:
     """NITI's rounding: the dropped bits' upper half against their lower half."""
-    magnitude, half = abs(code), places // 2
-    dropped = magnitude % (1 << places)
-    upper, lower = dropped >> (places - half), dropped % (1 << half)
-    rounded = (magnitude >> places) + (upper > lower)
+    magnitude, half = abs(code), shift // 2
+    dropped = magnitude % (1 << shift)
+    upper, lower = dropped >> (shift - half), dropped % (1 << half)
+    rounded = (magnitude >> shift) + (upper > lower)
     return rounded if code >= 0 else -rounded
 
 
@@ -442,10 +442,10 @@ def niti_steps(gradient: Sequence[int], kept: int) -> list[int]:
     return [pseudo_stochastic(g, max(length - kept, 0)) for g in gradient]
 
 
-def grid_update(master: int, steps: int, places: int, bits: int) -> int:
+def grid_update(master: int, steps: int, shift: int, bits: int) -> int:
     """A master code that many grid steps lower, within the bits-wide words but the lowest."""
     most = (1 << (bits - 1)) - 1
-    return min(max((master >> places) - steps, -most), most) << places
+    return min(max((master >> shift) - steps, -most), most) << shift
 
 
 def normalised(gradient: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.level_formats import owner_of
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, Feedback, Memory, Moment, Review, State
+from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
 
 NARROWED = 12  # fractional bits that a gradient's sum loses before it is squared
 Count = Annotated[int, Field(ge=1)]
@@ -116,7 +116,7 @@ class Adapt(IntegerPolicy):
         }
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         """Announce every layer's format, lookback and resolution."""
         decisions = {"strategy": state["strategy"]}
@@ -149,7 +149,7 @@ class Adapt(IntegerPolicy):
             return super().gradient_format(decisions, parameter)
         return self._format(decisions, owner)
 
-    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+    def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """Add gradients up, adapt lookbacks, strategy and, where it is time, formats."""
         layers, sums, squares = {}, {}, {}
         for owner, layer in state["layers"].items():
@@ -180,7 +180,7 @@ class Adapt(IntegerPolicy):
         count = layer["count"] + 1
         return {**layer, "count": count, "lookback": lookback, "resolution": resolution}
 
-    def penalty(self, layers: Mapping[str, dict[str, Any]], seen: Review) -> float:
+    def penalty(self, layers: Mapping[str, dict[str, Any]], seen: UpdateInfo) -> float:
         """L1 of the weights, and the mean of word / 32 * share of nonzero weights."""
         density = total = 0.0
         for owner, layer in layers.items():
@@ -203,13 +203,13 @@ class Adapt(IntegerPolicy):
         return strategy, [*losses, loss][-max(kept, 1) :]
 
     def _adapted(
-        self, owner: str, layer: dict[str, Any], strategy: int, total: Any, seen: Review
+        self, owner: str, layer: dict[str, Any], strategy: int, total: Any, seen: UpdateInfo
     ) -> dict[str, Any]:
         master: FixedTensor = seen.masters[f"{owner}.weight"]
         limit = 0.0 if self.reference_quirks else self.tolerance
 
         def loses(word: int, frac: int) -> bool:
-            key = stream_key(0, seen.moment.step, owner, f"push down {word} {frac}")
+            key = stream_key(0, seen.step_info.step, owner, f"push down {word} {frac}")
             found = rules.divergence(
                 master, word, frac, layer["resolution"], key, self.reference_quirks
             )

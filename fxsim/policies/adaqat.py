@@ -15,7 +15,7 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import MAX_LEVEL_BITS, TanhFormat
 from fxsim.policies.level_formats import ScaledIntegers
 from fxsim.training.context import CLIP
-from fxsim.training.policy import Decisions, Feedback, Memory, Moment, Review, State
+from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
 
 Rate = Annotated[float, Field(gt=0)]
 Cost = Annotated[float, Field(ge=0)]
@@ -85,7 +85,7 @@ class Adaqat(ScaledIntegers):
         return moving[:1] if state.get(f"ordered.{role}") else []
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         variables = dict(state["variables"])
         if feedback is not None:
@@ -136,7 +136,7 @@ class Adaqat(ScaledIntegers):
             if on and (name := key.removeprefix("explore.")) != key
         }
 
-    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+    def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """Put the layers in order: weights at the first step, activations once weights are done."""
         if self.granularity == "network":
             return {}, {}
@@ -156,7 +156,7 @@ class Adaqat(ScaledIntegers):
     def _untouched(self, state: State, role: Role) -> bool:
         return not state.get(f"ordered.{role}", False)
 
-    def _error(self, name: str, variable: dict[str, Any], seen: Review) -> float:
+    def _error(self, name: str, variable: dict[str, Any], seen: UpdateInfo) -> float:
         """Mean squared difference of a tensor at n and at n - 1 bits."""
         role, _, owner = name.partition(".")
         bits = ceil(variable["relaxed"])

@@ -16,7 +16,7 @@ from fxsim.numerics.formats import FixedPoint, Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import ceil_log2
-from fxsim.training.policy import Decisions, Moment, State
+from fxsim.training.policy import Decisions, State, StepInfo
 
 Real = Annotated[float, Field(ge=0)]
 
@@ -62,21 +62,21 @@ class Apt(IntegerPolicy):
     def name(self) -> str:
         return "apt"
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """Adapt a tensor's n and s if its next update is due, else move its average on."""
         name = f"{role}.{layer}"
         known = state.get(name) or {"bits": 8, "shift": 0, "average": self.first_average, "next": 0}
-        if moment.step >= known["next"]:
-            known = self._updated(known, moment, tensor)
+        if step_info.step >= known["next"]:
+            known = self._updated(known, step_info, tensor)
         else:
             average = self.a * known["shift"] + (1 - self.a) * known["average"]
             known = {**known, "average": average}
         decided = {f"bits.{name}": known["bits"], f"frac.{name}": -known["shift"]}
         return {name: known}, decided
 
-    def _updated(self, known: dict[str, Any], moment: Moment, tensor: FixedTensor) -> State:
+    def _updated(self, known: dict[str, Any], step_info: StepInfo, tensor: FixedTensor) -> State:
         bits = 8 if self.mode == "restart" else known["bits"]
         average = known["average"] + known["bits"] - bits
         shift, difference = self.measured(tensor, bits)
@@ -85,13 +85,13 @@ class Apt(IntegerPolicy):
             average -= 8
             shift, difference = self.measured(tensor, bits)
         moved = self.a * shift + (1 - self.a) * average
-        interval = self.interval(shift, average, difference, moment.per_epoch)
-        if moment.epoch > 0:
-            following = (moment.epoch + 1) * moment.per_epoch
-        elif moment.step < self.initial_share * moment.per_epoch:
-            following = moment.step + 1
+        interval = self.interval(shift, average, difference, step_info.per_epoch)
+        if step_info.epoch > 0:
+            following = (step_info.epoch + 1) * step_info.per_epoch
+        elif step_info.step < self.initial_share * step_info.per_epoch:
+            following = step_info.step + 1
         else:
-            following = min(moment.step + interval, moment.per_epoch)
+            following = min(step_info.step + interval, step_info.per_epoch)
         return {
             "bits": bits,
             "shift": shift,

@@ -21,9 +21,9 @@ from fxsim.training.policy import (
     Feedback,
     LossGradient,
     Memory,
-    Moment,
-    Review,
     State,
+    StepInfo,
+    UpdateInfo,
     UpdateRule,
 )
 
@@ -101,7 +101,7 @@ class IntegerPolicy(Policy):
         return codes
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         """No decisions."""
         return state, {}
@@ -110,8 +110,8 @@ class IntegerPolicy(Policy):
         """None."""
         return {}
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """No statistics of tensors."""
         return {}, {}
@@ -136,12 +136,12 @@ class IntegerPolicy(Policy):
         """The same for all, at a dynamic scale."""
         return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
 
-    def observe(
+    def on_gradient(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
         """No statistics of gradients."""
         return None
 
-    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+    def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """No statistics of weights."""
         return {}, {}

@@ -32,7 +32,7 @@ def stretched(codes: NDArray[np.int64], square: Fraction) -> NDArray[np.int64]:
 
 def on_grid(codes: NDArray[np.int64], grid: int, bits: int) -> NDArray[np.int64]:
     """Master codes at the nearest multiples of 2**-grid, in the `bits`-bit words but the lowest."""
-    places, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
-    units = np.clip((codes + (1 << places >> 1)) >> places, -most, most)
-    found: NDArray[np.int64] = units << places
+    shift, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
+    units = np.clip((codes + (1 << shift >> 1)) >> shift, -most, most)
+    found: NDArray[np.int64] = units << shift
     return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from fxsim.identifiers import OPERAND_ROLES, Role
-from fxsim.numerics.formats import BlockFormat, PricedBlockFormat
+from fxsim.numerics.formats import BlockFormat, CostAwareBlockFormat
 from fxsim.policies.dynasty import Dynasty
 from fxsim.training.policy import BitCostRequest, Decisions, State
 
@@ -60,7 +60,7 @@ class CostAware(Dynasty):
     def constants(self, state: State) -> Decisions:
         """The prices, groups and works."""
         found: Decisions = {}
-        for name, parts in state.get("prices", {}).items():
+        for name, parts in state.get("bit_costs", {}).items():
             for part in PARTS:
                 for bits, price in zip(self.candidates, parts[part], strict=True):
                     found[f"{part}.{name}.{bits}"] = price
@@ -72,11 +72,11 @@ class CostAware(Dynasty):
         return found
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> BlockFormat:
-        def prices(part: str) -> tuple[int, ...]:
+        def costs(part: str) -> tuple[int, ...]:
             return tuple(decisions.get(f"{part}.{role}.{layer}.{n}", 0) for n in self.candidates)
 
-        parts: dict[str, Any] = {part: prices(part) for part in PARTS}
-        return PricedBlockFormat(
+        parts: dict[str, Any] = {part: costs(part) for part in PARTS}
+        return CostAwareBlockFormat(
             self.block_rows,
             self.block_columns,
             self.candidates,

@@ -9,7 +9,7 @@ from pydantic import Field
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import MAX_LEVEL_BITS
 from fxsim.policies.level_formats import ScaledIntegers
-from fxsim.training.policy import Decisions, Feedback, Moment, State
+from fxsim.training.policy import Decisions, Feedback, State, StepInfo
 
 LevelBits = Annotated[int, Field(ge=1, le=MAX_LEVEL_BITS)]
 
@@ -34,7 +34,7 @@ class DorefaPact(ScaledIntegers):
         return "dorefa_pact"
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         bits = {f"bits.{Role.WEIGHT}": self.weight, f"bits.{Role.ACTIVATION}": self.activation}
         return state, {**bits, **self.edges(state)}

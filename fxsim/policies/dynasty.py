@@ -13,12 +13,12 @@ from fxsim.engine import block_casts
 from fxsim.engine.block_casts import GAIN_BITS
 from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.vector_int16 import words
+from fxsim.engine.vector_int16 import to_int16
 from fxsim.errors import FormatError
 from fxsim.identifiers import OPERAND_ROLES, Role
 from fxsim.numerics.formats import BlockFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.training.policy import Decisions, Feedback, Moment, State
+from fxsim.training.policy import Decisions, Feedback, State, StepInfo
 
 
 class Dynasty(IntegerPolicy):
@@ -85,7 +85,7 @@ class Dynasty(IntegerPolicy):
         return {f"lambda.{role}": self.initial_lambda for role in OPERAND_ROLES}
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         """Move each role's lambda, and announce it as a threshold with 16 fractional bits."""
         if feedback is None:
@@ -127,11 +127,11 @@ class Dynasty(IntegerPolicy):
             self.skip_penalty,
         )
 
-    def observe(
+    def on_gradient(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
         """Smooth the tiles' mean gradient magnitudes, relative to the largest, in integers."""
-        small = np.ascontiguousarray(words(gradient).matrix(), np.int16)
+        small = np.ascontiguousarray(to_int16(gradient).matrix(), np.int16)
         if role is Role.ACTIVATION:
             magnitude = block_casts.column_magnitudes(small)[None]
         else:

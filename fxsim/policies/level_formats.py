@@ -13,7 +13,7 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import ClippedFormat, OperandFormat, TanhFormat, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, Moment, State
+from fxsim.training.policy import Decisions, State, StepInfo
 
 
 def owner_of(layer: str) -> str:
@@ -54,8 +54,8 @@ class ScaledIntegers(IntegerPolicy):
             return {}
         return {f"edge.{owner}": 1 for owner in (owners[0], owners[-1])}
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """Whether a product's input is signed, when it is first seen."""
         if role is not Role.ACTIVATION:

@@ -18,7 +18,7 @@ from fxsim.numerics.formats import Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
-from fxsim.training.policy import Decisions, Feedback, Memory, Moment, Review, State
+from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
 
 FLOAT_BITS = 32
 
@@ -65,12 +65,12 @@ class Muppet(IntegerPolicy):
         return {"level": 0, "largest": 0.0, "violated": 0, "epochs": 0, "squares": {}}
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         return state, {"bits": self.levels[state["level"]]}
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """A tensor's scale, from its extremes."""
         bits = self.levels[state["level"]]
@@ -80,9 +80,9 @@ class Muppet(IntegerPolicy):
         rounding = self.operand_rounding(role)
         return TensorFormat(decisions["bits"], decisions[f"frac.{role}.{layer}"], rounding)
 
-    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+    def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """At an epoch's end: add its last gradients up; at a window's end: judge them."""
-        if not seen.moment.ends_epoch:
+        if not seen.step_info.ends_epoch:
             return {}, {}
         squares, sums = dict(state["squares"]), {}
         for name, gradient in seen.gradients.items():
@@ -94,7 +94,7 @@ class Muppet(IntegerPolicy):
         if epochs < self.window:
             return {"epochs": epochs, "squares": squares}, sums
         ratios = [squares[name] / max(_square(sums[name]), 1.0) for name in sums]
-        judged = self.judged(state, sum(ratios) / len(ratios), seen.moment.epoch)
+        judged = self.judged(state, sum(ratios) / len(ratios), seen.step_info.epoch)
         empty = {name: np.zeros_like(total) for name, total in sums.items()}
         return {**judged, "epochs": 0, "squares": {}}, empty
 

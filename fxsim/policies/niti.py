@@ -16,7 +16,7 @@ from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
-from fxsim.training.policy import Decisions, Feedback, LossGradient, Moment, State, UpdateRule
+from fxsim.training.policy import Decisions, Feedback, LossGradient, State, StepInfo, UpdateRule
 
 BITS = 8
 MOST = 127
@@ -80,9 +80,9 @@ class Niti(IntegerPolicy):
         return on_grid(spread, self.grid(codes.shape), BITS)
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
-        phase = sum(moment.step >= share * moment.steps for share in self.drops)
+        phase = sum(step_info.step >= share * step_info.steps for share in self.drops)
         kept = self.gradient_bits[phase]
         return state, {**state["grids"], "gradient_bits": kept, "stored_bits": BITS}
 

@@ -19,7 +19,7 @@ from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, Feedback, Moment, State, UpdateRule
+from fxsim.training.policy import Decisions, Feedback, State, StepInfo, UpdateRule
 
 LIMIT_GAIN = 3  # weights are drawn from +-sqrt(3 / fan_in), or the least that bits tell from 0
 
@@ -89,14 +89,14 @@ class Wage(IntegerPolicy):
         return on_grid(spread, self.grid(fan_in), self.gradient)
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
-        dropped = sum(moment.step >= share * moment.steps for share in self.drops)
+        dropped = sum(step_info.step >= share * step_info.steps for share in self.drops)
         rate = round(self.learning_rate * (1 << RATE_FRAC)) >> 3 * dropped
         return state, {**state["grids"], "rate": rate, "stored_bits": self.gradient}
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """The scale of an error, or of a signed activation; activations are in [0, 1] else."""
         name = f"frac.{role}.{layer}"

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
+from fxsim.identifiers import LAYER, OPERAND_ROLES, ROLE, STEP
 from fxsim.report.html_repr import MOST_BITS, png_uri
 from fxsim.report.style import Plot, dots, panel
 from fxsim.runs.directory import Run
-from fxsim.studies.results import ROLES
 from fxsim.trace.reader import Trace
+from fxsim.trace.schema import without_probes
 
 COLUMNS = 160  # steps are averaged to at most so many
 CORNER = 64  # blocks of a map that are shown, in each direction
@@ -21,23 +22,23 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
     """Mean word length of every layer's operands (rows) over the steps (columns), by role."""
     trace = run.trace()
     operands = trace.operands
-    operands = operands[~operands["layer"].str.contains("@")]  # of the pass that trains
-    steps = int(operands["step"].max()) + 1
+    operands = without_probes(operands)
+    steps = int(operands[STEP].max()) + 1
     columns = min(COLUMNS, steps)
     bits = operands["word_bits"] / (operands["rows"] * operands["columns"])
     most = max(MOST_BITS, bits.max())
     found = []
-    for role in ROLES:
-        rows = operands["role"] == role
+    for role in OPERAND_ROLES:
+        rows = operands[ROLE] == role
         table = pd.DataFrame(
             {
-                "layer": operands["layer"][rows],
+                LAYER: operands[LAYER][rows],
                 "bits": bits[rows],
-                "bin": operands["step"][rows] * columns // steps,
+                "bin": operands[STEP][rows] * columns // steps,
             }
-        ).pivot_table(index="layer", columns="bin", values="bits", sort=False)
+        ).pivot_table(index=LAYER, columns="bin", values="bits", sort=False)
         table = table[sorted(table.columns)]
-        forward = [layer for layer in trace.layers["layer"] if layer in table.index]
+        forward = [layer for layer in trace.layers[LAYER] if layer in table.index]
         table = table.loc[[*forward, *(layer for layer in table.index if layer not in forward)]]
         figure, (axes,) = panel(0.8 + 0.15 * max(len(table), 6))
         image = axes.imshow(
@@ -50,7 +51,7 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
             interpolation="nearest",
         )
         axes.set_yticks(range(len(table)), list(table.index), fontsize=7)
-        axes.set(xlabel="step", title=role)
+        axes.set(xlabel=STEP, title=role)
         figure.colorbar(image, ax=axes, label="mean bits", pad=0.02)
         caption = f"{name}: mean word length of each layer's {role} operand, step by step."
         found.append(Plot(f"bits_{name}_{role}", caption, figure))
@@ -63,11 +64,11 @@ def distribution(shares: pd.DataFrame) -> list[Plot]:
     shares : see `fxsim.studies.results.bits_table`
     """
     found = []
-    mean = shares.groupby(["role", "policy", "bits"], sort=False)["share"].mean()
+    mean = shares.groupby([ROLE, "policy", "bits"], sort=False)["share"].mean()
     lengths = sorted(shares["bits"].unique())
     shades = colormaps["viridis"](np.array(lengths) / max(MOST_BITS, lengths[-1]))
-    for role in ROLES:
-        if role not in shares["role"].unique():
+    for role in OPERAND_ROLES:
+        if role not in shares[ROLE].unique():
             continue
         table = mean[role].unstack().fillna(0.0).reindex(columns=lengths, fill_value=0.0)
         table = table.reindex([p for p in shares["policy"].unique() if p in table.index])
@@ -94,7 +95,7 @@ def distribution(shares: pd.DataFrame) -> list[Plot]:
 
 def largest_layers(trace: Trace, count: int) -> list[str]:
     """The layers with the most multiply-accumulates."""
-    macs = trace.layers.set_index("layer")["macs"]
+    macs = trace.layers.set_index(LAYER)["macs"]
     return [str(layer) for layer in macs.sort_values(ascending=False, kind="stable").index[:count]]
 
 
@@ -103,7 +104,7 @@ def _grids(trace: Trace, layer: str) -> dict[str, list[tuple[int, NDArray[np.uin
     found: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {}
     for step in trace.sampled():
         maps = trace.block_maps(step)
-        for role in ROLES:
+        for role in OPERAND_ROLES:
             if (layer, role) in maps:
                 bits = maps[layer, role].bits
                 bits = bits if bits.shape[0] <= bits.shape[1] else bits.T
@@ -151,7 +152,7 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
         uri = png_uri(np.concatenate([grid for _, grid in steps]), most)
         found.append(
             {
-                "role": role,
+                ROLE: role,
                 "steps": [step for step, _ in steps],
                 "width": width,
                 "height": height,
@@ -166,14 +167,14 @@ def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
 
     table : see `fxsim.studies.results.numbers_table`
     """
-    table = table[~table["layer"].str.contains("@")]
-    mean = table.groupby(["role", "policy", "layer"], sort=False)[["noise_db", "saturated"]].mean()
+    table = without_probes(table)
+    mean = table.groupby([ROLE, "policy", LAYER], sort=False)[["noise_db", "saturated"]].mean()
     found = []
     for column, label, what, scale in (
         ("noise_db", "noise over signal [dB]", "What rounding (and saturation) changed", 1),
         ("saturated", "saturated words [%]", "Words that saturated", 100),
     ):
-        for role in ROLES:
+        for role in OPERAND_ROLES:
             if role not in mean.index.get_level_values(0):
                 continue
             values = mean.loc[role][column].unstack(sort=False)

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import LAYER, OPERATION, PASS, PROBE_MARK, Operation, Pass
 from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel, unit
 from fxsim.report.tables import PASSES
+from fxsim.trace.schema import without_probes
 
 _PEAKS = (8, 4, 2)  # word lengths whose peaks a roofline shows
 
@@ -40,10 +42,12 @@ def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) 
     costs : see `fxsim.studies.results.cost_table`, with `column`; kind : see `UNITS`
     """
     found = []
-    costs = costs.assign(layer=costs["layer"].str.partition("@")[0])  # probes beside their layer
+    costs = costs.assign(
+        layer=costs[LAYER].str.partition(PROBE_MARK)[0]
+    )  # probes beside their layer
     for machine, rows in costs.groupby("accelerator", sort=False):
-        sums = rows.groupby(["seed", "policy", "layer"], sort=False)[column].sum()
-        table = sums.groupby(["policy", "layer"], sort=False).mean().unstack(sort=False)
+        sums = rows.groupby(["seed", "policy", LAYER], sort=False)[column].sum()
+        table = sums.groupby(["policy", LAYER], sort=False).mean().unstack(sort=False)
         scale, word = unit(kind, table.max().max())
         caption = f"{kind.capitalize()} by layer on {machine}, all passes."
         place = f"{kind}_by_layer_{machine}"
@@ -60,12 +64,12 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
     figure, (axes,) = panel(4.0)
     table = table[(table["achieved"] > 0) & (table["dram_bits"] > 0)]
     hues = {name: hue for name, hue in hues.items() if name in set(table["policy"])}
-    passes = [p for p in PASSES if p in set(table["pass"])]
-    for (policy, pass_), rows in table.groupby(["policy", "pass"], sort=False):
+    passes = [p for p in PASSES if p in set(table[PASS])]
+    for (policy, pass_), rows in table.groupby(["policy", PASS], sort=False):
         axes.plot(
             rows["intensity"],
             rows["achieved"],
-            MARKERS[passes.index(str(pass_))],
+            MARKERS[passes.index(Pass(str(pass_)))],
             markersize=4,
             color=hues[str(policy)],
             alpha=0.6,
@@ -108,10 +112,10 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
 
 def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """Which share of its cycles the array works at full elasticity, by layer; a dot a policy."""
-    products = costs[(costs["operation"] == "product") & ~costs["layer"].str.contains("@")]
+    products = without_probes(costs[costs[OPERATION] == Operation.PRODUCT])
     found = []
     for machine, rows in products.groupby("accelerator", sort=False):
-        sums = rows.groupby(["policy", "layer"], sort=False)[
+        sums = rows.groupby(["policy", LAYER], sort=False)[
             ["elastic_cycles", "array_cycles", "lockstep_cycles"]
         ].sum()
         share = (sums["elastic_cycles"] / sums["array_cycles"] * 100).unstack(sort=False)

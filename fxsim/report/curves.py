@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fxsim.identifiers import OPERAND_ROLES, STEP
 from fxsim.report.style import INK, Plot, colours, legend, markers, panel
 from fxsim.runs.directory import Run
-from fxsim.studies.results import ROLES
 from fxsim.studies.study import StudyResult
 
-__all__ = ["ROLES", "accuracy_and_loss", "dominated", "front"]
+__all__ = ["OPERAND_ROLES", "accuracy_and_loss", "dominated", "front"]
 
 
 def accuracy_and_loss(result: StudyResult) -> list[Plot]:
@@ -37,7 +37,7 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
     left.set(xlabel="epoch", ylabel="test accuracy [%]")
     left.set_xlim(0.5, len(epochs) + 0.5)
     left.locator_params(axis="x", integer=True)
-    right.set(xlabel="step", ylabel="training loss, smoothed", yscale="log")
+    right.set(xlabel=STEP, ylabel="training loss, smoothed", yscale="log")
     for axes in (left, right):
         axes.grid(axis="y")
         legend(axes, len(found))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # the class of an object that is shown has been loaded already
-    from fxsim.cost.model import Priced
+    from fxsim.cost.model import TraceCost
     from fxsim.display import Displayed
     from fxsim.hardware.accelerator import Accelerator
     from fxsim.numerics.block_map import BlockMap
@@ -139,7 +139,7 @@ def _run(x: Run) -> str:
     )
 
 
-def _priced(x: Priced) -> str:
+def _priced(x: TraceCost) -> str:
     parts = {name: x.table[f"{name}_pj"].sum() for name in x.components}
     shares = ", ".join(f"{n} {v / x.energy_pj:.0%}" for n, v in parts.items() if v)
     return facts(

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fxsim.config import resources
+from fxsim.identifiers import LAYER, PASS, ROLE
 from fxsim.report import bit_maps, cost_figures, curves, sources, tables
 from fxsim.report.page import Film, Page, Section
 from fxsim.report.style import colours, unit
@@ -15,6 +16,7 @@ from fxsim.runs.directory import Run
 from fxsim.runs.execute import machine_facts, versions
 from fxsim.studies import results
 from fxsim.studies.study import StudyResult
+from fxsim.trace.schema import without_probes
 
 SIGNIFICANT = 0.05
 
@@ -213,8 +215,8 @@ def _cost(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section
         for table, kind, what, words in (
             (cycles["component"], "cycles", "component", "Cycles"),
             (energy["component"], "energy", "component", "Energy"),
-            (cycles["pass"], "cycles", "pass", "Cycles"),
-            (energy["pass"], "energy", "pass", "Energy"),
+            (cycles[PASS], "cycles", PASS, "Cycles"),
+            (energy[PASS], "energy", PASS, "Energy"),
             (levels["energy"], "energy", "level", "Energy of memories"),
             (levels["bits"], "bits", "level", "Bits read and written"),
         )
@@ -230,7 +232,7 @@ def _roofline(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Sec
         return None
     table = found["roofline"]
     first = table[table["seed"] == table["seed"].iloc[0]]
-    first = first[~first["layer"].str.contains("@")]
+    first = without_probes(first)
     hues = colours(result.study.policies)
     plots = [
         cost_figures.roofline(first[first["accelerator"] == machine.name], machine, hues)
@@ -352,7 +354,7 @@ def adaptive(result: StudyResult) -> list[tuple[str, Run, bool]]:
         if run.integer and name not in found:
             operands = run.trace().operands
             lengths = operands["word_bits"] / (operands["rows"] * operands["columns"])
-            moves = (lengths.groupby([operands["layer"], operands["role"]]).nunique() > 1).any()
+            moves = (lengths.groupby([operands[LAYER], operands[ROLE]]).nunique() > 1).any()
             if moves:
                 found[name] = (name, run, int(operands["blocks"].max()) > 1)
     return list(found.values())

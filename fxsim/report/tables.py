@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from fxsim.cost.model import ENERGIES
+from fxsim.identifiers import OPERATION, PASS, Operation, Pass
 
-PASSES = ("forward", "grad_input", "grad_weight", "backward", "update")
-_PASS_LABELS = {"backward": "backward (vector unit)"}
+PASSES = (Pass.FORWARD, Pass.GRAD_INPUT, Pass.GRAD_WEIGHT, Pass.BACKWARD, Pass.UPDATE)
+_PASS_LABELS = {Pass.BACKWARD: "backward (vector unit)"}
 
 
 def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,7 +34,7 @@ def stacks(costs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _cycle_parts(costs: pd.DataFrame) -> dict[str, pd.Series]:
     """Where each row's cycles go: parts that sum to the whole."""
-    product, cast = costs["operation"] == "product", costs["operation"] == "cast"
+    product, cast = costs[OPERATION] == Operation.PRODUCT, costs[OPERATION] == Operation.CAST
     return {
         "array": costs["elastic_cycles"],
         "edges, fill, drain": costs["ragged_cycles"] + costs["fill_cycles"],
@@ -46,13 +47,13 @@ def _cycle_parts(costs: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _by_pass(costs: pd.DataFrame, values: pd.Series, seeds: pd.Series) -> pd.DataFrame:
-    keys = [costs["policy"], costs["accelerator"], costs["pass"]]
+    keys = [costs["policy"], costs["accelerator"], costs[PASS]]
     table = values.groupby(keys, sort=False).sum().unstack().div(seeds, axis=0)
     return table[[p for p in PASSES if p in table]].rename(columns=_PASS_LABELS)
 
 
 def _joined(component: pd.DataFrame, by_pass: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat({"component": component, "pass": by_pass}, axis=1)
+    return pd.concat({"component": component, PASS: by_pass}, axis=1)
 
 
 def lockstep(costs: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +61,7 @@ def lockstep(costs: pd.DataFrame) -> pd.DataFrame:
 
     The difference is lockstep, ragged folds, and filling and draining the array.
     """
-    products = costs[costs["operation"] == "product"]
+    products = costs[costs[OPERATION] == Operation.PRODUCT]
     sums = products.groupby(["policy", "accelerator"], sort=False)[
         ["macs", "array_cycles", "elastic_cycles", "lockstep_cycles"]
     ].sum()

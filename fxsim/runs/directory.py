@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from fxsim.config.yaml_document import Document
 from fxsim.display import Displayed
 from fxsim.errors import DataError
+from fxsim.identifiers import PASS
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
 from fxsim.trace.reader import Trace
@@ -111,7 +112,7 @@ class Run(Displayed):
             f" {row.first_step}, sum {row.first_sum}; widen it with accumulator_bits"
             for row in self.trace()
             .accumulator_overflows()
-            .rename(columns={"pass": "pass_"})
+            .rename(columns={PASS: "pass_"})
             .itertuples()
         ]
 

@@ -29,6 +29,7 @@ import pandas as pd
 import fxsim
 from fxsim.engine import instruction_set
 from fxsim.errors import ConfigError, DataError
+from fxsim.identifiers import STEP
 from fxsim.persistence.atomic import atomic_directory
 from fxsim.policies.base import IntegerPolicy, Policy
 from fxsim.runs import initial_bit_costs, resume_state
@@ -82,7 +83,7 @@ def execute(
         if done.manifest["inputs_sha256"] == digest:  # stopped after it was finished
             resume_state.remove(directory)
             return done
-    with resume_state.Journal(directory, digest, keep) as kept:
+    with resume_state.ResumeState(directory, digest, keep) as kept:
         progress = kept.resumed()
         writer = TraceWriter(kept.trace, policy.accumulator.bits)
         costs = {}
@@ -106,7 +107,7 @@ def _finish(
     directory: Path,
     network: loop.TrainedNetwork,
     started: float,
-    unfinished: tuple[TraceWriter, resume_state.Journal] | None,
+    unfinished: tuple[TraceWriter, resume_state.ResumeState] | None,
 ) -> None:
     """The run's directory, complete."""
     with atomic_directory(directory) as fresh:
@@ -144,7 +145,7 @@ def _finish(
 
 def _check_whole(trace: Path, directory: Path, steps: int) -> None:
     """A trace that lacks steps would be priced as less work."""
-    recorded = pd.read_parquet(trace / "operands.parquet", columns=["step"])["step"].nunique()
+    recorded = pd.read_parquet(trace / "operands.parquet", columns=[STEP])[STEP].nunique()
     if recorded != steps:
         raise DataError(
             f"{directory}: its trace must hold {steps} steps, not {recorded}: something else wrote"

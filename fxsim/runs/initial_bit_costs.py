@@ -7,7 +7,7 @@ from fxsim.config.yaml_document import Document
 from fxsim.cost import bit_costs
 from fxsim.hardware import accelerator
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import PRICE_FRAC
+from fxsim.numerics.formats import BIT_COST_FRAC
 from fxsim.policies.uniform import Uniform
 from fxsim.runs import synthetic_trace
 from fxsim.training.model import Model
@@ -40,17 +40,17 @@ def of(
     found = machine or resources.find("accelerators", request.accelerator)
     on = accelerator.load(found)
     plain = synthetic_trace.one_step(model, Uniform(), settings)
-    costs = bit_costs.prices(
+    costs = bit_costs.bit_costs(
         plain, on, request.candidates, request.objective, request.reference_bits
     )
     return {
-        "work": bit_costs.work(on, request.candidates, request.reference_bits),
+        "work": bit_costs.sub_operations(on, request.candidates, request.reference_bits),
         "groups": {
             role: list(bit_costs.groups(on, role, request.block)) for role in bit_costs.ROLES
         },
-        "prices": {
+        "bit_costs": {
             _operand_name(role, layer): {
-                part: [round(share * (1 << PRICE_FRAC)) for share in getattr(shares, part)]
+                part: [round(share * (1 << BIT_COST_FRAC)) for share in getattr(shares, part)]
                 for part in ("fixed", "by_row", "by_column")
             }
             for (role, layer), shares in costs.items()

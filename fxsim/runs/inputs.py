@@ -101,7 +101,7 @@ def prepare(
     source = yaml_document.read(workload_file)
     workload, model = workloads.load(source)
     for i, layer in enumerate(workload.layers):
-        if isinstance(layer, workloads.OpaqueSpec):
+        if isinstance(layer, workloads.CostOnlySpec):
             source.fail(
                 ("layers", i),
                 f"layers.{i}, opaque {layer.name!r}: {layer.operator} is not executed, only priced"

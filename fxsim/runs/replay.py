@@ -11,7 +11,8 @@ from fxsim.policies.registry import POLICIES
 from fxsim.runs.directory import Run
 from fxsim.runs.inputs import RunInputs, prepare
 from fxsim.runs.train import train, train_float32
-from fxsim.trace.reader import POWERS, Trace
+from fxsim.trace.reader import Trace
+from fxsim.trace.schema import POWERS
 from fxsim.trace.writer import TraceWriter
 from fxsim.training.settings import Watcher
 

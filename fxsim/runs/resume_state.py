@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fxsim.errors import ConfigError, DataError
+from fxsim.identifiers import STEP
 from fxsim.persistence.atomic import atomic_file
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import checkpoint
@@ -33,7 +34,7 @@ KEEP = 3
 TABLES = ("metrics", "evaluations", "decisions")
 
 
-class Journal:
+class ResumeState:
     """The files of one unfinished run. Use it in `with`; `remove` takes them away at the end."""
 
     def __init__(self, run: Path, inputs_sha256: str, keep: int = KEEP) -> None:
@@ -65,7 +66,7 @@ class Journal:
         """Where the trace grows."""
         return self.directory / "trace"
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> ResumeState:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,7 +93,7 @@ class Journal:
             self._replace(table, rows)
             setattr(progress, table, rows)
         progress.decisions = [
-            {name: value for name, value in row.items() if name != "step"}
+            {name: value for name, value in row.items() if name != STEP}
             for row in progress.decisions
         ]
         return progress
@@ -111,7 +112,7 @@ class Journal:
     def after(self, progress: Progress, ended: bool, writer: TraceWriter) -> None:
         """A step ended: append its rows, and now and then a checkpoint."""
         self._append("metrics", progress.metrics[-1])
-        self._append("decisions", {"step": progress.step - 1, **progress.decisions[-1]})
+        self._append("decisions", {STEP: progress.step - 1, **progress.decisions[-1]})
         if ended:
             self._append("evaluations", progress.evaluations[-1])
         if ended or time.monotonic() - self._saved > SECONDS:
@@ -204,7 +205,7 @@ def _rows(path: Path, step: int) -> list[dict[str, Any]]:
             for row in csv.DictReader(file):
                 if None in row.values() or None in row:
                     break  # cut short when the run was killed
-                if int(row["step"]) < step:
+                if int(row[STEP]) < step:
                     found.append({name: _number(text) for name, text in row.items()})
     except FileNotFoundError:
         return []

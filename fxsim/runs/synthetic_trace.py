@@ -17,7 +17,7 @@ from fxsim.training import loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.model import Model
-from fxsim.training.policy import Moment, PrecisionPolicy, State
+from fxsim.training.policy import PrecisionPolicy, State, StepInfo
 from fxsim.training.settings import TrainingSettings
 
 
@@ -41,7 +41,7 @@ def one_step(
     if model.reads_tokens:
         inputs = np.abs(flat).reshape(shape) % model.classes
     start = loop.begin(model, policy, 0, bit_costs=bit_costs)
-    state, decisions = policy.decide(start.policy_state, Moment(), None)
+    state, decisions = policy.decide(start.policy_state, StepInfo(), None)
     decisions = {**policy.constants(state), **decisions, loop.RATE: 0}
     with tempfile.TemporaryDirectory() as scratch:
         with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from fxsim.cost import paper_metrics
+from fxsim.identifiers import LAYER, OPERAND_ROLES, ROLE
 from fxsim.studies import comparison
 from fxsim.studies.study import StudyResult
-
-ROLES = ("weight", "activation", "error")
 
 
 def summary(result: StudyResult) -> pd.DataFrame:
@@ -34,7 +33,7 @@ def summary(result: StudyResult) -> pd.DataFrame:
                     "accelerator": machine.name,
                     "seed": seed,
                     "test_accuracy": run_.manifest["test_accuracy"],
-                    **{f"{r}_bits": bits.get(r, 32.0) for r in ROLES},
+                    **{f"{r}_bits": bits.get(r, 32.0) for r in OPERAND_ROLES},
                     "cycles": cost.cycles if cost else float("nan"),
                     "energy_uj": cost.energy_pj / 1e6 if cost else float("nan"),
                     "edp_js": cost.edp_js if cost else float("nan"),
@@ -86,7 +85,7 @@ def _joined(result: StudyResult, part: str) -> pd.DataFrame:
     parts = []
     order = layer_order(result)
     for (name, seed, machine), costs in result.costs.items():
-        table = getattr(costs, part).sort_values("layer", key=order, kind="stable")
+        table = getattr(costs, part).sort_values(LAYER, key=order, kind="stable")
         names = pd.DataFrame({"policy": name, "seed": seed, "accelerator": machine}, table.index)
         parts.append(pd.concat([names, table], axis=1))
     return pd.concat(parts, ignore_index=True)
@@ -131,16 +130,16 @@ def bits_table(result: StudyResult) -> pd.DataFrame:
         table = run.trace().operands
         counts: dict[tuple[str, int], int] = {}
         for role, lengths, words in zip(
-            table["role"], table["bits"], table["elements_by_bits"], strict=True
+            table[ROLE], table["bits"], table["elements_by_bits"], strict=True
         ):
             for length, count in zip(lengths, words, strict=True):
                 counts[role, int(length)] = counts.get((role, int(length)), 0) + int(count)
         parts += [
-            {"policy": name, "seed": seed, "role": role, "bits": bits, "words": count}
+            {"policy": name, "seed": seed, ROLE: role, "bits": bits, "words": count}
             for (role, bits), count in sorted(counts.items())
         ]
     found = pd.DataFrame(parts)
-    totals = found.groupby(["policy", "seed", "role"])["words"].transform("sum")
+    totals = found.groupby(["policy", "seed", ROLE])["words"].transform("sum")
     return found.assign(share=found["words"] / totals)
 
 
@@ -155,7 +154,7 @@ def numbers_table(result: StudyResult) -> pd.DataFrame:
         if not run.integer:
             continue
         trace = run.trace()
-        keys = ["layer", "role"]
+        keys = [LAYER, ROLE]
         table = trace.operands.assign(words=trace.operands["rows"] * trace.operands["columns"])
         sums = table.groupby(keys, sort=False)[["words", "saturated", "zeros"]].sum()
         powers = trace.maps.groupby(keys, sort=False)[["noise", "signal"]].sum(min_count=1)
@@ -170,5 +169,5 @@ def numbers_table(result: StudyResult) -> pd.DataFrame:
         )
         parts.append(found.reset_index().assign(policy=name, seed=seed))
     return pd.concat(parts, ignore_index=True)[
-        ["policy", "seed", "layer", "role", "saturated", "zeros", "noise_db"]
+        ["policy", "seed", LAYER, ROLE, "saturated", "zeros", "noise_db"]
     ]

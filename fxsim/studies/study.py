@@ -15,7 +15,7 @@ from fxsim.config import overrides, resources, yaml_document
 from fxsim.config.overrides import Use, UseOf, Variant
 from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.cost import cache
-from fxsim.cost.cache import Costs
+from fxsim.cost.cache import RunCost
 from fxsim.display import Displayed
 from fxsim.errors import ConfigError, DataError, hint
 from fxsim.hardware import accelerator
@@ -129,9 +129,9 @@ class StudyResult(Displayed):
     study: Study
     directory: Path
     runs: dict[tuple[str, int], Run]
-    costs: dict[tuple[str, int, str], Costs]
+    costs: dict[tuple[str, int, str], RunCost]
 
-    def base(self, seed: int, machine: str) -> Costs | None:
+    def base(self, seed: int, machine: str) -> RunCost | None:
         """What the baseline costs that a price on a machine is compared with."""
         spec = self.study.spec
         return self.costs.get((spec.baseline, seed, spec.baseline_accelerator or machine))
@@ -324,7 +324,7 @@ def run(
             resume_state.drop_other(place, inputs.sha256())
         found[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
     if force:
-        shutil.rmtree(directory / cache.KEPT, ignore_errors=True)
+        shutil.rmtree(directory / cache.FOLDER, ignore_errors=True)
     return priced(study, directory, found, watcher)
 
 
@@ -343,11 +343,11 @@ def priced(
         for machine in study.machines.values()
     ]
     told = watcher.pricing(len(tasks)) if watcher else lambda label: None
-    bills: dict[tuple[str, int, str], Costs] = {}
+    bills: dict[tuple[str, int, str], RunCost] = {}
     for name, seed, machine in tasks:
         told(f"{name}, seed {seed}, on {machine.name}")
         bills[name, seed, machine.name] = cache.costs(
-            found[name, seed], machine, objective, directory / cache.KEPT
+            found[name, seed], machine, objective, directory / cache.FOLDER
         )
     told("")
     return StudyResult(study, directory, found, bills)

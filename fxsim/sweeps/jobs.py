@@ -13,6 +13,7 @@ from fxsim.cost import cache
 from fxsim.engine.threads import set_threads
 from fxsim.errors import DataError, FxsimError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import OPERAND_ROLES
 from fxsim.mapping.search import Objective
 from fxsim.runs.directory import Run
 from fxsim.runs.execute import execute, finished
@@ -112,7 +113,7 @@ def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float
         _at_home(job.directory)
         set_threads(job.threads)
         found = [Run.load(place) for place in job.places]
-        kept = job.directory / cache.KEPT
+        kept = job.directory / cache.FOLDER
         costs = [cache.costs(run, job.machine, job.objective, kept) for run in found]
         columns: dict[str, list[float]] = {
             "test_accuracy": [run.manifest["test_accuracy"] for run in found],
@@ -121,7 +122,7 @@ def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float
             "energy_uj": [cost.energy_pj / 1e6 for cost in costs],
             "edp_js": [cost.edp_js for cost in costs],
         }
-        for role in ("weight", "activation", "error"):
+        for role in OPERAND_ROLES:
             columns[f"{role}_bits"] = [run.mean_bits()[role] for run in found]
         means = {name: float(sum(values) / len(values)) for name, values in columns.items()}
         spread = sum((v - means["test_accuracy"]) ** 2 for v in columns["test_accuracy"])

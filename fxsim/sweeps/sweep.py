@@ -122,7 +122,7 @@ def run(
     """
     home = directory.resolve()  # as workers in other directories have it
     _claim(sweep, home)
-    for part in ("runs", cache.KEPT, POINTS) if force else ():
+    for part in ("runs", cache.FOLDER, POINTS) if force else ():
         shutil.rmtree(home / part, ignore_errors=True)
     threads = max(1, available_threads() // jobs) if scheduler is None else 1
     data = data_directory and data_directory.resolve()

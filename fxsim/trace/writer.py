@@ -1,4 +1,4 @@
-"""Recording a training run as a trace, see `fxsim.trace.reader`."""
+"""Recording a training run as a trace, see `fxsim.trace.schema`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from fxsim.engine.bit_pair_histogram import (
 )
 from fxsim.engine.contractions import Contraction, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.identifiers import Role
+from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
 from fxsim.persistence.atomic import atomic_file
-from fxsim.trace.reader import KINDS, SCHEMAS, WORD_COLUMNS
+from fxsim.trace.schema import KINDS, SCHEMAS, WORD_COLUMNS, parquet_schema
 from fxsim.training.context import VectorWork
 
 SAMPLES = 16  # steps whose full block maps are kept
@@ -47,9 +47,9 @@ def _powers(tensor: FixedTensor, source: FixedTensor) -> tuple[float, float]:
 class _Table:
     """Rows of one table, written in parts: `<name>-<step>.parquet` holds steps before `step`."""
 
-    def __init__(self, directory: Path, name: str, schema: dict[str, pa.DataType]) -> None:
+    def __init__(self, directory: Path, name: str) -> None:
         self._directory, self._name = directory, name
-        self._schema = pa.schema(list(schema.items()))
+        self._schema = parquet_schema(name)
         self._rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class TraceWriter:
 
     def __init__(self, directory: Path, accumulator_bits: int, samples: int = SAMPLES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._tables = {name: _Table(directory, name, schema) for name, schema in SCHEMAS.items()}
+        self._tables = {name: _Table(directory, name) for name in SCHEMAS}
         self._directory = directory
         self._accumulator_bits = accumulator_bits
         self._samples = samples
@@ -104,7 +104,7 @@ class TraceWriter:
         for table in self._tables.values():
             table.cut(step)
         for part in self._tables["layers"].parts():
-            self._known |= set(pq.read_table(part)["layer"].to_pylist())
+            self._known |= set(pq.read_table(part)[LAYER].to_pylist())
 
     def flush(self, step: int) -> None:
         """Write all rows, which are of steps before `step`."""
@@ -136,9 +136,9 @@ class TraceWriter:
         counts = elements_by_bits(blocks)
         self._tables["operands"].add(
             {
-                "step": self._step,
-                "layer": layer,
-                "role": role,
+                STEP: self._step,
+                LAYER: layer,
+                ROLE: role,
                 "rows": blocks.rows,
                 "columns": blocks.columns,
                 "blocks": blocks.blocks,
@@ -156,9 +156,9 @@ class TraceWriter:
             noise, signal = _powers(tensor, source)
             self._tables["maps"].add(
                 {
-                    "step": self._step,
-                    "layer": layer,
-                    "role": role,
+                    STEP: self._step,
+                    LAYER: layer,
+                    ROLE: role,
                     "rows": blocks.rows,
                     "columns": blocks.columns,
                     "block_rows": blocks.block_rows,
@@ -175,9 +175,9 @@ class TraceWriter:
     def product(
         self,
         layer: str,
-        pass_: str,
+        pass_: Pass,
         contraction: Contraction,
-        losses: Losses,
+        overflows: OverflowStatistics,
         operands: Sequence[tuple[str, Role]],
     ) -> None:
         """Record a product of two operands seen in this step.
@@ -185,7 +185,7 @@ class TraceWriter:
         A transposed convolution's grad_weight has error and activation the other way round, as
         the convolution that it reverses has them.
         """
-        if isinstance(contraction, Transposed) and pass_ == "grad_weight":
+        if isinstance(contraction, Transposed) and pass_ == Pass.GRAD_WEIGHT:
             operands = operands[::-1]
         (left, first), (right, _) = (self._maps[operand] for operand in operands)
         batch = first if isinstance(contraction, Pairwise) else 1
@@ -195,9 +195,9 @@ class TraceWriter:
         m, n, k, repeats = gemm_shape(pass_, left, right, contraction, batch)
         self._tables["products"].add(
             {
-                "step": self._step,
-                "layer": layer,
-                "pass": pass_,
+                STEP: self._step,
+                LAYER: layer,
+                PASS: pass_,
                 "m": m,
                 "n": n,
                 "k": k,
@@ -208,8 +208,8 @@ class TraceWriter:
                 "right_bits": bits_right.tolist(),
                 "joint_macs": joint.reshape(-1).tolist(),
                 "accumulator_bits": self._accumulator_bits,
-                "sums_altered": losses.altered,
-                "first_altered": losses.first,
+                "sums_altered": overflows.altered,
+                "first_altered": overflows.first,
             }
         )
 
@@ -226,10 +226,10 @@ class TraceWriter:
         """The layer's row, at its first product, which is the forward one."""
         self._known.add(layer)
         g = geometry_of(contraction) or Convolution(1, 1, left.columns, right.rows, 1)
-        shape = gemm_shape("forward", left, right, contraction, batch)
+        shape = gemm_shape(Pass.FORWARD, left, right, contraction, batch)
         self._tables["layers"].add(
             {
-                "layer": layer,
+                LAYER: layer,
                 "kind": KINDS[type(contraction)],
                 **asdict(g),
                 "macs": int(np.prod(shape)),
@@ -238,10 +238,10 @@ class TraceWriter:
             }
         )
 
-    def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
+    def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
         """Record elementwise work."""
         row = {name: getattr(work, name) for name in VectorWork.__dataclass_fields__}
-        row |= {"step": self._step, "layer": layer, "pass": pass_}
+        row |= {STEP: self._step, LAYER: layer, PASS: pass_}
         self._tables["vectors"].add(row)
 
     def __enter__(self) -> TraceWriter:

@@ -14,22 +14,22 @@ from fxsim.engine import block_casts, casts, quantisers, update
 from fxsim.engine.bit_pair_histogram import elements_by_bits
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.normalisation import RunningStatistics
-from fxsim.engine.overflow_statistics import Losses
+from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.vector_int16 import WORD_BITS, words
+from fxsim.engine.vector_int16 import VECTOR_BITS, to_int16
 from fxsim.errors import FormatError
-from fxsim.identifiers import Role
+from fxsim.identifiers import Pass, Role
 from fxsim.numerics.draws import stream_key
 from fxsim.numerics.formats import (
     BlockFormat,
     ClippedFormat,
+    CostAwareBlockFormat,
     FixedPoint,
     OperandFormat,
-    PricedBlockFormat,
     TanhFormat,
     TensorFormat,
 )
-from fxsim.training.policy import Decisions, Moment, PrecisionPolicy, State
+from fxsim.training.policy import Decisions, PrecisionPolicy, State, StepInfo
 
 CLIP = ".clip"  # the part of a layer that clips its input, under PACT
 CLIPPING = FixedPoint(32, 24)  # of clipping levels
@@ -91,14 +91,14 @@ class Recorder(Protocol):
     def product(
         self,
         layer: str,
-        pass_: str,
+        pass_: Pass,
         contraction: Contraction,
-        losses: Losses,
+        overflows: OverflowStatistics,
         operands: Sequence[tuple[str, Role]],
     ) -> None:
         """Two operands, each named by its layer and role, were multiplied."""
 
-    def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
+    def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
         """An elementwise operation ran."""
 
 
@@ -132,9 +132,9 @@ class Renamed:
     def product(
         self,
         layer: str,
-        pass_: str,
+        pass_: Pass,
         contraction: Contraction,
-        losses: Losses,
+        overflows: OverflowStatistics,
         operands: Sequence[tuple[str, Role]],
     ) -> None:
         """See `Recorder`."""
@@ -142,9 +142,9 @@ class Renamed:
             (owner + self.suffix * ((owner, role) in self.recorded), role)
             for owner, role in operands
         ]
-        self.recorder.product(layer + self.suffix, pass_, contraction, losses, renamed)
+        self.recorder.product(layer + self.suffix, pass_, contraction, overflows, renamed)
 
-    def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
+    def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
         """See `Recorder`."""
         self.recorder.vector(layer + self.suffix, pass_, work)
 
@@ -169,7 +169,7 @@ class StepContext:
     gains: dict[tuple[str, Role], NDArray[np.int64]]
     recorder: Recorder | None = None
     state: State | None = None
-    moment: Moment = field(default_factory=Moment)
+    step_info: StepInfo = field(default_factory=StepInfo)
     settled: set[tuple[str, Role]] = field(default_factory=set)
     weights: dict[str, FixedTensor] = field(default_factory=dict)
     exact: dict[str, FixedTensor] = field(default_factory=dict)
@@ -197,7 +197,7 @@ class StepContext:
             layer, role = f"{layer}.{Role.PARTNER}", Role.ACTIVATION
         if self.state is not None and (layer, role) not in self.settled:
             self.settled.add((layer, role))
-            state, decided = self.policy.choose(self.state, self.moment, layer, role, tensor)
+            state, decided = self.policy.on_operand(self.state, self.step_info, layer, role, tensor)
             self.state.update(state)
             self.decisions.update(decided)
         return self.policy.operand_format(self.decisions, layer, role)
@@ -209,12 +209,12 @@ class StepContext:
         key = self.key(layer, role)
         saturated = analysed = 0
         if isinstance(wanted, TensorFormat):
-            result, losses = casts.quantise_tensor(tensor, wanted, key)
-            saturated = losses.overflowed
+            result, overflows = casts.quantise_tensor(tensor, wanted, key)
+            saturated = overflows.overflowed
         elif isinstance(wanted, BlockFormat):
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
             result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
-            turns = wanted.rounds + 1 if isinstance(wanted, PricedBlockFormat) else 1
+            turns = wanted.rounds + 1 if isinstance(wanted, CostAwareBlockFormat) else 1
             analysed = len(wanted.candidates) * turns
             # relative to the tensor, so that layers count alike whatever their scale
             self.sensitivity[like] = self.sensitivity.get(like, 0) + (
@@ -227,7 +227,7 @@ class StepContext:
             result = quantisers.clipped_levels(tensor, wanted, self.clipping_level(layer, wanted))
         self._count(like, result)
         if self.recorder is not None:
-            source = self.stored_bits if role is Role.WEIGHT else WORD_BITS
+            source = self.stored_bits if role is Role.WEIGHT else VECTOR_BITS
             self.recorder.operand(layer, role, result, tensor, saturated, analysed, source)
         return result
 
@@ -272,7 +272,7 @@ class StepContext:
                 master = self.parameters[name].master
                 wanted = policy.operand_format(self.decisions, owner, Role.WEIGHT)
                 if isinstance(wanted, TanhFormat):
-                    exact = quantisers.tanh_slope(words(exact), master, wanted)
+                    exact = quantisers.tanh_slope(to_int16(exact), master, wanted)
                 if policy.l1_decay:
                     exact = update.plus_sign(exact, master, policy.l1_decay)
             target = policy.gradient_format(self.decisions, name)
@@ -280,9 +280,9 @@ class StepContext:
             found = casts.quantise_tensor(exact, target, key, operand=False)[0]
             yield name, update.normalised(found) if policy.normalises_gradients else found
 
-    def observe(self, layer: str, role: Role, gradient: FixedTensor) -> None:
+    def on_gradient(self, layer: str, role: Role, gradient: FixedTensor) -> None:
         """Show the policy the gradient of an operand, for the sensitivities of the next step."""
-        gains = self.policy.observe(self.gains.get((layer, role)), role, gradient)
+        gains = self.policy.on_gradient(self.gains.get((layer, role)), role, gradient)
         if gains is not None:
             self.gains[layer, role] = gains
 
@@ -293,16 +293,16 @@ class StepContext:
     def product(
         self,
         layer: str,
-        pass_: str,
+        pass_: Pass,
         contraction: Contraction,
-        losses: Losses,
+        overflows: OverflowStatistics,
         *operands: tuple[str, Role],
     ) -> None:
         """Tell the recorder of a product."""
         if self.recorder is not None:
-            self.recorder.product(layer, pass_, contraction, losses, operands)
+            self.recorder.product(layer, pass_, contraction, overflows, operands)
 
-    def vector(self, layer: str, pass_: str, work: VectorWork) -> None:
+    def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
         """Tell the recorder of elementwise work."""
         if self.recorder is not None:
             self.recorder.vector(layer, pass_, work)

@@ -17,6 +17,7 @@ from fxsim.engine import normalisation
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.identifiers import STEP
 from fxsim.numerics.formats import FixedPoint
 from fxsim.training.context import Parameter
 from fxsim.training.data.base import Batch, Dataset, batches
@@ -198,13 +199,13 @@ def _train(
             code = settings.schedule.rate_code(settings.learning_rate, number, steps, plateau.drops)
             batch = data.train_batch(chosen, seed, epoch)
             found = step(model, state, batch, settings, code / 2**20, seed, number)
-            metrics = {"step": number, "epoch": epoch, **found}
+            metrics = {STEP: number, "epoch": epoch, **found}
             network.metrics.append(metrics)
             number += 1
             if number % per_epoch == 0:
                 ended = mean_metrics(data, lambda b: _evaluated(model, state, b, settings))
                 plateau.epoch(ended["test_loss"], settings.schedule.patience)
-                network.evaluations.append({"epoch": epoch, "step": number - 1, **ended})
+                network.evaluations.append({"epoch": epoch, STEP: number - 1, **ended})
                 metrics = {**metrics, **ended}
             if watcher is not None:
                 watcher.step(number - 1, steps, metrics)

@@ -218,8 +218,8 @@ class FloatOperations:
         a, b = x.tensor, y.tensor
         return self._record(a * b, [x, y], lambda e: [e[0] * b, e[0] * a])
 
-    def scaled(self, name: str, x: FloatValue, factor: int, places: int) -> FloatValue:
-        by = x.tensor.dtype.type(factor / 2**places)
+    def scaled(self, name: str, x: FloatValue, factor: int, shift: int) -> FloatValue:
+        by = x.tensor.dtype.type(factor / 2**shift)
         return self._record(x.tensor * by, [x], lambda e: [e[0] * by])
 
     # --- structure ---------------------------------------------------------------------------

@@ -68,8 +68,8 @@ def _factors(gamma: Ints, variance: Ints) -> tuple[Ints, Ints]:
     root, half = normalisation.reciprocal_deviation(variance, _FRAC)
     product = gamma * root
     excess = np.array([max(casts.bit_length(p) - FACTOR_BITS, 0) for p in product], np.int64)
-    places = normalisation.GAMMA.frac + half - (_FRAC + 4) - excess
-    return product >> excess, places
+    shift = normalisation.GAMMA.frac + half - (_FRAC + 4) - excess
+    return product >> excess, shift
 
 
 def _folded(
@@ -77,26 +77,24 @@ def _folded(
 ) -> tuple[Parameter, Parameter]:
     gamma = casts.cast(parameters[f"{norm}.gamma"].master, normalisation.GAMMA)[0].codes
     beta = parameters[f"{norm}.beta"].master.codes.astype(np.int64)
-    factor, places = _factors(gamma.astype(np.int64), running.variance)
+    factor, shift = _factors(gamma.astype(np.int64), running.variance)
     master = parameters[f"{name}.weight"].master.codes.astype(np.int64)
-    weight = _scaled(master, factor[:, None], places[:, None])
+    weight = _scaled(master, factor[:, None], shift[:, None])
     mean = casts.cast(
         FixedTensor.trusted(running.mean, normalisation.RUNNING_MEAN), FixedPoint(62, MASTER.frac)
     )[0].codes
     old = parameters.get(f"{name}.bias")
     before = np.zeros_like(mean) if old is None else old.master.codes.astype(np.int64)
     distance = np.clip(before - mean, MASTER.min_code, MASTER.max_code)
-    return parameter(_limited(weight)), parameter(
-        _limited(beta + _scaled(distance, factor, places))
-    )
+    return parameter(_limited(weight)), parameter(_limited(beta + _scaled(distance, factor, shift)))
 
 
-def _scaled(codes: Ints, factor: Ints, places: Ints) -> Ints:
-    """codes * factor * 2**-places, half up; 32-bit codes, 31-bit factors."""
-    product, right = codes * factor, np.maximum(places, 0)
+def _scaled(codes: Ints, factor: Ints, shift: Ints) -> Ints:
+    """codes * factor * 2**-shift, half up; 32-bit codes, 31-bit factors."""
+    product, right = codes * factor, np.maximum(shift, 0)
     half = np.where(right > 0, np.int64(1) << np.maximum(np.minimum(right, 62) - 1, 0), 0)
     down = np.where(right > 62, 0, (product + half) >> np.minimum(right, 62))
-    left = np.minimum(np.maximum(-places, 0), 30)
+    left = np.minimum(np.maximum(-shift, 0), 30)
     found: Ints = np.left_shift(np.clip(down, -(1 << 32), 1 << 32), left, dtype=np.int64)
     return found
 

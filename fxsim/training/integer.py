@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from fxsim.engine import activation_functions, casts, normalisation, pooling, softmax, vector_int16
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.errors import FormatError
+from fxsim.identifiers import Pass
 from fxsim.numerics.formats import FixedPoint
 from fxsim.training.context import CLIPPING
-from fxsim.training.integer_products import WORD, IntegerProducts, Word
+from fxsim.training.integer_products import Int16Value, IntegerProducts
 from fxsim.training.tape import Value
 
 Ints = NDArray[np.int64]
@@ -24,9 +26,9 @@ class IntegerOperations(IntegerProducts):
 
     # --- normalisation -----------------------------------------------------------------------
 
-    def batch_norm(self, name: str, x: Word, relu: bool) -> Word:
+    def batch_norm(self, name: str, x: Int16Value, relu: bool) -> Int16Value:
         context = self.context
-        tensor = vector_int16.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+        tensor = vector_int16.to_int16(x.tensor, normalisation.MAX_INPUT_FRAC)
         running, summary = context.running[name], normalisation.summarise(tensor)
         frac = tensor.format.frac
         if context.training:
@@ -39,86 +41,111 @@ class IntegerOperations(IntegerProducts):
         out, stash = normalisation.batch_norm(tensor, summary, mean, variance, gamma, beta, relu)
         size = tensor.codes.size
         # two sums, one of squares; then centre, scale, shift
-        self._work(name, "forward", size, adds=4, multiplies=2, reads=2, stash=WORD, resident=True)
+        self._work(
+            name,
+            Pass.FORWARD,
+            size,
+            adds=4,
+            multiplies=2,
+            reads=2,
+            stash=VECTOR_BITS,
+            resident=True,
+        )
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            e = vector_int16.words(errors[0])
+            e = vector_int16.to_int16(errors[0])
             back, grad_gamma, grad_beta = normalisation.batch_norm_backward(e, stash, relu)
             context.gradient(f"{name}.gamma", grad_gamma)
             context.gradient(f"{name}.beta", grad_beta)
             # two sums, one of products; then two products, a shift
             self._work(
-                name, "backward", size, adds=4, multiplies=3, reads=4, fetched=WORD, resident=True
+                name,
+                Pass.BACKWARD,
+                size,
+                adds=4,
+                multiplies=3,
+                reads=4,
+                fetched=VECTOR_BITS,
+                resident=True,
             )
             return [back]
 
         return self._record(out, [x], backward, trained=True)
 
-    def normalise_rows(self, name: str, x: Word, centred: bool) -> Word:
-        tensor = vector_int16.words(x.tensor, normalisation.MAX_INPUT_FRAC)
+    def normalise_rows(self, name: str, x: Int16Value, centred: bool) -> Int16Value:
+        tensor = vector_int16.to_int16(x.tensor, normalisation.MAX_INPUT_FRAC)
         out, stash, saturated = normalisation.normalise_rows(tensor, centred)
         size = tensor.codes.size
         self._work(
-            name, "forward", size, adds=3, multiplies=2, reads=2, stash=WORD, saturated=saturated
+            name,
+            Pass.FORWARD,
+            size,
+            adds=3,
+            multiplies=2,
+            reads=2,
+            stash=VECTOR_BITS,
+            saturated=saturated,
         )
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", size, adds=4, multiplies=3, reads=4, fetched=WORD)
-            return [normalisation.normalise_rows_backward(vector_int16.words(errors[0]), stash)]
+            self._work(
+                name, Pass.BACKWARD, size, adds=4, multiplies=3, reads=4, fetched=VECTOR_BITS
+            )
+            return [normalisation.normalise_rows_backward(vector_int16.to_int16(errors[0]), stash)]
 
         return self._record(out, [x], backward)
 
-    def scale_shift(self, name: str, x: Word) -> Word:
+    def scale_shift(self, name: str, x: Int16Value) -> Int16Value:
         context, tensor = self.context, x.tensor
         gamma = context.working_copy(f"{name}.gamma", normalisation.GAMMA)
         beta = context.working_copy(f"{name}.beta", normalisation.BETA)
         out, lines = normalisation.scale_shift(tensor, gamma, beta)
-        self._work(name, "forward", out.codes.size, adds=1, multiplies=1)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             back, grad_gamma, grad_beta = normalisation.scale_shift_backward(
-                vector_int16.words(errors[0]), tensor, lines
+                vector_int16.to_int16(errors[0]), tensor, lines
             )
             context.gradient(f"{name}.gamma", grad_gamma)
             context.gradient(f"{name}.beta", grad_beta)
-            self._work(name, "backward", out.codes.size, adds=2, multiplies=2, reads=2)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=2, multiplies=2, reads=2)
             return [back]
 
         return self._record(out, [x], backward, trained=True)
 
     # --- activation functions ----------------------------------------------------------------
 
-    def relu(self, name: str, x: Word) -> Word:
+    def relu(self, name: str, x: Int16Value) -> Int16Value:
         return self.clip(name, x, 0)
 
-    def clip(self, name: str, x: Word, most: int) -> Word:
+    def clip(self, name: str, x: Int16Value, most: int) -> Int16Value:
         """most : 0 is no limit"""
         code = self._code_of(most << 24, x.tensor) if most else vector_int16.LARGEST
         tensor = x.tensor
         out = vector_int16.clip(tensor, code)
-        self._work(name, "forward", out.codes.size, adds=1, stash=1)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1, stash=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, adds=1, fetched=1)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=1, fetched=1)
             inside = code - 1 if most else code
-            return [vector_int16.clip_backward(vector_int16.words(errors[0]), tensor, inside)[0]]
+            return [vector_int16.clip_backward(vector_int16.to_int16(errors[0]), tensor, inside)[0]]
 
         return self._record(out, [x], backward)
 
-    def learned_clip(self, name: str, x: Word) -> Word:
+    def learned_clip(self, name: str, x: Int16Value) -> Int16Value:
         context, parameter, tensor = self.context, f"{name}.alpha", x.tensor
         alpha = int(context.working_copy(parameter, CLIPPING)[0])
         code = max(self._code_of(alpha, tensor), 1)
         out = vector_int16.clip(tensor, code)
-        self._work(name, "forward", out.codes.size, adds=1, stash=2)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1, stash=2)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             back, above = vector_int16.clip_backward(
-                vector_int16.words(errors[0]), tensor, code - 1
+                vector_int16.to_int16(errors[0]), tensor, code - 1
             )
             total = FixedTensor.trusted(np.array([above]), FixedPoint(62, back.format.frac))
             context.gradient(parameter, total)
-            self._work(name, "backward", out.codes.size, adds=2, fetched=2)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=2, fetched=2)
             return [back]
 
         return self._record(out, [x], backward, trained=True)
@@ -127,117 +154,127 @@ class IntegerOperations(IntegerProducts):
     def _code_of(value: int, like: FixedTensor) -> int:
         """A constant with 24 fractional bits as a code of a tensor's format, saturating."""
         constant = FixedTensor.trusted(np.array([value], np.int64), FixedPoint(40, 24))
-        return int(casts.cast(constant, FixedPoint(WORD, like.format.frac))[0].codes[0])
+        return int(casts.cast(constant, FixedPoint(VECTOR_BITS, like.format.frac))[0].codes[0])
 
-    def leaky_relu(self, name: str, x: Word, slope: int) -> Word:
+    def leaky_relu(self, name: str, x: Int16Value, slope: int) -> Int16Value:
         tensor = x.tensor
         out = vector_int16.leak(tensor, tensor, slope)
-        self._work(name, "forward", out.codes.size, multiplies=1, stash=1)
+        self._work(name, Pass.FORWARD, out.codes.size, multiplies=1, stash=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, multiplies=1, fetched=1)
-            return [vector_int16.leak(vector_int16.words(errors[0]), tensor, slope)]
+            self._work(name, Pass.BACKWARD, out.codes.size, multiplies=1, fetched=1)
+            return [vector_int16.leak(vector_int16.to_int16(errors[0]), tensor, slope)]
 
         return self._record(out, [x], backward)
 
-    def function(self, name: str, x: Word, kind: str) -> Word:
+    def function(self, name: str, x: Int16Value, kind: str) -> Int16Value:
         tensor = x.tensor
         out = activation_functions.apply(tensor, kind)
-        self._work(name, "forward", out.codes.size, adds=2, multiplies=1, stash=WORD)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=2, multiplies=1, stash=VECTOR_BITS)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, adds=1, multiplies=2, fetched=WORD)
-            return [activation_functions.backward(vector_int16.words(errors[0]), tensor, kind)]
+            self._work(
+                name, Pass.BACKWARD, out.codes.size, adds=1, multiplies=2, fetched=VECTOR_BITS
+            )
+            return [activation_functions.backward(vector_int16.to_int16(errors[0]), tensor, kind)]
 
         return self._record(out, [x], backward)
 
-    def softmax(self, name: str, x: Word, causal: bool) -> Word:
-        probability = vector_int16.words(softmax.softmax(x.tensor, causal))
+    def softmax(self, name: str, x: Int16Value, causal: bool) -> Int16Value:
+        probability = vector_int16.to_int16(softmax.softmax(x.tensor, causal))
         size = probability.codes.size
-        self._work(name, "forward", size, adds=4, multiplies=4, stash=WORD)
+        self._work(name, Pass.FORWARD, size, adds=4, multiplies=4, stash=VECTOR_BITS)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", size, adds=2, multiplies=2, reads=2, fetched=WORD)
-            return [softmax.softmax_backward(vector_int16.words(errors[0]), probability)]
+            self._work(
+                name, Pass.BACKWARD, size, adds=2, multiplies=2, reads=2, fetched=VECTOR_BITS
+            )
+            return [softmax.softmax_backward(vector_int16.to_int16(errors[0]), probability)]
 
         return self._record(probability, [x], backward)
 
-    def dropout(self, name: str, x: Word, threshold: int) -> Word:
+    def dropout(self, name: str, x: Int16Value, threshold: int) -> Int16Value:
         if not self.context.training or threshold == 0:
             return x
         key = self.context.key(name, "dropout")
         out = vector_int16.drop(x.tensor, threshold, key)
-        self._work(name, "forward", out.codes.size, multiplies=1)
+        self._work(name, Pass.FORWARD, out.codes.size, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, multiplies=1)
-            return [vector_int16.drop(vector_int16.words(errors[0]), threshold, key)]
+            self._work(name, Pass.BACKWARD, out.codes.size, multiplies=1)
+            return [vector_int16.drop(vector_int16.to_int16(errors[0]), threshold, key)]
 
         return self._record(out, [x], backward)
 
     # --- arithmetic --------------------------------------------------------------------------
 
-    def add(self, name: str, x: Word, y: Word, relu: bool) -> Word:
+    def add(self, name: str, x: Int16Value, y: Int16Value, relu: bool) -> Int16Value:
         out = vector_int16.add(x.tensor, y.tensor, relu)
-        self._work(name, "forward", out.codes.size, adds=1 + relu, reads=2, stash=relu)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1 + relu, reads=2, stash=relu)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = vector_int16.words(errors[0])
+            error = vector_int16.to_int16(errors[0])
             if relu:
                 error = vector_int16.clip_backward(error, out)[0]
-                self._work(name, "backward", out.codes.size, adds=1, fetched=1)
+                self._work(name, Pass.BACKWARD, out.codes.size, adds=1, fetched=1)
             return [error, error]
 
         return self._record(out, [x, y], backward)
 
-    def add_parameter(self, name: str, x: Word, parameter: str) -> Word:
+    def add_parameter(self, name: str, x: Int16Value, parameter: str) -> Int16Value:
         master = self.context.parameters[parameter].master
-        small = vector_int16.words(master)
+        small = vector_int16.to_int16(master)
         shape = (x.shape[0], *small.shape)
         wide = np.ascontiguousarray(np.broadcast_to(small.codes, shape))
         tiled = FixedTensor.trusted(wide.reshape(x.shape), small.format)
         out = vector_int16.add(x.tensor, tiled)
-        self._work(name, "forward", out.codes.size, adds=1, reads=2)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1, reads=2)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             total = errors[0].codes.reshape(shape).sum(axis=0, dtype=np.int64)
             exact = FixedTensor.trusted(total, FixedPoint(62, errors[0].format.frac))
             self.context.gradient(parameter, exact)
-            self._work(name, "backward", out.codes.size, adds=1, writes=0)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=1, writes=0)
             return [errors[0]]
 
         return self._record(out, [x], backward, trained=True)
 
-    def multiply(self, name: str, x: Word, y: Word) -> Word:
+    def multiply(self, name: str, x: Int16Value, y: Int16Value) -> Int16Value:
         a, b = x.tensor, y.tensor
         out = vector_int16.multiply(a, b)
-        self._work(name, "forward", out.codes.size, multiplies=1, reads=2, stash=2 * WORD)
+        self._work(name, Pass.FORWARD, out.codes.size, multiplies=1, reads=2, stash=2 * VECTOR_BITS)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = vector_int16.words(errors[0])
+            error = vector_int16.to_int16(errors[0])
             self._work(
-                name, "backward", out.codes.size, multiplies=2, reads=2, writes=2, fetched=2 * WORD
+                name,
+                Pass.BACKWARD,
+                out.codes.size,
+                multiplies=2,
+                reads=2,
+                writes=2,
+                fetched=2 * VECTOR_BITS,
             )
             return [vector_int16.multiply(error, b), vector_int16.multiply(error, a)]
 
         return self._record(out, [x, y], backward)
 
-    def scaled(self, name: str, x: Word, factor: int, places: int) -> Word:
-        out = vector_int16.scaled(x.tensor, factor, places)
-        self._work(name, "forward", out.codes.size, multiplies=1)
+    def scaled(self, name: str, x: Int16Value, factor: int, shift: int) -> Int16Value:
+        out = vector_int16.scaled(x.tensor, factor, shift)
+        self._work(name, Pass.FORWARD, out.codes.size, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, multiplies=1)
-            return [vector_int16.scaled(vector_int16.words(errors[0]), factor, places)]
+            self._work(name, Pass.BACKWARD, out.codes.size, multiplies=1)
+            return [vector_int16.scaled(vector_int16.to_int16(errors[0]), factor, shift)]
 
         return self._record(out, [x], backward)
 
     # --- structure ---------------------------------------------------------------------------
 
-    def concatenate(self, name: str, parts: Sequence[Word], axis: int) -> Word:
+    def concatenate(self, name: str, parts: Sequence[Int16Value], axis: int) -> Int16Value:
         out = vector_int16.concatenate([part.tensor for part in parts], axis)
         edges = np.cumsum([part.shape[axis] for part in parts])[:-1]
-        self._work(name, "forward", out.codes.size, adds=1)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             cut = np.split(errors[0].codes, edges, axis)
@@ -245,7 +282,7 @@ class IntegerOperations(IntegerProducts):
 
         return self._record(out, list(parts), backward)
 
-    def split(self, name: str, x: Word, parts: int, axis: int) -> list[Word]:
+    def split(self, name: str, x: Int16Value, parts: int, axis: int) -> list[Int16Value]:
         cut = [
             Value(FixedTensor.trusted(part, x.tensor.format), x.needs)
             for part in np.split(x.tensor.codes, parts, axis)
@@ -254,8 +291,8 @@ class IntegerOperations(IntegerProducts):
         def backward(errors: list[FixedTensor | None]) -> list[FixedTensor]:
             known = next(error for error in errors if error is not None)
             empty = FixedTensor.trusted(np.zeros(known.shape, np.int16), known.format)
-            found = [empty if error is None else vector_int16.words(error) for error in errors]
-            self._work(name, "backward", x.tensor.codes.size, adds=1)
+            found = [empty if error is None else vector_int16.to_int16(error) for error in errors]
+            self._work(name, Pass.BACKWARD, x.tensor.codes.size, adds=1)
             return [vector_int16.concatenate(found, axis)]
 
         if x.needs:
@@ -268,18 +305,18 @@ class IntegerOperations(IntegerProducts):
         out = FixedTensor.trusted(x.tensor.codes[:, start:stop], x.tensor.format)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            error = vector_int16.words(errors[0])
+            error = vector_int16.to_int16(errors[0])
             codes = np.zeros(x.shape, np.int16)
             codes[:, start:stop] = error.codes
             return [FixedTensor.trusted(codes, error.format)]
 
         return self._record(out, [x], backward)
 
-    def reshape(self, x: Word, *shape: int) -> Word:
+    def reshape(self, x: Int16Value, *shape: int) -> Int16Value:
         out = FixedTensor.trusted(x.tensor.codes.reshape(shape), x.tensor.format)
         return self._record(out, [x], lambda errors: [errors[0].reshape(*x.shape)])
 
-    def transpose(self, x: Word, *axes: int) -> Word:
+    def transpose(self, x: Int16Value, *axes: int) -> Int16Value:
         def turned(tensor: FixedTensor, order: Sequence[int]) -> FixedTensor:
             codes = np.ascontiguousarray(tensor.codes.transpose(*order))
             return FixedTensor.trusted(codes, tensor.format)
@@ -287,49 +324,51 @@ class IntegerOperations(IntegerProducts):
         back = [int(i) for i in np.argsort(axes)]
         return self._record(turned(x.tensor, axes), [x], lambda errors: [turned(errors[0], back)])
 
-    def embed(self, name: str, tokens: Value[Any], table: str) -> Word:
-        small = vector_int16.words(self.context.parameters[table].master)
+    def embed(self, name: str, tokens: Value[Any], table: str) -> Int16Value:
+        small = vector_int16.to_int16(self.context.parameters[table].master)
         rows = small.shape[0]
         known = tokens.tensor
         if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= rows:
             raise FormatError(f"tokens must be 0 to {rows - 1}, not {int(known.max())}")
         out = FixedTensor.trusted(small.codes[known], small.format)
-        self._work(name, "forward", out.codes.size, fetched=WORD)
+        self._work(name, Pass.FORWARD, out.codes.size, fetched=VECTOR_BITS)
 
         def backward(errors: list[FixedTensor]) -> list[None]:
             self.context.gradient(
-                table, vector_int16.scatter(vector_int16.words(errors[0]), known, rows)
+                table, vector_int16.scatter(vector_int16.to_int16(errors[0]), known, rows)
             )
-            self._work(name, "backward", out.codes.size, adds=1)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=1)
             return [None]
 
         return self._record(out, [tokens], backward, trained=True)
 
-    def max_pool(self, name: str, x: Word, size: int, stride: int, padding: int) -> Word:
+    def max_pool(
+        self, name: str, x: Int16Value, size: int, stride: int, padding: int
+    ) -> Int16Value:
         out, choice = pooling.max_pool(x.tensor, size, stride, padding)
         ways = (size * size - 1).bit_length()
-        self._work(name, "forward", out.codes.size, adds=size * size - 1, stash=ways)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=size * size - 1, stash=ways)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, adds=1, fetched=ways)
-            error = vector_int16.words(errors[0])
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=1, fetched=ways)
+            error = vector_int16.to_int16(errors[0])
             return [pooling.max_pool_backward(error, choice, size, stride, padding, x.shape)]
 
         return self._record(out, [x], backward)
 
     def average_pool(
-        self, name: str, x: Word, size: tuple[int, int], stride: int, padding: int
-    ) -> Word:
+        self, name: str, x: Int16Value, size: tuple[int, int], stride: int, padding: int
+    ) -> Int16Value:
         out = pooling.average_pool(x.tensor, size, stride, padding)
-        self._work(name, "forward", out.codes.size, adds=size[0] * size[1], multiplies=1)
+        self._work(name, Pass.FORWARD, out.codes.size, adds=size[0] * size[1], multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, "backward", out.codes.size, adds=size[0] * size[1], multiplies=1)
-            error = vector_int16.words(errors[0])
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=size[0] * size[1], multiplies=1)
+            error = vector_int16.to_int16(errors[0])
             return [pooling.average_pool_backward(error, size, stride, padding, x.shape)]
 
         return self._record(out, [x], backward)
 
-    def zeros(self, like: Word, *shape: int) -> Word:
+    def zeros(self, like: Int16Value, *shape: int) -> Int16Value:
         codes = np.zeros(shape, np.int16)
         return Value(FixedTensor.trusted(codes, like.tensor.format), needs=False)

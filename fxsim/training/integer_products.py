@@ -12,21 +12,21 @@ import numpy as np
 
 from fxsim.engine import casts, quantisers, vector_int16
 from fxsim.engine.contractions import Contraction, Pairwise, Product
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.execution import register
 from fxsim.engine.tensor import FixedTensor
-from fxsim.identifiers import Role
+from fxsim.engine.vector_int16 import VECTOR_BITS
+from fxsim.identifiers import Pass, Role
 from fxsim.numerics.formats import ClippedFormat, FixedPoint
 from fxsim.numerics.scale import Scale
 from fxsim.training.context import CLIP, StepContext, VectorWork
 from fxsim.training.tape import Tape, Value
 
-Word = Value[FixedTensor]
-WORD = vector_int16.WORD_BITS
+Int16Value = Value[FixedTensor]
 
 
 def _sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:
-    return vector_int16.add(vector_int16.words(a), vector_int16.words(b))
+    return vector_int16.add(vector_int16.to_int16(a), vector_int16.to_int16(b))
 
 
 def _worth(sums: FixedTensor, *operands: FixedTensor) -> FixedTensor:
@@ -57,8 +57,8 @@ class IntegerProducts(ABC):
         self.tape: Tape[FixedTensor] = Tape(_sum)
 
     def product(
-        self, name: str, x: Word, contraction: Contraction, weight: str, bias: str | None
-    ) -> Word:
+        self, name: str, x: Int16Value, contraction: Contraction, weight: str, bias: str | None
+    ) -> Int16Value:
         context, policy = self.context, self.context.policy
         owner = weight.rpartition(".")[0]
         if isinstance(wanted := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
@@ -75,19 +75,19 @@ class IntegerProducts(ABC):
             e = context.operand(name, Role.ERROR, errors[0])
             gradient = self._grad_right(name, contraction, a, e)
             context.gradient(weight, gradient)
-            context.observe(owner, Role.WEIGHT, gradient)
+            context.on_gradient(owner, Role.WEIGHT, gradient)
             if bias is not None:
                 context.gradient(bias, vector_int16.column_sums(e))
-                self._work(name, "backward", e.codes.size, adds=1, writes=0)
+                self._work(name, Pass.BACKWARD, e.codes.size, adds=1, writes=0)
             if not x.needs:
                 return [None]
             back = self._back(name, contraction, e, w, (owner, Role.WEIGHT))
-            context.observe(name, Role.ACTIVATION, back)
+            context.on_gradient(name, Role.ACTIVATION, back)
             return [back]
 
         return self._record(out, [x], backward, trained=True)
 
-    def pairwise(self, name: str, x: Word, y: Word) -> Word:
+    def pairwise(self, name: str, x: Int16Value, y: Int16Value) -> Int16Value:
         context, contraction = self.context, Pairwise()
         a = context.operand(name, Role.ACTIVATION, x.tensor)
         b = context.operand(name, Role.PARTNER, y.tensor)
@@ -97,7 +97,7 @@ class IntegerProducts(ABC):
             e = context.operand(name, Role.ERROR, errors[0])
             other = self._grad_right(name, contraction, a, e)
             back = self._back(name, contraction, e, b, (name, Role.PARTNER))
-            return [back, vector_int16.words(other)]
+            return [back, vector_int16.to_int16(other)]
 
         return self._record(out, [x, y], backward)
 
@@ -105,9 +105,9 @@ class IntegerProducts(ABC):
         self, name: str, contraction: Contraction, a: FixedTensor, e: FixedTensor
     ) -> FixedTensor:
         """The right operand's gradient, in exact sums."""
-        sums, lost = contraction.grad_weight(a, e, self.context.policy.accumulator, None)
+        sums, overflows = contraction.grad_weight(a, e, self.context.policy.accumulator, None)
         operands = ((name, Role.ACTIVATION), (name, Role.ERROR))
-        self.context.product(name, "grad_weight", contraction, lost, *operands)
+        self.context.product(name, Pass.GRAD_WEIGHT, contraction, overflows, *operands)
         return _worth(sums, a, e)
 
     def _forward(
@@ -124,13 +124,13 @@ class IntegerProducts(ABC):
         if bias is not None and wanted is not None:
             key = self.context.key(name, "bias")
             bias = casts.quantise_tensor(bias, wanted, key, operand=False)[0]
-        out, lost = self._words_of(contraction.forward, a, w, bound, bias)
+        out, overflows = self._words_of(contraction.forward, a, w, bound, bias)
         if wanted is not None:
             out = casts.quantise_tensor(out, wanted, self.context.key(name, "result"), False)[0]
         operands = ((name, Role.ACTIVATION), right)
-        self.context.product(name, "forward", contraction, lost, *operands)
+        self.context.product(name, Pass.FORWARD, contraction, overflows, *operands)
         if bias is not None:
-            self._work(name, "forward", out.codes.size, adds=1)
+            self._work(name, Pass.FORWARD, out.codes.size, adds=1)
         return out
 
     def _back(
@@ -142,8 +142,10 @@ class IntegerProducts(ABC):
         right: tuple[str, Role],
     ) -> FixedTensor:
         bound = contraction.backward_bound(e, w)
-        back, lost = self._words_of(contraction.grad_input, e, w, bound, None)
-        self.context.product(name, "grad_input", contraction, lost, (name, Role.ERROR), right)
+        back, overflows = self._words_of(contraction.grad_input, e, w, bound, None)
+        self.context.product(
+            name, Pass.GRAD_INPUT, contraction, overflows, (name, Role.ERROR), right
+        )
         return back
 
     def _words_of(
@@ -169,17 +171,19 @@ class IntegerProducts(ABC):
             if share != 1:
                 factor = share * Fraction(2) ** (frac - sums.frac)
                 scale = Scale.nearest(factor, quantisers.SCALE_BITS)
-            return run(a, w, accumulator, Output(FixedPoint(WORD, frac), bias=start, scale=scale))
+            return run(
+                a, w, accumulator, Epilogue(FixedPoint(VECTOR_BITS, frac), bias=start, scale=scale)
+            )
         wide = FixedPoint(min(bound.bit_length() + 1, 62), sums.frac)
-        exact, lost = run(a, w, accumulator, Output(wide, bias=start))
-        return vector_int16.words(_worth(exact, a, w)), lost
+        exact, overflows = run(a, w, accumulator, Epilogue(wide, bias=start))
+        return vector_int16.to_int16(_worth(exact, a, w)), overflows
 
     @abstractmethod
-    def clip(self, name: str, x: Word, most: int) -> Word:
+    def clip(self, name: str, x: Int16Value, most: int) -> Int16Value:
         """See `fxsim.training.operations.Operations`."""
 
     @abstractmethod
-    def learned_clip(self, name: str, x: Word) -> Word:
+    def learned_clip(self, name: str, x: Int16Value) -> Int16Value:
         """See `fxsim.training.operations.Operations`."""
 
     # --- what all share ----------------------------------------------------------------------
@@ -190,7 +194,7 @@ class IntegerProducts(ABC):
         inputs: Sequence[Value[Any]],
         backward: Callable[[list[FixedTensor]], Sequence[FixedTensor | None]],
         trained: bool = False,
-    ) -> Word:
+    ) -> Int16Value:
         needs = trained or any(value.needs for value in inputs)
         made = Value(out, needs)
         if needs and self.context.training:
@@ -200,7 +204,7 @@ class IntegerProducts(ABC):
     def _work(
         self,
         name: str,
-        pass_: str,
+        pass_: Pass,
         elements: int,
         adds: int = 0,
         multiplies: int = 0,
@@ -219,11 +223,11 @@ class IntegerProducts(ABC):
                 elements,
                 adds,
                 multiplies,
-                reads * WORD * elements,
-                writes * WORD * elements,
+                reads * VECTOR_BITS * elements,
+                writes * VECTOR_BITS * elements,
                 stash * elements,
                 fetched * elements,
-                WORD * elements * resident,
+                VECTOR_BITS * elements * resident,
                 saturated,
             ),
         )

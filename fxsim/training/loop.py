@@ -14,21 +14,21 @@ from fxsim.engine import softmax, update, update_rules
 from fxsim.engine.allocator import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.errors import DataError, FormatError, ShapeError
-from fxsim.identifiers import OPERAND_ROLES, Role
+from fxsim.identifiers import OPERAND_ROLES, STEP, Pass, Role
 from fxsim.training.context import Parameter, Recorder, Renamed, StepContext, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
-from fxsim.training.integer_products import WORD
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
     Decisions,
     Feedback,
     LossGradient,
     Memory,
-    Moment,
     PrecisionPolicy,
-    Review,
     State,
+    StepInfo,
+    UpdateInfo,
     UpdateRule,
 )
 from fxsim.training.schedule import Plateau
@@ -135,8 +135,8 @@ def train(
         epoch, position = divmod(step, per_epoch)
         if epoch != known:
             order, known = batches(data, seed, epoch, settings.batch), epoch
-        moment = Moment(step, steps, per_epoch)
-        decisions = _decide(now, policy, settings, moment, recorded)
+        step_info = StepInfo(step, steps, per_epoch)
+        decisions = _decide(now, policy, settings, step_info, recorded)
         context = StepContext(
             seed,
             step,
@@ -148,20 +148,20 @@ def train(
             now.gains,
             recorder,
             None if recorded is not None else dict(now.policy_state),
-            moment,
+            step_info,
         )
         if recorder is not None:
             recorder.begin_step(step, steps)
         inputs, labels = data.train_batch(order[position], seed, epoch)
         probability = training_step(model, context, inputs, labels, settings)
         metrics = {
-            "step": step,
+            STEP: step,
             "epoch": epoch,
             **integer_metrics(probability, labels),
             **_bits(context),
         }
         now.feedback = Feedback(step, metrics["loss"], _perturbation(context), context.probed)
-        _review(now, context, metrics["loss"])
+        _after_update(now, context, metrics["loss"])
         now.metrics.append(metrics)
         now.decisions.append({k: v for k, v in context.decisions.items() if k not in constants})
         now.step = step + 1
@@ -169,7 +169,7 @@ def train(
         if ended:
             found = evaluate(model, context, data)
             now.plateau.epoch(found["test_loss"], settings.schedule.patience)
-            now.evaluations.append({"epoch": epoch, "step": step, **found})
+            now.evaluations.append({"epoch": epoch, STEP: step, **found})
             metrics = {**metrics, **found}
         if after is not None:
             after(now, ended)
@@ -182,14 +182,16 @@ def _decide(
     now: Progress,
     policy: PrecisionPolicy,
     settings: TrainingSettings,
-    moment: Moment,
+    step_info: StepInfo,
     recorded: Sequence[Decisions] | None,
 ) -> Decisions:
     if recorded is not None:
-        return recorded[moment.step]
-    now.policy_state, decisions = policy.decide(now.policy_state, moment, now.feedback)
+        return recorded[step_info.step]
+    now.policy_state, decisions = policy.decide(now.policy_state, step_info, now.feedback)
     drops = now.plateau.drops
-    rate = settings.schedule.rate_code(settings.learning_rate, moment.step, moment.steps, drops)
+    rate = settings.schedule.rate_code(
+        settings.learning_rate, step_info.step, step_info.steps, drops
+    )
     return {**decisions, RATE: int(rate * policy.rate_factor)}
 
 
@@ -234,13 +236,13 @@ def _alike(context: StepContext, decisions: Decisions, owner: str) -> bool:
     return now == then
 
 
-def _review(now: Progress, context: StepContext, loss: float) -> None:
+def _after_update(now: Progress, context: StepContext, loss: float) -> None:
     """Let the policy look at what the step left, unless all is decided."""
     if context.state is None:
         return
     masters = {name: parameter.master for name, parameter in context.parameters.items()}
-    seen = Review(context.moment, loss, context.weights, masters, context.taken)
-    state, memory = context.policy.review(context.state, now.memory, seen)
+    seen = UpdateInfo(context.step_info, loss, context.weights, masters, context.taken)
+    state, memory = context.policy.after_update(context.state, now.memory, seen)
     now.policy_state = {**context.state, **state}
     now.memory = {**now.memory, **memory}
 
@@ -265,7 +267,9 @@ def training_step(
                 last.tensor, labels, settings.label_smoothing
             )
         size = error.codes.size
-        context.vector("loss", "forward", VectorWork(size, 4, 4, WORD * size, 2 * WORD * size))
+        context.vector(
+            "loss", Pass.FORWARD, VectorWork(size, 4, 4, VECTOR_BITS * size, 2 * VECTOR_BITS * size)
+        )
         ops.tape.backward(last, error)
         _update(context, settings)
     except (FormatError, ShapeError) as problem:
@@ -309,7 +313,7 @@ def _work(
     """Tell of the update of a parameter, whose state and gradient have so many bits."""
     context.vector(
         name.rpartition(".")[0],
-        "update",
+        Pass.UPDATE,
         VectorWork(
             size,
             adds,

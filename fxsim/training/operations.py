@@ -60,8 +60,8 @@ class Operations(Protocol[T]):
     def multiply(self, name: str, x: Value[T], y: Value[T]) -> Value[T]:
         """x * y, element by element."""
 
-    def scaled(self, name: str, x: Value[T], factor: int, places: int) -> Value[T]:
-        """x * factor * 2**-places."""
+    def scaled(self, name: str, x: Value[T], factor: int, shift: int) -> Value[T]:
+        """x * factor * 2**-shift."""
 
     def concatenate(self, name: str, parts: Sequence[Value[T]], axis: int) -> Value[T]:
         """Side by side along an axis."""

@@ -36,7 +36,7 @@ class LossGradient(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class StepInfo:
     """Where a step stands in its run: number `step` of `steps`, `per_epoch` of them an epoch."""
 
     step: int = 0
@@ -71,14 +71,14 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class UpdateInfo:
     """What a policy may look at once the weights have been updated.
 
     weights : the step's weight operands; masters : the new master weights; both by parameter
     gradients : those that the update took, by parameter
     """
 
-    moment: Moment
+    step_info: StepInfo
     loss: float
     weights: Mapping[str, FixedTensor]
     masters: Mapping[str, FixedTensor]
@@ -165,15 +165,15 @@ class PrecisionPolicy(Protocol):
         """A parameter's first master codes; drawn : by the layer, else of an earlier run."""
 
     def decide(
-        self, state: State, moment: Moment, feedback: Feedback | None
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         """The next step's decisions, from the last step's feedback (None before the first)."""
 
     def constants(self, state: State) -> Decisions:
         """Decisions that hold for the whole run, from the state before its first step or any."""
 
-    def choose(
-        self, state: State, moment: Moment, layer: str, role: Role, tensor: FixedTensor
+    def on_operand(
+        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
         """What a tensor itself, about to be cast, adds to the state and to the step's decisions."""
 
@@ -192,10 +192,10 @@ class PrecisionPolicy(Protocol):
     def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
         """The format of a parameter's gradient."""
 
-    def observe(
+    def on_gradient(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
         """New sensitivity gains of a tensor from its gradient, in integers (None: not needed)."""
 
-    def review(self, state: State, memory: Memory, seen: Review) -> tuple[State, Memory]:
+    def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """What an update adds to the state and the memory."""

@@ -209,7 +209,7 @@ class MatrixProductSpec(_Part):
     weights: bool = True
 
 
-class OpaqueSpec(_LayerBase):
+class CostOnlySpec(_LayerBase):
     """An operator that is priced and not executed."""
 
     kind: Literal["opaque"]
@@ -259,7 +259,7 @@ LayerSpec = Annotated[
     | EmbeddingSpec
     | RecurrentSpec
     | AttentionSpec
-    | OpaqueSpec
+    | CostOnlySpec
     | PlainSpec,
     Field(discriminator="kind"),
 ]

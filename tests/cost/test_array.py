@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import machine
 
-from fxsim.cost.tile_cycles import Grid, Tiled, beat, lockstep, tiled, uniform_beat
+from fxsim.cost.tile_cycles import Grid, Tiled, lockstep, step_cycles, tiled, uniform_step_cycles
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 from fxsim.numerics.block_map import BlockMap
@@ -41,7 +41,7 @@ def brute_force(on, a, b):
         at = {flow.rows: row, flow.columns: column, time: step}
         if any(at[d] >= sizes[d] for d in at):
             return 0
-        return beat(on, tile_bits(a, at["m"], at["k"]), tile_bits(b, at["k"], at["n"]))
+        return step_cycles(on, tile_bits(a, at["m"], at["k"]), tile_bits(b, at["k"], at["n"]))
 
     rows, columns = on.pe_array.rows, on.pe_array.columns
     gr, gc = on.sync.rows, on.sync.columns
@@ -84,7 +84,7 @@ def test_lockstep_equals_brute_force(dataflow, m, n, k, tile, sync, pe, seed):
 @given(m=st.integers(1, 30), n=st.integers(1, 30), k=st.integers(1, 30), tile=st.integers(1, 4))
 def test_an_all_8_bit_map_costs_what_uniform_8_bits_cost(m, n, k, tile):
     on = machine("composable", tile=tile)
-    constant = uniform_beat(on, [8], [8])
+    constant = uniform_step_cycles(on, [8], [8])
     eights = (np.full(s, 8, np.uint8) for s in ((m, k), (k, n)))
     assert lockstep_compute(on, *eights) == Grid.of(on).steps(on, m, n, k) * constant
 
@@ -103,16 +103,30 @@ def test_more_bits_never_cost_fewer_cycles_and_less_sync_never_more(seed):
 def test_bit_fusion_products_in_a_unit_and_cycle():
     """16 / (ceil(a/2) ceil(b/2)) products, Bit Fusion's figure 2: 16, 4 and 1."""
     pe = machine("composable").pe
-    products = {(a, b): pe.capacity / pe.work(a, b) for a in (2, 4, 8) for b in (2, 4, 8)}
+    products = {
+        (a, b): pe.sub_operations_per_cycle / pe.sub_operations(a, b)
+        for a in (2, 4, 8)
+        for b in (2, 4, 8)
+    }
     assert products[2, 2] == 16
     assert products[4, 4] == products[8, 2] == products[2, 8] == 4
     assert products[8, 8] == 1
-    assert (pe.work(16, 16), pe.work(0, 8), pe.work(3, 8)) == (64, 0, 8)
+    assert (pe.sub_operations(16, 16), pe.sub_operations(0, 8), pe.sub_operations(3, 8)) == (
+        64,
+        0,
+        8,
+    )
 
 
 def test_a_fixed_multiplier_takes_passes_and_wastes():
     pe = machine("bit_parallel").pe
-    assert [pe.work(a, b) for a, b in ((2, 2), (8, 8), (9, 8), (16, 16), (0, 8))] == [1, 1, 2, 4, 1]
+    assert [pe.sub_operations(a, b) for a, b in ((2, 2), (8, 8), (9, 8), (16, 16), (0, 8))] == [
+        1,
+        1,
+        2,
+        4,
+        1,
+    ]
 
 
 def random_map(rng, rows, columns):

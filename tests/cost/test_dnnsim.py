@@ -15,7 +15,7 @@ import pytest
 from support import ROOT, shared
 
 from fxsim.cost.data_dependent_cycles import Steps, all_steps, staggered
-from fxsim.cost.tile_cycles import uniform_beat
+from fxsim.cost.tile_cycles import uniform_step_cycles
 from fxsim.engine.geometry import Convolution
 from fxsim.hardware import accelerator
 from fxsim.mapping.nest import Nest
@@ -65,9 +65,9 @@ def cycles(machine, nest, bits):
             int(across[2]),
         )
     else:
-        beat = uniform_beat(machine, [bits[0]], [bits[1]])
-        assert beat is not None
-        steps = Steps.always(beat)
+        step_cycles = uniform_step_cycles(machine, [bits[0]], [bits[1]])
+        assert step_cycles is not None
+        steps = Steps.always(step_cycles)
     if machine.pe_array.stagger_columns and nest.gemm()[0] == 1:
         return staggered(problem.steps, steps, machine.pe_array.columns)
     return problem.steps * steps.mean

@@ -8,7 +8,7 @@ import pytest
 from machines import machine
 
 from fxsim.cost import bit_costs
-from fxsim.cost.model import price
+from fxsim.cost.model import evaluate_cost
 from fxsim.policies.uniform import Uniform
 from fxsim.runs import synthetic_trace
 from fxsim.training.layers.linear import Linear
@@ -31,7 +31,7 @@ def trace():
 
 def test_a_fixed_multiplier_has_no_price_for_bits(trace):
     on = machine("bit_parallel", 4, 4, dram_bandwidth=1e6)
-    found = bit_costs.prices(trace, on, CANDIDATES, "cycles", 4)
+    found = bit_costs.bit_costs(trace, on, CANDIDATES, "cycles", 4)
     assert set(found) == {
         ("weight", "a"),
         ("weight", "b"),
@@ -50,10 +50,10 @@ def test_bricks_double_with_the_bits(trace):
     The partner has 4 bits: work of 0, 2, 4, 8 bricks, so beats of 0, 1, 2 and 4 cycles.
     """
     on = machine("composable", 4, 4, dram_bandwidth=1e6, tile=2)
-    prices = bit_costs.prices(trace, on, CANDIDATES, "cycles", 4)["weight", "b"]
-    whole = price(bit_costs._with_bits(trace, "", 0, 4), on).table["cycles"].sum()
+    prices = bit_costs.bit_costs(trace, on, CANDIDATES, "cycles", 4)["weight", "b"]
+    whole = evaluate_cost(bit_costs._with_bits(trace, "", 0, 4), on).table["cycles"].sum()
     folds, steps = (64 // 8) ** 2, 64 // 2
-    by_hand = [folds * steps * beat / whole for beat in (0, 1, 2, 4)]
+    by_hand = [folds * steps * step_cycles / whole for step_cycles in (0, 1, 2, 4)]
     # the fetch of the first tiles, a few words over a wide memory, is not by hand
     assert list(prices.by_row) == pytest.approx(by_hand, abs=2 / whole)
     assert prices.by_column == pytest.approx(prices.by_row, abs=2 / whole)
@@ -61,7 +61,7 @@ def test_bricks_double_with_the_bits(trace):
 
 def test_energy_is_paid_for_traffic_too(trace):
     on = machine("bit_parallel", 4, 4)
-    prices = bit_costs.prices(trace, on, CANDIDATES, "energy", 4)["activation", "a"]
+    prices = bit_costs.bit_costs(trace, on, CANDIDATES, "energy", 4)["activation", "a"]
     assert prices.fixed[-1] > prices.fixed[1] > 0  # the cast stores more
 
 
@@ -84,5 +84,5 @@ def test_what_marches_together(dataflow, role, groups):
 
 
 def test_work_is_the_units():
-    assert bit_costs.work(machine("composable"), CANDIDATES, 4) == [0, 2, 4, 8]
-    assert bit_costs.work(machine("bit_parallel"), CANDIDATES, 4) == [1, 1, 1, 1]
+    assert bit_costs.sub_operations(machine("composable"), CANDIDATES, 4) == [0, 2, 4, 8]
+    assert bit_costs.sub_operations(machine("bit_parallel"), CANDIDATES, 4) == [1, 1, 1, 1]

@@ -13,7 +13,7 @@ from machines import machine
 from support import ROOT
 
 from fxsim.cost import breakdown, lockstep
-from fxsim.cost.model import CYCLES, ENERGIES, price, reprice
+from fxsim.cost.model import CYCLES, ENERGIES, evaluate_cost, reevaluate_cost
 from fxsim.cost.trace_arrays import Operand
 from fxsim.errors import DataError
 from fxsim.hardware import accelerator
@@ -48,7 +48,9 @@ def row(priced, **where):
 def test_a_tiny_layer_by_hand():
     """Forward of (2 x 6) by (6 x 4) on 2x2 fixed 8-bit units, output stationary."""
     on = machine("bit_parallel", 2, 2, "output_stationary", dram_bandwidth=64)
-    forward = row(price(linear_trace(), on), layer="fc", **{"pass": "forward"}, operation="product")
+    forward = row(
+        evaluate_cost(linear_trace(), on), layer="fc", **{"pass": "forward"}, operation="product"
+    )
     m, n, k, word, accumulator = 2, 4, 6, 8, 32
     folds = (m // 2) * (n // 2)
     array_cycles = folds * (2 + 2 - 2 + k) - 1
@@ -77,7 +79,7 @@ def test_a_tiny_layer_by_hand():
 
 
 def test_the_update_and_the_cast_by_hand():
-    priced = price(linear_trace(), machine())
+    priced = evaluate_cost(linear_trace(), machine())
     weights, master, momentum, gradient = 24, 32, 32, 16
     update = row(priced, layer="fc", **{"pass": "update"})
     moved = 2 * weights * (master + momentum + gradient)
@@ -93,7 +95,7 @@ def test_the_update_and_the_cast_by_hand():
 def test_without_double_buffering_times_add():
     one, two = (
         row(
-            price(linear_trace(), machine(double_buffered=flag)),
+            evaluate_cost(linear_trace(), machine(double_buffered=flag)),
             layer="fc",
             **{"pass": "forward"},
             operation="product",
@@ -125,7 +127,7 @@ def traces(tmp_path_factory):
 @pytest.mark.parametrize("policy", ["uniform", "dynasty"])
 def test_conservation(traces, policy, pe):
     trace, on = traces[policy], machine(pe, 2, 2, tile=2)
-    priced = price(trace, on)
+    priced = evaluate_cost(trace, on)
     products = priced.table[priced.table["operation"] == "product"]
     # each MAC is done once, in every pass
     expected = trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
@@ -135,10 +137,10 @@ def test_conservation(traces, policy, pe):
     assert (products["cycles"] >= products["array_cycles"]).all()
     assert (products["cycles"] >= products["dram_bits"] / 64).all()
     # totals are the sums of their parts
-    by_pass = breakdown.breakdown(price(trace, on), ["pass"])
+    by_pass = breakdown.breakdown(evaluate_cost(trace, on), ["pass"])
     components = by_pass[list(ENERGIES)].iloc[:-1].to_numpy()
     assert priced.energy_pj == pytest.approx(components.sum())
-    by_layer = breakdown.breakdown(price(trace, on), ["layer"])
+    by_layer = breakdown.breakdown(evaluate_cost(trace, on), ["layer"])
     for column in ("cycles", "energy_pj", "macs"):
         total = by_pass[column].iloc[-1]
         assert total == pytest.approx(by_layer[column].iloc[-1])
@@ -149,7 +151,7 @@ def test_blocks_save_on_a_flexible_array_and_not_on_a_fixed_one(traces):
     flexible, fixed = machine("composable", tile=2), machine("bit_parallel", tile=2)
 
     def array(name, on):
-        table = price(traces[name], on).table
+        table = evaluate_cost(traces[name], on).table
         return table[["array_cycles", "array_pj"]].sum()
 
     assert (array("dynasty", flexible) < array("uniform", flexible)).all()
@@ -157,14 +159,16 @@ def test_blocks_save_on_a_flexible_array_and_not_on_a_fixed_one(traces):
 
 
 def test_pricing_says_where_lockstep_came_from(traces):
-    table = price(traces["dynasty"], machine("composable", tile=2)).table
+    table = evaluate_cost(traces["dynasty"], machine("composable", tile=2)).table
     products = table[table["operation"] == "product"]
     assert set(products[products["step"].isin([0, 5])]["maps"]) == {"exact"}
     assert "nearest" in set(products[~products["step"].isin([0, 5])]["maps"])
 
 
 def test_bandwidth_never_costs_cycles(traces):
-    cycles = [price(traces["dynasty"], machine(dram_bandwidth=b)).cycles for b in (8, 64, 512)]
+    cycles = [
+        evaluate_cost(traces["dynasty"], machine(dram_bandwidth=b)).cycles for b in (8, 64, 512)
+    ]
     assert cycles == sorted(cycles, reverse=True)
 
 
@@ -195,7 +199,7 @@ def test_a_probe_between_samples_is_priced_without_lockstep():
         for (one, other), right in zip(halves, products["right_bits"], strict=True)
     ]
     probed = replace(trace, layers=layers, products=products, operands=operands)
-    found = price(probed, machine("composable", 2, 2)).table
+    found = evaluate_cost(probed, machine("composable", 2, 2)).table
     origins = found[found["operation"] == "product"].set_index("pass")["maps"]
     assert origins["forward"] == "elastic"  # its left operand mixes word lengths
 
@@ -211,7 +215,7 @@ def test_words_that_are_zero_take_no_time_where_units_skip_them():
             update={"pe": skipping.pe.model_copy(update={"skip_zero_words": {"left"}})}
         )
         one, other = (
-            row(price(zeros, on), layer="fc", **{"pass": "forward"}, operation="product")
+            row(evaluate_cost(zeros, on), layer="fc", **{"pass": "forward"}, operation="product")
             for on in (plain, skipping)
         )
         steps = one["array_cycles"] - one["fill_cycles"]
@@ -225,25 +229,25 @@ def test_an_all_8_bit_block_map_costs_what_uniform_8_bits_cost():
     settings = TrainingSettings(1, tiny.BATCH, Fraction("0.1"))
     trace = synthetic_trace.one_step(tiny.model(), Uniform(), settings)
     on = machine("composable", 2, 2, tile=2)
-    plain = price(trace, on)
-    maps = plain.records.block_maps(0)
+    plain = evaluate_cost(trace, on)
+    maps = plain.arrays.block_maps(0)
     blocks = {}
     for key, whole in maps.items():
         grid = (-(-whole.rows // 4), -(-whole.columns // 4))
         bits = np.full(grid, 8, np.uint8)
         shape = whole.rows, whole.columns, 4, 4
         blocks[key] = BlockMap(bits, np.zeros_like(bits), *shape, 0)
-    again = reprice(plain, blocks)
+    again = reevaluate_cost(plain, blocks)
     assert again.cycles == plain.cycles
     assert again.energy_pj == pytest.approx(plain.energy_pj, rel=1e-12)
     wider = {
         key: BlockMap(m.bits * 2, m.shifts, m.rows, m.columns, 4, 4, 0) for key, m in blocks.items()
     }
-    assert reprice(plain, wider).cycles > plain.cycles
-    assert reprice(reprice(plain, wider), blocks).cycles == plain.cycles
+    assert reevaluate_cost(plain, wider).cycles > plain.cycles
+    assert reevaluate_cost(reevaluate_cost(plain, wider), blocks).cycles == plain.cycles
     one, other, *_ = wider
-    apart = reprice(reprice(plain, {one: wider[one]}), {other: wider[other]})
-    together = reprice(plain, {one: wider[one], other: wider[other]})
+    apart = reevaluate_cost(reevaluate_cost(plain, {one: wider[one]}), {other: wider[other]})
+    together = reevaluate_cost(plain, {one: wider[one], other: wider[other]})
     assert apart.cycles == together.cycles > plain.cycles
     assert len(apart.table) == len(plain.table)
 
@@ -263,10 +267,10 @@ def test_data_dependent_units_follow_each_steps_own_word_lengths():
         return pd.concat([one, other.assign(step=other["step"] + 1)], ignore_index=True)
 
     both = replace(first, **{name: joined(name) for name in ("products", "operands", "vectors")})
-    table = price(both, loom).table
+    table = evaluate_cost(both, loom).table
     products = table[(table["operation"] == "product") & (table["pass"] == "forward")]
     one, other = products.sort_values("step")["array_cycles"]
-    alone = row(price(second, loom), layer="fc", **{"pass": "forward"}, operation="product")
+    alone = row(evaluate_cost(second, loom), layer="fc", **{"pass": "forward"}, operation="product")
     assert one == 2 * other
     assert other == alone["array_cycles"]
 
@@ -276,10 +280,12 @@ def test_repricing_maps_again_where_units_pack_narrow_words():
     layer = Linear(name="fc", inputs=("input",), in_shapes=((2048,),), features=64, bias=False)
     settings = TrainingSettings(1, 32, Fraction("0.1"))
     on = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
-    plain = price(synthetic_trace.one_step(Model((layer,), (2048,), 64), Uniform(), settings), on)
+    plain = evaluate_cost(
+        synthetic_trace.one_step(Model((layer,), (2048,), 64), Uniform(), settings), on
+    )
     narrow = {("fc", "weight"): BlockMap.whole(64, 2048, 2)}
     forward = {"layer": "fc", "pass": "forward", "operation": "product"}
-    one, other = row(plain, **forward), row(reprice(plain, narrow), **forward)
+    one, other = row(plain, **forward), row(reevaluate_cost(plain, narrow), **forward)
     assert one["array_cycles"] == 4 * other["array_cycles"]
 
 
@@ -297,7 +303,7 @@ def test_packed_words_move_and_are_stored_as_wide_as_their_containers(packing, w
     settings = TrainingSettings(1, 2, Fraction("0.1"))
     trace = synthetic_trace.one_step(Model((layer,), (6,), 4), Uniform(weight=5), settings)
     on = machine("bit_parallel", 2, 2, packing={**packing, "source": "test"})
-    priced = price(trace, on)
+    priced = evaluate_cost(trace, on)
     moved = priced.traffic.set_index(["pass", "operation", "level", "operand"])["read_bits"]
     assert moved["forward", "product", "dram", "right"] == 24 * weight_bits
     casts = priced.table[priced.table["operation"] == "cast"]
@@ -320,7 +326,7 @@ def test_bursts_round_every_run_of_neighbouring_words_up():
     memory[0] |= {"burst_bits": 32, "capacity_bits": "unlimited"}
     bursts = machine("bit_parallel", 2, 2, memory=memory)
     forward = {"layer": "fc", "pass": "forward", "operation": "product"}
-    plain, rounded = (row(price(linear_trace(), m), **forward) for m in (on, bursts))
+    plain, rounded = (row(evaluate_cost(linear_trace(), m), **forward) for m in (on, bursts))
     assert rounded["dram_bits"] >= plain["dram_bits"]
     assert rounded["dram_bits"] % 32 == 0
     assert rounded["dram_pj"] == rounded["dram_bits"] * 10.0
@@ -334,7 +340,9 @@ def test_idle_units_leakage_power_and_area_by_hand():
     on = on.model_copy(update={"pe": pe, "memory": (on.memory[0], level, *on.memory[2:])})
     layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=2, bias=False)
     settings = TrainingSettings(1, 1, Fraction("0.1"))
-    priced = price(synthetic_trace.one_step(Model((layer,), (6,), 2), Uniform(), settings), on)
+    priced = evaluate_cost(
+        synthetic_trace.one_step(Model((layer,), (6,), 2), Uniform(), settings), on
+    )
     forward = row(priced, layer="fc", **{"pass": "forward", "operation": "product"})
     assert forward["array_pj"] == (12 + 0.5 * 12) * 1000.0  # 12 products in 24 unit-cycles
     leakage_w = 4 * 3e-6 + 2e-3
@@ -355,10 +363,10 @@ def test_lockstep_of_a_large_batch_looks_at_some_images_and_says_so(monkeypatch)
     policy = Dynasty(warmup=0, initial_lambda=0.3)
     trace = synthetic_trace.one_step(tiny.model(), policy, settings)
     on = machine("composable", 2, 2, tile=2)
-    exact = price(trace, on).table
+    exact = evaluate_cost(trace, on).table
     monkeypatch.setattr(lockstep, "LOOKUPS", 0)
     monkeypatch.setattr(lockstep, "LEAST_LOOKUPS", 200)
-    some = price(trace, on).table
+    some = evaluate_cost(trace, on).table
     products = some["operation"] == "product"
     assert "sampled" in set(some.loc[products, "maps"])
     assert "sampled" not in set(exact["maps"])
@@ -371,7 +379,7 @@ def test_a_trace_without_word_counts_is_refused_by_units_that_need_them():
     old = replace(trace, maps=trace.maps.assign(signed=None))
     loom = accelerator.load(ROOT / "accelerators" / "loom.yaml")
     with pytest.raises(DataError, match="fc, forward: loom's units follow the data itself"):
-        price(old, loom)
+        evaluate_cost(old, loom)
     late = replace(trace, operands=trace.operands.assign(step=trace.operands["step"] + 1))
     with pytest.raises(DataError, match="cast lacks at step 0"):
-        price(late, machine())
+        evaluate_cost(late, machine())

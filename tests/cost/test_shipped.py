@@ -10,7 +10,7 @@ import tiny
 from support import ROOT
 
 from fxsim.config import yaml_document
-from fxsim.cost.model import CYCLES, ENERGIES, price
+from fxsim.cost.model import CYCLES, ENERGIES, evaluate_cost
 from fxsim.hardware import accelerator
 from fxsim.mapping.problem import Problem, WordBits
 from fxsim.policies.dynasty import Dynasty
@@ -74,7 +74,7 @@ def test_its_name_sources_peak_and_area(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_step_on_it_conserves_and_sums(path, policy, traces):
     machine, trace = accelerator.load(path), traces[policy]
-    priced = price(trace, machine)
+    priced = evaluate_cost(trace, machine)
     table = priced.table
     products = table[table["operation"] == "product"]
     macs = trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
@@ -108,7 +108,7 @@ def test_the_mappers_kernel_and_the_prices_agree(path, traces):
     """The kernel's cycles and energy of a mapping, and those of pricing it for many steps."""
     machine = accelerator.load(path)
     trace = traces["uniform"]
-    priced = price(trace, machine)
+    priced = evaluate_cost(trace, machine)
     for cost in priced.products:
         bits = [float(np.ptp(cost.columns["cycles"]))]
         assert bits == [0.0]  # one step
@@ -120,7 +120,7 @@ def test_the_mappers_kernel_and_the_prices_agree(path, traces):
         computing = cost.columns["array_cycles"][0] - cost.columns["fill_cycles"][0]
         problem = Problem(machine, product.nest, WordBits(*stored, sums, pair))
         movement, _, _, _ = problem.movement(cost.mapping)
-        problem.record["beat"] = computing / movement.steps
+        problem.record["step_cycles"] = computing / movement.steps
         _, _, cycles, energy = problem.movement(cost.mapping)
         if machine.dram.burst_bits == 1:
             assert cost.columns["cycles"][0] == pytest.approx(cycles, abs=1.01)

@@ -11,8 +11,8 @@ from support import jit_only, shared
 
 from fxsim.engine import matmul
 from fxsim.engine.dispatch import Kernel, plan
-from fxsim.engine.epilogue import Output
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.epilogue import Epilogue
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics import specification
 from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
@@ -96,7 +96,7 @@ def test_rounded_products_run_on_one_instruction(rounding):
         half = (1 << finer >> 1) if rounding is Rounding.RND else 0
         got = matmul.multiply(a, a, register)[0].codes
         assert (got == (exact + half) >> finer).all(), finer
-    chosen = plan(1, 128, 128, register, Machine.VNNI, 15)
+    chosen = plan(1, 128, 128, register, InstructionSet.VNNI, 15)
     assert chosen.kernel in (Kernel.HALF_UP, Kernel.TRUNCATED)
 
 
@@ -104,7 +104,7 @@ def test_stochastic_products_draw_by_index(machine):
     rng = np.random.default_rng(5)
     a, b = operand(rng, (3, 9), 8), operand(rng, (4, 9), 8)
     register = Accumulator(20, Overflow.SAT, -4, product_rounding=Rounding.STOCHASTIC)
-    output = Output(FixedPoint(20, -4), key=77)
+    output = Epilogue(FixedPoint(20, -4), key=77)
     got = matmul.multiply(a, b, register, output)[0].codes
     for i, j in np.ndindex(got.shape):
         pairs = list(zip(a.codes[i].tolist(), b.codes[j].tolist(), strict=True))

@@ -11,9 +11,9 @@ from support import jit_only
 
 from fxsim.engine import matmul
 from fxsim.engine.dispatch import Kernel, plan
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics import specification
@@ -123,21 +123,21 @@ def test_operands_up_to_32_bits(machine, k, bits_a, bits_b, limit, overflow, see
     ],
 )
 def test_the_path_follows_the_bound(depth, peaks, accumulator, machine, kernel, wraps, certify):
-    chosen = plan(depth, *peaks, accumulator, Machine(machine))
+    chosen = plan(depth, *peaks, accumulator, InstructionSet(machine))
     assert (chosen.kernel, chosen.wraps, chosen.certify) == (kernel, wraps, certify)
     if chosen.chunk:
         assert chosen.chunk * peaks[0] * peaks[1] < 2**31
 
 
 def test_full_int16_codes_are_cut_into_bytes():
-    chosen = plan(100, 2**15, 2**15, WIDE, Machine.VNNI)
+    chosen = plan(100, 2**15, 2**15, WIDE, InstructionSet.VNNI)
     assert (chosen.kernel, chosen.digits) == (Kernel.VNNI_S16, 2)
     assert chosen.chunk * 2**15 * 2**7 < 2**31
 
 
 def test_sums_beyond_64_bits_are_refused():
     with pytest.raises(FormatError, match="need more than the engine's 64 bits"):
-        plan(2**40, 2**15, 2**15, WIDE, Machine.PORTABLE)
+        plan(2**40, 2**15, 2**15, WIDE, InstructionSet.PORTABLE)
 
 
 def test_an_error_accumulator_says_how_often_it_overflowed(machine):
@@ -268,7 +268,7 @@ def test_the_epilogue_equals_reference(
         for f, s in zip(rng.integers(-300, 300, n), rng.integers(0, 12, n), strict=True)
     ]
     word = FixedPoint(bits, frac)
-    output = Output(
+    output = Epilogue(
         word,
         rounding,
         overflow,
@@ -329,27 +329,27 @@ def test_batches_of_matrices_are_multiplied_one_by_one(machine):
     [
         (lambda a: matmul.multiply(a, a, WIDE, start=a), "start must be \\(2,\\) codes of"),
         (
-            lambda a: matmul.multiply(a, a, WIDE, Output(FixedPoint(8, 0), bias=a)),
+            lambda a: matmul.multiply(a, a, WIDE, Epilogue(FixedPoint(8, 0), bias=a)),
             "bias must be \\(2,\\), not \\(2, 3\\)",
         ),
         (
-            lambda a: matmul.multiply(a, a, WIDE, Output(FixedPoint(8, 0), scale=(Scale(1, 0),))),
+            lambda a: matmul.multiply(a, a, WIDE, Epilogue(FixedPoint(8, 0), scale=(Scale(1, 0),))),
             "there must be 2 scales, one a column, not 1",
         ),
         (
             lambda a: matmul.multiply(
-                a, a, WIDE, Output(FixedPoint(4, 0), overflow=Overflow.ERROR)
+                a, a, WIDE, Epilogue(FixedPoint(4, 0), overflow=Overflow.ERROR)
             ),
             "output: . of 4 results do not fit FixedPoint",
         ),
         (
             lambda a: matmul.multiply(
-                a, a, WIDE, Output(FixedPoint(8, 0), scale=Scale(2**31 - 1, -31))
+                a, a, WIDE, Epilogue(FixedPoint(8, 0), scale=Scale(2**31 - 1, -31))
             ),
             "need .* bits and .* the engine has 63",
         ),
         (lambda a: matmul.linear_grad_weight(a, _turned(a), WIDE), "one row an example"),
-        (lambda a: Output(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
+        (lambda a: Epilogue(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
         (
             lambda a: Convolution(4, 4, 3, 4, 3, groups=2),
             "groups must divide channels and filters, not 2 groups of 3 channels and 4 filters",

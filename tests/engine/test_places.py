@@ -7,7 +7,7 @@ import pytest
 from support import jit_only
 
 from fxsim.engine import casts, instruction_set, matmul
-from fxsim.engine.epilogue import Output
+from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
@@ -17,7 +17,7 @@ from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Roun
 
 INT8 = FixedPoint(8, 0)
 WIDE = Accumulator(40, Overflow.SAT)
-NOISY = Output(FixedPoint(12, -5), Rounding.STOCHASTIC, key=21)
+NOISY = Epilogue(FixedPoint(12, -5), Rounding.STOCHASTIC, key=21)
 
 
 def codes(rng, *shape):
@@ -68,7 +68,7 @@ def test_groups_have_their_own_product_noise(machine):
     x = FixedTensor(np.full((1, 3, 3, 2), 9, np.int8), INT8)
     w = FixedTensor(np.full((2, 1), 11, np.int8), INT8)
     noisy = Accumulator(32, Overflow.SAT, -4, product_rounding=Rounding.STOCHASTIC)
-    got = matmul.convolution_forward(x, w, g, noisy, Output(FixedPoint(16, -4), key=3))[0].codes
+    got = matmul.convolution_forward(x, w, g, noisy, Epilogue(FixedPoint(16, -4), key=3))[0].codes
     want = [specification.stochastic(99, 4, specification.draw(3, i)) for i in range(18)]
     assert got.reshape(-1).tolist() == want
 
@@ -82,7 +82,7 @@ def test_groups_have_their_own_product_noise(machine):
         Accumulator(12, Overflow.WRAP, -3, product_rounding=Rounding.RND),
     ],
 )
-@pytest.mark.parametrize("output", [None, Output(FixedPoint(6, -6)), Output(FixedPoint(24, 0))])
+@pytest.mark.parametrize("output", [None, Epilogue(FixedPoint(6, -6)), Epilogue(FixedPoint(24, 0))])
 def test_altered_sums_are_counted_and_placed_alike(machine, accumulator, output):
     g = Convolution(4, 4, 4, 4, 3, 1, 1, groups=2)
     rng = np.random.default_rng(2)
@@ -164,7 +164,7 @@ def test_the_smallest_floats_are_not_lost():
     [
         (lambda a: FixedPoint(8.5, 2), FormatError, "bits must be a whole number, not 8.5"),
         (lambda a: FixedPoint(8, 10**12), FormatError, "frac must be -1000 to 1000"),
-        (lambda a: Output(INT8, key=-1), FormatError, "key must be 0 to"),
+        (lambda a: Epilogue(INT8, key=-1), FormatError, "key must be 0 to"),
         (lambda a: casts.cast(a, INT8, key=1 << 64), FormatError, "key must be 0 to"),
         (lambda a: instruction_set.force("vnni"), FormatError, "must be a Machine, not 'vnni'"),
         (
@@ -173,7 +173,7 @@ def test_the_smallest_floats_are_not_lost():
                 FixedTensor(np.zeros((2, 9), np.int8), INT8),
                 Convolution(3, 3, 1, 2, 3),
                 WIDE,
-                Output(INT8, bias=FixedTensor(np.zeros(9, np.int64), FixedPoint(16, 0))),
+                Epilogue(INT8, bias=FixedTensor(np.zeros(9, np.int64), FixedPoint(16, 0))),
             ),
             ShapeError,
             r"bias must be \(2,\), not \(9,\)",

@@ -13,11 +13,11 @@ from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
-from fxsim.numerics.formats import FixedPoint, PricedBlockFormat, Rounding
+from fxsim.numerics.formats import CostAwareBlockFormat, FixedPoint, Rounding
 
 ONE = 1 << 32
 FREE = (0, 0, 0, 0)
-PLAIN = PricedBlockFormat(
+PLAIN = CostAwareBlockFormat(
     2, 4, threshold=1 << 16, fixed=FREE, by_row=FREE, by_column=FREE, work=(0, 1, 4, 16)
 )
 

@@ -10,7 +10,7 @@ from llvmlite import binding, ir
 from support import ROOT, jit_only
 
 from fxsim.engine import instruction_set, matmul
-from fxsim.engine.instruction_set import Machine
+from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.kernels import amx, packed, simd
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import set_threads
@@ -20,22 +20,22 @@ from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow
 
 def test_the_portable_path_is_always_there_and_the_fastest_is_chosen(monkeypatch):
     monkeypatch.delenv(instruction_set.VARIABLE, raising=False)
-    assert instruction_set.available()[-1] is Machine.PORTABLE
+    assert instruction_set.available()[-1] is InstructionSet.PORTABLE
     assert instruction_set.chosen() is instruction_set.available()[0]
 
 
 def test_a_path_can_be_forced_by_name(monkeypatch):
     monkeypatch.setenv(instruction_set.VARIABLE, "portable")
-    assert instruction_set.chosen() is Machine.PORTABLE
+    assert instruction_set.chosen() is InstructionSet.PORTABLE
     monkeypatch.setenv(instruction_set.VARIABLE, "portabel")
     with pytest.raises(FormatError, match=r"FXSIM_PATH: must be one of .*; did you mean 'portable"):
         instruction_set.chosen()
 
 
 def test_a_path_that_the_processor_lacks_is_refused(monkeypatch):
-    monkeypatch.setattr(instruction_set, "available", lambda: (Machine.PORTABLE,))
+    monkeypatch.setattr(instruction_set, "available", lambda: (InstructionSet.PORTABLE,))
     with pytest.raises(FormatError, match="'amx' is not on this processor, which has portable"):
-        instruction_set.force(Machine.AMX)
+        instruction_set.force(InstructionSet.AMX)
 
 
 def test_all_paths_and_thread_counts_give_the_same_bits_and_counts():

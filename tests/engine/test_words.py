@@ -24,7 +24,7 @@ def word(codes, frac=0):
 
 @given(codes=st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=9), frac=st.integers(0, 9))
 def test_words_take_the_finest_scale_that_holds_them(codes, frac):
-    got = vector_int16.words(FixedTensor(np.array(codes), FixedPoint(42, frac)))
+    got = vector_int16.to_int16(FixedTensor(np.array(codes), FixedPoint(42, frac)))
     assert (got.codes.tolist(), got.format.frac) == specification_vector.words(codes, frac)
     assert got.codes.dtype == np.int16
 

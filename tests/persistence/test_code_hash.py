@@ -1,4 +1,4 @@
-"""What a kept result depends on follows from imports: what is added is covered, nothing is skipped."""
+"""What a kept result depends on follows from imports: what is added is covered."""
 
 from __future__ import annotations
 

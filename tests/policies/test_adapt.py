@@ -14,14 +14,14 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint, Rounding, TensorFormat
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.adapt import Adapt, diversity
-from fxsim.training.policy import Moment, Review
+from fxsim.training.policy import StepInfo, UpdateInfo
 
 POLICY = Adapt()
 SHAPES = {"conv": (2, 2), "fc": (1, 4)}
 
 
 def test_the_first_grid_is_qpytorchs():
-    _, decisions = POLICY.decide(POLICY.initial_state(SHAPES), Moment(), None)
+    _, decisions = POLICY.decide(POLICY.initial_state(SHAPES), StepInfo(), None)
     wanted = POLICY.operand_format(decisions, "conv", Role.WEIGHT)
     assert (wanted.bits, wanted.frac, wanted.rounding) == (8, 4, Rounding.STOCHASTIC)
     far = FixedTensor(np.array([[-(2**31), 2**31 - 1]]), MASTER)  # -32 and almost 32
@@ -150,11 +150,11 @@ def test_diversity_is_the_count_over_the_norm_of_the_sum():
     assert diversity(np.array([0, 0]), 2) == inf
 
 
-def seen(step: int, loss: float = 1.0, gradient=(0.5, 0.5, 0.5, 0.5)) -> Review:
+def seen(step: int, loss: float = 1.0, gradient=(0.5, 0.5, 0.5, 0.5)) -> UpdateInfo:
     grid = np.round(np.array(gradient) * 2**24).astype(np.int64).reshape(2, 2)
     weights = FixedTensor(np.array([[3, 0], [0, 1]]) << 20, MASTER)
-    return Review(
-        Moment(step, 1000, 100),
+    return UpdateInfo(
+        StepInfo(step, 1000, 100),
         loss,
         {"conv.weight": weights},
         {"conv.weight": weights},
@@ -167,7 +167,7 @@ def test_a_review_adds_gradients_up_and_adapts_after_the_lookback():
     state, memory = policy.initial_state({"conv": (2, 2)}), {}
     formats = []
     for step in range(7):
-        changed, sums = policy.review(state, memory, seen(step))
+        changed, sums = policy.after_update(state, memory, seen(step))
         state, memory = {**state, **changed}, {**memory, **sums}
         layer = state["layers"]["conv"]
         formats.append((layer["count"], layer["word"], layer["frac"]))

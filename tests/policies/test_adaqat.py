@@ -10,7 +10,7 @@ from fxsim.engine.update import MASTER
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import ClippedFormat, FixedPoint, TanhFormat
 from fxsim.policies.adaqat import Adaqat
-from fxsim.training.policy import Feedback, Moment, Review
+from fxsim.training.policy import Feedback, StepInfo, UpdateInfo
 
 SHAPES = {"conv1": (4, 9), "conv2": (8, 36), "conv3": (8, 72), "fc": (10, 8)}
 POLICY = Adaqat()
@@ -19,7 +19,7 @@ FRESH = {"relaxed": 4.0, "frozen": False, "fell_to": [], "rises": {}}
 
 def decide(policy, state, loss=None, **probes):
     feedback = None if loss is None else Feedback(0, loss, {}, probes)
-    return policy.decide(state, Moment(), feedback)
+    return policy.decide(state, StepInfo(), feedback)
 
 
 def test_the_first_step_uses_the_first_bits_and_asks_for_two_probes():
@@ -86,7 +86,7 @@ def test_formats():
     signed = FixedTensor(np.array([[-1, 5]], np.int16), FixedPoint(16, 3))
     state = POLICY.initial_state(SHAPES)
     for layer, x in (("conv1", positive), ("conv2", positive), ("conv3", signed)):
-        decisions |= POLICY.choose(state, Moment(), layer, Role.ACTIVATION, x)[1]
+        decisions |= POLICY.on_operand(state, StepInfo(), layer, Role.ACTIVATION, x)[1]
     assert POLICY.operand_format(decisions, "conv1", Role.WEIGHT).bits == 8  # the first layer
     assert POLICY.operand_format(decisions, "conv2", Role.WEIGHT) == TanhFormat(4)
     assert POLICY.operand_format(decisions, "conv2", Role.ACTIVATION) == ClippedFormat(4, 10)
@@ -123,14 +123,14 @@ def test_weights_adapt_by_falling_error_activations_by_rising():
         "conv2.clip.alpha": FixedTensor(np.array([8 << 26]), FixedPoint(62, 26)),
         "conv3.clip.alpha": FixedTensor(np.array([2 << 26]), FixedPoint(62, 26)),
     }
-    seen = Review(Moment(), 1.0, {}, masters, {})
-    state |= policy.review(state, {}, seen)[0]
+    seen = UpdateInfo(StepInfo(), 1.0, {}, masters, {})
+    state |= policy.after_update(state, {}, seen)[0]
     assert state["order"][:2] == ["weight.conv3", "weight.conv2"]
-    assert policy.review(state, {}, seen) == ({}, {})  # the weights are not done
+    assert policy.after_update(state, {}, seen) == ({}, {})  # the weights are not done
     assert policy.exploring(state) == ["weight.conv3"]
     for name in state["order"][:2]:
         state["variables"][name]["frozen"] = True
-    state |= policy.review(state, {}, seen)[0]
+    state |= policy.after_update(state, {}, seen)[0]
     assert state["order"][2:] == ["activation.conv3", "activation.conv2"]
     assert policy.exploring(state) == ["activation.conv3"]
 

@@ -11,7 +11,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint
 from fxsim.policies.apt import Apt
-from fxsim.training.policy import Moment
+from fxsim.training.policy import StepInfo
 
 POLICY = Apt()
 
@@ -26,8 +26,8 @@ SKEWED = tensor(1016, *[3] * 40)
 
 
 def after(policy: Apt, x: FixedTensor, step: int, state=None, per_epoch: int = 1000):
-    moment = Moment(step, 10 * per_epoch, per_epoch)
-    return policy.choose(state or {}, moment, "conv", Role.ERROR, x)
+    step_info = StepInfo(step, 10 * per_epoch, per_epoch)
+    return policy.on_operand(state or {}, step_info, "conv", Role.ERROR, x)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fxsim.policies.muppet import Muppet, scale_of
 from fxsim.policies.niti import Niti
 from fxsim.policies.uniform import Uniform
 from fxsim.policies.wage import Wage
-from fxsim.training.policy import LossGradient, Moment, Review, UpdateRule
+from fxsim.training.policy import LossGradient, StepInfo, UpdateInfo, UpdateRule
 
 
 def words(*codes: int, frac: int = 0) -> FixedTensor:
@@ -63,10 +63,10 @@ def test_muppets_scale(codes, bits, frac):
     assert scale_of(words(*codes, frac=6), bits) == (frac + 6 if any(codes) else 0)
 
 
-def review(step: int, gradient) -> Review:
+def after_update(step: int, gradient) -> UpdateInfo:
     codes = (np.array([gradient]) * 2**20).astype(np.int64)
-    return Review(
-        Moment(step, 100, 10),
+    return UpdateInfo(
+        StepInfo(step, 100, 10),
         1.0,
         {},
         {},
@@ -77,9 +77,12 @@ def review(step: int, gradient) -> Review:
 def test_muppets_diversity_over_a_window_of_epochs():
     policy = Muppet()
     state, memory = policy.initial_state({}), {}
-    assert policy.review(state, memory, review(3, [1, 0])) == ({}, {})  # not the end of an epoch
+    assert policy.after_update(state, memory, after_update(3, [1, 0])) == (
+        {},
+        {},
+    )  # not the end of an epoch
     for step, gradient in ((9, [1, 0]), (19, [0, 1]), (29, [1, 0])):
-        changed, sums = policy.review(state, memory, review(step, gradient))
+        changed, sums = policy.after_update(state, memory, after_update(step, gradient))
         state, memory = {**state, **changed}, {**memory, **sums}
     # sum of squares 3, the sum (2, 1): 3 / 5; biases do not count
     assert state["diversity"] == pytest.approx(0.6)
@@ -98,14 +101,14 @@ def test_muppets_second_violation_raises_the_precision():
     assert (state["violated"], state["level"]) == (1, 0)
     state |= policy.judged(state, 1.0, 5)
     assert (state["violated"], state["level"], state["largest"]) == (0, 1, 0.0)
-    assert policy.decide(state, Moment(), None)[1] == {"bits": 12}
+    assert policy.decide(state, StepInfo(), None)[1] == {"bits": 12}
 
 
 def test_muppets_last_level_is_priced_as_32_bits():
     policy = Muppet()
     state = {**policy.initial_state({}), "level": 4}
-    _, decisions = policy.decide(state, Moment(), None)
-    decisions |= policy.choose(state, Moment(), "conv", Role.ERROR, words(5))[1]
+    _, decisions = policy.decide(state, StepInfo(), None)
+    decisions |= policy.on_operand(state, StepInfo(), "conv", Role.ERROR, words(5))[1]
     found, _ = casts.quantise_tensor(
         words(5), policy.operand_format(decisions, "conv", Role.ERROR), 0
     )
@@ -131,7 +134,7 @@ def test_wages_layer_scale(fan_in, octave):
 def test_wages_weights():
     policy = Wage()
     state = policy.initial_state({"conv": (6, 150)})
-    _, decisions = policy.decide(state, Moment(), None)
+    _, decisions = policy.decide(state, StepInfo(), None)
     wanted = policy.operand_format(decisions, "conv", Role.WEIGHT)
     assert (wanted.bits, wanted.frac, wanted.overflow) == (2, 3, Overflow.SAT_SYM)
     # w / a of 0.5, 0.26, 0.24 over 4: Q(w) is 0.5 (rounds to 1 step, clipped), 0.5, 0
@@ -155,11 +158,13 @@ def test_wages_errors_and_activations():
     policy = Wage()
     state = policy.initial_state({"conv": (6, 150), "fc": (10, 100)})
     # max|e| = 96 / 2**10: 2**round(log2) is 2**(7 - 10): steps of 2**(-3 - 7)
-    error = policy.choose(state, Moment(), "fc", Role.ERROR, words(96, -3, frac=10))[1]
+    error = policy.on_operand(state, StepInfo(), "fc", Role.ERROR, words(96, -3, frac=10))[1]
     assert error == {"frac.error.fc": 10}
-    unsigned = policy.choose(state, Moment(), "fc", Role.ACTIVATION, words(0, 900, frac=10))[1]
+    unsigned = policy.on_operand(state, StepInfo(), "fc", Role.ACTIVATION, words(0, 900, frac=10))[
+        1
+    ]
     assert unsigned == {"frac.activation.fc": 7, "limit.fc": 1}
-    first = policy.choose(state, Moment(), "conv", Role.ACTIVATION, words(0, 900, frac=10))[1]
+    first = policy.on_operand(state, StepInfo(), "conv", Role.ACTIVATION, words(0, 900, frac=10))[1]
     assert first["limit.conv"] == 0
     assert policy.input_limit(unsigned, "fc") == 1
     assert policy.input_limit(first, "conv") is None
@@ -168,7 +173,9 @@ def test_wages_errors_and_activations():
 def test_wages_rate_falls_to_an_eighth_twice():
     policy = Wage()
     state = policy.initial_state({})
-    rates = [policy.decide(state, Moment(step, 300, 1), None)[1]["rate"] for step in (0, 200, 250)]
+    rates = [
+        policy.decide(state, StepInfo(step, 300, 1), None)[1]["rate"] for step in (0, 200, 250)
+    ]
     assert [rate / 2**16 for rate in rates] == [8, 1, 0.125]
     assert policy.update_rule is UpdateRule.WAGE
 
@@ -192,7 +199,7 @@ def test_nitis_weights_are_int8_from_xaviers_range():
 def test_nitis_update_has_five_then_four_then_three_bits():
     policy = Niti()
     state = policy.initial_state({"fc": (40, 110)})
-    kept = [policy.decide(state, Moment(s, 200, 1), None)[1] for s in (0, 99, 100, 150)]
+    kept = [policy.decide(state, StepInfo(s, 200, 1), None)[1] for s in (0, 99, 100, 150)]
     assert [d["gradient_bits"] for d in kept] == [5, 5, 4, 3]
     assert kept[0]["grid.fc"] == 9
     assert policy.update_rule is UpdateRule.NITI
@@ -224,22 +231,24 @@ def test_schedules_that_cannot_be_are_refused(build, message):
 def test_dorefa_pact_has_8_bits_at_both_ends():
     policy = DorefaPact(weight=3, activation=2)
     state = policy.initial_state({"a": (1, 1), "b": (1, 1), "c": (1, 1)})
-    _, decisions = policy.decide(state, Moment(), None)
-    decisions |= policy.choose(state, Moment(), "b", Role.ACTIVATION, words(0, 3))[1]
+    _, decisions = policy.decide(state, StepInfo(), None)
+    decisions |= policy.on_operand(state, StepInfo(), "b", Role.ACTIVATION, words(0, 3))[1]
     assert [policy.operand_format(decisions, n, Role.WEIGHT).bits for n in "abc"] == [8, 3, 8]
     assert policy.operand_format(decisions, "b", Role.WEIGHT) == TanhFormat(3)
     assert policy.operand_format(decisions, "b", Role.ACTIVATION) == ClippedFormat(2, 10)
     same = DorefaPact(first_last_bits=None)
-    _, plain = same.decide(state, Moment(), None)
+    _, plain = same.decide(state, StepInfo(), None)
     assert same.operand_format(plain, "a", Role.WEIGHT) == TanhFormat(4)
 
 
 def test_an_input_is_signed_or_not_from_when_it_was_first_seen():
     policy = DorefaPact()
     state = policy.initial_state({"a": (1, 1), "b": (1, 1)})
-    first, _ = policy.choose(state, Moment(), "b", Role.ACTIVATION, words(0, 3))
-    again, decided = policy.choose({**state, **first}, Moment(), "b", Role.ACTIVATION, words(-5))
+    first, _ = policy.on_operand(state, StepInfo(), "b", Role.ACTIVATION, words(0, 3))
+    again, decided = policy.on_operand(
+        {**state, **first}, StepInfo(), "b", Role.ACTIVATION, words(-5)
+    )
     assert decided == {"signed.b": 0}
-    no_weights = policy.choose(state, Moment(), "attention.scores", Role.ACTIVATION, words(3))
+    no_weights = policy.on_operand(state, StepInfo(), "attention.scores", Role.ACTIVATION, words(3))
     assert no_weights[1] == {"signed.attention.scores": 1}
     assert again == first

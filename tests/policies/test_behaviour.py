@@ -8,7 +8,7 @@ import pytest
 from support import jit_only
 
 from fxsim.config import resources
-from fxsim.cost.model import price
+from fxsim.cost.model import evaluate_cost
 from fxsim.errors import ConfigError, FormatError
 from fxsim.hardware import library
 from fxsim.policies.registry import POLICIES
@@ -177,7 +177,8 @@ def test_muppet_raises_its_precision_and_replays():
 def test_cost_aware_is_faster_than_dynasty_at_the_same_budgets(trained):
     machine = library.machine("dynasty")
     cycles = {
-        kind: price(trained(kind).trace(), machine).cycles for kind in ("dynasty", "cost_aware")
+        kind: evaluate_cost(trained(kind).trace(), machine).cycles
+        for kind in ("dynasty", "cost_aware")
     }
     assert cycles["cost_aware"] < cycles["dynasty"]
 

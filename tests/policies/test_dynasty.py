@@ -9,7 +9,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import OPERAND_ROLES, Role
 from fxsim.numerics.formats import FixedPoint
 from fxsim.policies.dynasty import Dynasty
-from fxsim.training.policy import Feedback, Moment
+from fxsim.training.policy import Feedback, StepInfo
 
 POLICY = Dynasty(
     warmup=0,
@@ -27,7 +27,7 @@ POLICY = Dynasty(
 def after(perturbation: float, loss: float = 1.0, state=None):
     state = state or POLICY.initial_state({})
     seen = Feedback(5, loss, dict.fromkeys(OPERAND_ROLES, perturbation))
-    return POLICY.decide(state, Moment(), seen)
+    return POLICY.decide(state, StepInfo(), seen)
 
 
 def test_lambda_grows_within_the_budget_and_shrinks_beyond_it():
@@ -56,18 +56,18 @@ def test_a_loss_that_jumps_makes_every_lambda_retreat():
 def test_warm_up_takes_lossless_savings_only():
     policy = Dynasty(warmup=10)
     state = policy.initial_state({})
-    assert set(policy.decide(state, Moment(), None)[1].values()) == {0}
-    assert set(policy.decide(state, Moment(), Feedback(8, 1.0))[1].values()) == {0}
-    assert min(policy.decide(state, Moment(), Feedback(9, 1.0))[1].values()) > 0
+    assert set(policy.decide(state, StepInfo(), None)[1].values()) == {0}
+    assert set(policy.decide(state, StepInfo(), Feedback(8, 1.0))[1].values()) == {0}
+    assert min(policy.decide(state, StepInfo(), Feedback(9, 1.0))[1].values()) > 0
 
 
 def test_gains_are_relative_tile_means_smoothed_by_an_eighth():
     gradient = np.zeros((4, 8), np.int64)
     gradient[:, :4], gradient[:, 4:] = 4096, 1024
     tensor = FixedTensor(gradient, FixedPoint(32, 0))
-    first = POLICY.observe(None, Role.WEIGHT, tensor)
+    first = POLICY.on_gradient(None, Role.WEIGHT, tensor)
     assert first.tolist() == [[4096 << 3, 1024 << 3]]  # the largest has 16 bits
-    second = POLICY.observe(
+    second = POLICY.on_gradient(
         first, Role.WEIGHT, FixedTensor(gradient[:, ::-1].copy(), tensor.format)
     )
     change = (1024 << 3) - (4096 << 3)
@@ -76,11 +76,11 @@ def test_gains_are_relative_tile_means_smoothed_by_an_eighth():
 
 def test_no_gradient_says_nothing():
     nothing = FixedTensor(np.zeros((4, 4), np.int64), FixedPoint(32, 0))
-    assert POLICY.observe(None, Role.WEIGHT, nothing) is None
+    assert POLICY.on_gradient(None, Role.WEIGHT, nothing) is None
     kept = np.ones((1, 1), np.int64)
-    assert POLICY.observe(kept, Role.WEIGHT, nothing) is kept
+    assert POLICY.on_gradient(kept, Role.WEIGHT, nothing) is kept
 
 
 def test_activations_are_judged_by_channel():
     gradient = FixedTensor(np.ones((2, 3, 3, 8), np.int64), FixedPoint(32, 0))
-    assert POLICY.observe(None, Role.ACTIVATION, gradient).shape == (1, 2)
+    assert POLICY.on_gradient(None, Role.ACTIVATION, gradient).shape == (1, 2)

@@ -74,7 +74,7 @@ def test_a_workload_with_overrides(tmp_path):
 
 def test_variants_are_priced_and_only_what_is_new_is_computed(study, tmp_path):
     shutil.copytree(study[0] / "reports", tmp_path / "reports")
-    prices = tmp_path / "reports" / "small" / "prices"
+    prices = tmp_path / "reports" / "small" / "costs"
     before = {p.name for p in prices.iterdir()}
     (tmp_path / "small.yaml").write_text(VARIANTS + "report: {sections: [pareto]}\n")
     done = fxsim("run", "small.yaml", at=tmp_path)
@@ -106,13 +106,13 @@ def test_a_report_is_repeated_from_what_lies_beside_it(study, tmp_path):
     fxsim("run", "small.yaml", at=tmp_path)
     results = tmp_path / "reports" / "small"
     before = (results / "tables" / "summary.csv").read_bytes()
-    prices = sorted((results / "prices").iterdir())
+    prices = sorted((results / "costs").iterdir())
     (tmp_path / "my.yaml").unlink()
     (tmp_path / "small.yaml").unlink()
     done = fxsim("run", "reports/small/inputs/study.yaml", at=tmp_path)
     assert done.stderr.count("unchanged, using the earlier run") == 3
     assert (results / "tables" / "summary.csv").read_bytes() == before
-    assert sorted((results / "prices").iterdir()) == prices
+    assert sorted((results / "costs").iterdir()) == prices
 
 
 def test_a_kept_price_is_the_price(study, tmp_path):
@@ -120,7 +120,7 @@ def test_a_kept_price_is_the_price(study, tmp_path):
     (tmp_path / "small.yaml").write_text(STUDY + "report: {sections: [pareto]}\n")
     tables = tmp_path / "reports" / "small" / "tables"
     kept = {p.name: p.read_bytes() for p in tables.glob("*.csv")}
-    shutil.rmtree(tmp_path / "reports" / "small" / "prices")
+    shutil.rmtree(tmp_path / "reports" / "small" / "costs")
     fxsim("report", "small.yaml", at=tmp_path)
     assert {p.name: p.read_bytes() for p in tables.glob("*.csv")} == kept
 

@@ -18,7 +18,7 @@ from fxsim.training.layers.base import constant_parameter, parameter
 from fxsim.training.tape import Value
 
 BATCH = 4
-WORD, ERROR_WORD = FixedPoint(16, 12), FixedPoint(16, 14)
+VECTOR_BITS, ERROR_WORD = FixedPoint(16, 12), FixedPoint(16, 14)
 WIDE = Uniform(
     weight=16,
     activation=16,
@@ -35,7 +35,7 @@ def prepared(case, seed=0):
     rng = np.random.default_rng(seed)
     layer = case.build()
     inputs = [
-        FixedTensor(rng.normal(0, 2**12, (BATCH, *shape)).round().astype(np.int16), WORD)
+        FixedTensor(rng.normal(0, 2**12, (BATCH, *shape)).round().astype(np.int16), VECTOR_BITS)
         for shape in case.shapes
     ]
     parameters = {}
@@ -166,7 +166,7 @@ def test_embedding_gathers_and_scatters():
 
 def test_dropout_has_the_same_mask_forward_and_back_and_in_float():
     layer = KINDS["dropout"](name="l", inputs=("x",), in_shapes=((50,),))
-    x = FixedTensor(np.full((BATCH, 50), 1 << 12, np.int16), WORD)
+    x = FixedTensor(np.full((BATCH, 50), 1 << 12, np.int16), VECTOR_BITS)
     context = StepContext(3, 7, True, WIDE, {}, {}, {}, {})
     ops = IntegerOperations(context)
     out = layer.forward(ops, [Value(x)])

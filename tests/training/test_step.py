@@ -14,7 +14,7 @@ from fxsim.policies.dynasty import Dynasty
 from fxsim.policies.uniform import Uniform
 from fxsim.training import loop
 from fxsim.training.context import StepContext
-from fxsim.training.policy import Moment
+from fxsim.training.policy import StepInfo
 
 THRESHOLD = 60_000
 
@@ -22,10 +22,10 @@ THRESHOLD = 60_000
 class FixedBlocks(Dynasty):
     """Blocks with a constant threshold and unit gains, as the reference has them."""
 
-    def decide(self, state, moment, feedback):
+    def decide(self, state, step_info, feedback):
         return state, {f"threshold.{r}": THRESHOLD for r in ("weight", "activation", "error")}
 
-    def observe(self, gains, role, gradient):
+    def on_gradient(self, gains, role, gradient):
         return None
 
 
@@ -56,7 +56,7 @@ def test_a_training_run_has_the_bits_of_the_pure_integer_reference(policy, numbe
 
 def context(policy) -> tuple:
     model, data = tiny.model(), tiny.data()
-    _, decisions = policy.decide(policy.initial_state({}), Moment(), None)
+    _, decisions = policy.decide(policy.initial_state({}), StepInfo(), None)
     decisions = {**decisions, loop.RATE: 1 << 16}
     around = StepContext(
         0, 0, True, policy, decisions, model.initial_parameters(0), model.initial_running(), {}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support import ROOT, jit_only
 
-from fxsim.cost.model import price
+from fxsim.cost.model import evaluate_cost
 from fxsim.hardware import library
 from fxsim.policies.dynasty import Dynasty
 from fxsim.policies.registry import POLICIES
@@ -80,7 +80,7 @@ def test_small_workloads_run_and_are_priced(name, policy):
     trace = synthetic_trace.one_step(model, policy, replace(settings, batch=batch))
     forward = trace.products[trace.products["pass"] == "forward"]
     assert forward[["m", "n", "k", "repeats"]].prod(axis=1).sum() == batch * model.macs
-    priced = price(trace, library.machine("int8_systolic"))
+    priced = evaluate_cost(trace, library.machine("int8_systolic"))
     products = priced.table[priced.table["operation"] == "product"]
     assert products["macs"].sum() == trace.products[["m", "n", "k", "repeats"]].prod(axis=1).sum()
     assert (products["cycles"] > 0).all()
@@ -95,7 +95,7 @@ def test_every_policy_takes_recurrent_and_attention_networks(name, kind):
     settings = replace(described.training.settings(), batch=1)
     trace = synthetic_trace.one_step(model, POLICIES[kind](), settings)
     assert (trace.products["pass"] == "grad_weight").any()
-    assert price(trace, library.machine("dynasty")).cycles > 0
+    assert evaluate_cost(trace, library.machine("dynasty")).cycles > 0
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "vit_tiny"])
@@ -106,7 +106,7 @@ def test_imagenet_workloads_run_and_are_priced(name):
     trace = synthetic_trace.one_step(model, Uniform(), settings)
     forward = trace.products[trace.products["pass"] == "forward"]
     assert forward[["m", "n", "k", "repeats"]].prod(axis=1).sum() == model.macs
-    assert price(trace, library.machine("dynasty")).cycles > 0
+    assert evaluate_cost(trace, library.machine("dynasty")).cycles > 0
 
 
 def test_every_shipped_workload_loads():

@@ -59,7 +59,7 @@ def estimate(
     from functools import partial
 
     from fxsim.cost import breakdown
-    from fxsim.cost.model import price
+    from fxsim.cost.model import evaluate_cost
     from fxsim.hardware import library
     from fxsim.mapping import mapping as mappings
     from fxsim.mapping.search import OBJECTIVES
@@ -79,7 +79,7 @@ def estimate(
         trace, label = trace_of(target, policy, progress, batch)
         for on in machines:
             tell = partial(progress.task, f"pricing on {on.name}")
-            cost = price(trace, on, goal, given, tell)
+            cost = evaluate_cost(trace, on, goal, given, tell)
             tables[on.name] = breakdown.view(cost, show, columns)
             if save_mapping:
                 mappings.save(save_mapping, on.name, cost.mappings)

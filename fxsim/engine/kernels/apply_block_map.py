@@ -1,7 +1,7 @@
 """Casts under a given block map: each tile at its own bits and exponent, on a shared grid.
 
 x is (rows, columns); bits and shifts have one entry a tile. A code of a tile is worth
-2**shift steps of the grid, which lies `places` binary places above x's. Ranges are block rows.
+2**shift steps of the grid, which lies `shift` binary places above x's. Ranges are block rows.
 """
 
 import numpy as np
@@ -57,12 +57,12 @@ def map_row(source, target, width, shift, base, even, sign, always):
 
 
 @kernel
-def map_narrow_range(
-    start, stop, x, bits, shifts, block_rows, block_columns, places, rounding, out
+def apply_map_int32_range(
+    start, stop, x, bits, shifts, block_rows, block_columns, bit_shift, rounding, out
 ):
     """Nearest modes in int32 lanes; (quantised, overflowed).
 
-    Preconditions: |x| < 2**30, 0 <= places + shift <= 30.
+    Preconditions: |x| < 2**30, 0 <= bit_shift + shift <= 30.
     """
     rows, columns = x.shape
     width, shift = np.empty(columns, np.int32), np.empty(columns, np.int32)
@@ -72,14 +72,16 @@ def map_narrow_range(
         spread_row(bits[block_row], block_columns, width)
         spread_row(shifts[block_row], block_columns, shift)
         for r in range(block_row * block_rows, min((block_row + 1) * block_rows, rows)):
-            counted = map_row(x[r], out[r], width, shift, np.int32(places), even, sign, always)
+            counted = map_row(x[r], out[r], width, shift, np.int32(bit_shift), even, sign, always)
             lost += np.int64(counted[0])
             over += np.int64(counted[1])
     return lost, over
 
 
 @kernel
-def map_range(start, stop, x, bits, shifts, block_rows, block_columns, places, rounding, key, out):
+def apply_map_range(
+    start, stop, x, bits, shifts, block_rows, block_columns, shift, rounding, key, out
+):
     """Any mode and shift, in int64; (quantised, overflowed)."""
     rows, columns = x.shape
     lost, over = np.int64(0), np.int64(0)
@@ -87,7 +89,7 @@ def map_range(start, stop, x, bits, shifts, block_rows, block_columns, places, r
         for c in range(columns):
             width = np.int64(bits[r // block_rows, c // block_columns])
             up = np.int64(shifts[r // block_rows, c // block_columns])
-            code, s = np.int64(x[r, c]), places + up
+            code, s = np.int64(x[r, c]), shift + up
             if s > 0:
                 noise = np.int64(0)
                 if rounding == STOCHASTIC:

@@ -20,7 +20,7 @@ WEIGHT_BITS = 8  # fractional bits of the weights of block rows and columns
 
 
 @kernel
-def tile_losses_range(
+def tile_sensitivities_range(
     start,
     stop,
     x,
@@ -81,7 +81,7 @@ def tile_losses_range(
 
 
 @kernel
-def choose_priced_range(
+def choose_cost_aware_range(
     start, stop, losses, fixed, by_row, by_column, row_weight, work, index, row_work, column_work
 ):
     """Give every tile the candidate of least sensitivity plus price; the first of equals.

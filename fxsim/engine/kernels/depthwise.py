@@ -1,13 +1,13 @@
 """Depthwise convolution: every channel alone, channels side by side in the lanes of a vector.
 
-`shape` is that of `gathering` and reads whole pixels.
+`shape` is that of `gather` and reads whole pixels.
 """
 
 import numpy as np
 
 from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import simd
-from fxsim.engine.kernels.epilogue import earlier, finish_rows
+from fxsim.engine.kernels.epilogue import earlier, epilogue_rows
 from fxsim.engine.kernels.gather import (
     DILATION,
     IN_HEIGHT,
@@ -41,8 +41,8 @@ def fold_depthwise(
     out,
     bias,
     multiplier,
-    places,
-    finish,
+    shift,
+    fields,
     key,
 ):
     """Rows [start, stop) on the dot-product instructions; sums fit int32.
@@ -66,8 +66,8 @@ def fold_depthwise(
                     simd.depthwise_s8(pixel, tap_bytes, weight, 4 * width, groups, begin, place)
                 else:
                     simd.depthwise_s16(pixel, tap_bytes, weight, 4 * width, groups, begin, place)
-        counted = finish_rows(
-            sums, last - first, out, first, 0, channels, bias, multiplier, places, finish, key
+        counted = epilogue_rows(
+            sums, last - first, out, first, 0, channels, bias, multiplier, shift, fields, key
         )
         lost += counted[0]
         over += counted[1]
@@ -127,7 +127,7 @@ def fold_depthwise_pixels(start, stop, path, source, shape, flip, errors, channe
 
 @kernel
 def depthwise_range(
-    start, stop, image, shape, taps, low, high, limited, out, bias, multiplier, places, finish, key
+    start, stop, image, shape, taps, low, high, limited, out, bias, multiplier, shift, fields, key
 ):
     """Rows [start, stop) in plain loops: sums over the taps in order, saturating if `limited`.
 
@@ -161,8 +161,8 @@ def depthwise_range(
                         altered += 1
                         if first_altered < 0:
                             first_altered = (first + r) * channels + c
-        counted = finish_rows(
-            sums, rows, out, first, 0, channels, bias, multiplier, places, finish, key
+        counted = epilogue_rows(
+            sums, rows, out, first, 0, channels, bias, multiplier, shift, fields, key
         )
         lost += counted[0]
         over += counted[1]

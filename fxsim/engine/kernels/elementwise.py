@@ -14,18 +14,18 @@ BLOCK = 1 << 12
 
 
 @kernel
-def nearest_even(code, places, up, odd):
-    """code * 2**-places to nearest, ties to even; up = half - 1, odd = 1 (both 0 if no places)."""
-    tie = np.int32(shift_right(code, places) & odd)
-    return shift_right(np.int32(np.int32(code + up) + tie), places)
+def nearest_even(code, shift, up, odd):
+    """code * 2**-shift to nearest, ties to even; up = half - 1, odd = 1 (both 0 if no places)."""
+    tie = np.int32(shift_right(code, shift) & odd)
+    return shift_right(np.int32(np.int32(code + up) + tie), shift)
 
 
 @kernel
-def rounding_of(places):
-    """(places, half - 1, 1) as int32; zeros where nothing is dropped."""
-    if places == 0:
+def rounding_of(shift):
+    """(shift, half - 1, 1) as int32; zeros where nothing is dropped."""
+    if shift == 0:
         return np.int32(0), np.int32(0), np.int32(0)
-    return np.int32(places), np.int32((1 << (places - 1)) - 1), np.int32(1)
+    return np.int32(shift), np.int32((1 << (shift - 1)) - 1), np.int32(1)
 
 
 @kernel

@@ -1,7 +1,7 @@
 """What becomes of a block of sums: stored wide, or biased, scaled, rounded, limited and counted.
 
-finish : int64 fields, by the constants below
-bias, multiplier, places : int64, one a column: added first, multiplied then, and the binary
+fields : int64 fields, by the constants below
+bias, multiplier, shift : int64, one a column: added first, multiplied then, and the binary
     places dropped at last
 `fxsim.engine.epilogue` proves that nothing here leaves its lanes.
 """
@@ -44,7 +44,7 @@ def earlier(one, other):
 
 
 @kernel
-def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places, finish, key):
+def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift, fields, key):
     """Rows of sums to out[first : first + rows, column : column + width].
 
     STORE: as they are. NARROW: bias, ReLU, one rounding shift and saturation in int32 lanes.
@@ -52,13 +52,13 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
     int64 lanes. GENERAL: everything, in int64. Sums that wrap do so before, in place.
     Returns (quantised, overflowed, sums that wrapped, first of them as row * width + j, or -1).
     """
-    kind = finish[KIND]
+    kind = fields[KIND]
     lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if rows == 0 or width == 0:
         return lost, over, altered, found
-    if finish[SUM_BITS] < 64:
+    if fields[SUM_BITS] < 64:
         altered, found = wrap_sums(
-            sums, rows, width, np.int64(64) - finish[SUM_BITS], first * width
+            sums, rows, width, np.int64(64) - fields[SUM_BITS], first * width
         )
     if kind == SCALED:
         for r in range(rows):
@@ -67,32 +67,32 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
                 out[first + r, column : column + width],
                 bias,
                 multiplier,
-                places,
-                finish[ROUNDING],
-                finish[LOW],
-                finish[HIGH],
-                finish[RELU],
+                shift,
+                fields[ROUNDING],
+                fields[LOW],
+                fields[HIGH],
+                fields[RELU],
             )
             lost += counted[0]
             over += counted[1]
         return lost, over, altered, found
     if kind == GENERAL:
         for r in range(rows):
-            counted = finish_row(
+            counted = epilogue_row(
                 sums[r, :width],
                 out[first + r, column : column + width],
                 bias,
                 multiplier,
-                places,
-                finish,
+                shift,
+                fields,
                 key,
-                finish[BASE] + (first + r) * out.shape[1] + column,
+                fields[BASE] + (first + r) * out.shape[1] + column,
             )
             lost += counted[0]
             over += counted[1]
         return lost, over, altered, found
     if kind == NARROW:
-        prepare_narrow(sums, rows, width, bias, finish[RELU])
+        prepare_narrow(sums, rows, width, bias, fields[RELU])
     flat = sums.reshape(-1)
     if sums.shape[1] != width:  # close the gaps between rows, so that one loop serves them all
         for r in range(1, rows):
@@ -101,18 +101,18 @@ def finish_rows(sums, rows, out, first, column, width, bias, multiplier, places,
     if out.shape[1] == width:
         codes = flat[: rows * width]
         target = out.reshape(-1)[first * width : (first + rows) * width]
-        index = finish[BASE] + first * width
-        lost, over = finish_flat(codes, target, kind, places[0], finish, key, index)
+        index = fields[BASE] + first * width
+        lost, over = epilogue_flat(codes, target, kind, shift[0], fields, key, index)
         return lost, over, altered, found
     for r in range(rows):
-        counted = finish_flat(
+        counted = epilogue_flat(
             flat[r * width : (r + 1) * width],
             out[first + r, column : column + width],
             kind,
-            places[0],
-            finish,
+            shift[0],
+            fields,
             key,
-            finish[BASE] + (first + r) * out.shape[1] + column,
+            fields[BASE] + (first + r) * out.shape[1] + column,
         )
         lost += counted[0]
         over += counted[1]
@@ -152,19 +152,19 @@ def prepare_narrow(sums, rows, width, bias, relu):
 
 
 @kernel
-def finish_flat(codes, target, kind, shift, finish, key, index):
+def epilogue_flat(codes, target, kind, shift, fields, key, index):
     """Flat codes, NARROW or STORE."""
     if kind == NARROW:
         return narrow_flat(
             codes,
             target,
             shift,
-            finish[ROUNDING],
-            finish[LOW],
-            finish[HIGH],
+            fields[ROUNDING],
+            fields[LOW],
+            fields[HIGH],
             key,
             index,
-            finish[RANDOM_BITS],
+            fields[RANDOM_BITS],
         )
     for i in range(codes.shape[0]):
         target[i] = codes[i]
@@ -172,7 +172,7 @@ def finish_flat(codes, target, kind, shift, finish, key, index):
 
 
 @kernel
-def scaled_row(total, target, bias, multiplier, places, rounding, low, high, relu):
+def scaled_row(total, target, bias, multiplier, bit_shift, rounding, low, high, relu):
     """One row, SCALED: written so that LLVM keeps 64-bit lanes; see `narrow` for the rounding."""
     weights = tie_weights(rounding)
     even, sign, always = np.int64(weights[0]), np.int64(weights[1]), np.int64(weights[2])
@@ -180,7 +180,7 @@ def scaled_row(total, target, bias, multiplier, places, rounding, low, high, rel
     least = np.int64(0) if relu else np.int64(-(2**62)) * np.int64(2)
     for j in range(total.shape[0]):
         code = max((np.int64(total[j]) + bias[j]) * multiplier[j], least)
-        shift = places[j]
+        shift = bit_shift[j]
         tie = ((code >> shift) & even) ^ ((code >> np.int64(63)) & sign) ^ always
         kept = (code + ((one << (shift - one)) - one) + tie) >> shift
         inside = min(max(kept, low), high)
@@ -191,37 +191,37 @@ def scaled_row(total, target, bias, multiplier, places, rounding, low, high, rel
 
 
 @kernel
-def finish_row(total, target, bias, multiplier, places, finish, key, index):
+def epilogue_row(total, target, bias, multiplier, bit_shift, fields, key, index):
     """One row, any modes; `index`: number of the row's first draw."""
-    low, high = finish[LOW], finish[HIGH]
+    low, high = fields[LOW], fields[HIGH]
     lost, over = 0, 0
     for j in range(total.shape[0]):
         code = (np.int64(total[j]) + bias[j]) * multiplier[j]
-        if finish[RELU] and code < 0:
+        if fields[RELU] and code < 0:
             code = np.int64(0)
-        shift = places[j]
+        shift = bit_shift[j]
         if shift > 0:
             lost += np.int64(code & ((np.int64(1) << shift) - 1) != 0)
-            if finish[ROUNDING] == STOCHASTIC:
-                noise = draw(key, index + j, finish[RANDOM_BITS])
-                code = round_stochastic(code, shift, noise, finish[RANDOM_BITS])
+            if fields[ROUNDING] == STOCHASTIC:
+                noise = draw(key, index + j, fields[RANDOM_BITS])
+                code = round_stochastic(code, shift, noise, fields[RANDOM_BITS])
             else:
-                code = round_shift(code, shift, finish[ROUNDING], np.int64(0))
+                code = round_shift(code, shift, fields[ROUNDING], np.int64(0))
         else:
-            code = shift_left_exactly(code, -shift, finish[ROUNDING])
+            code = shift_left_exactly(code, -shift, fields[ROUNDING])
         if code < low or code > high:
             over += 1
             code = limit(
-                code, low, high, finish[BITS], finish[SIGNED], finish[OVERFLOW], finish[SATURATED]
+                code, low, high, fields[BITS], fields[SIGNED], fields[OVERFLOW], fields[SATURATED]
             )
         target[j] = code
     return lost, over
 
 
 @kernel
-def finish_range(start, stop, sums, out, column, bias, multiplier, places, finish, key):
+def epilogue_range(start, stop, sums, out, column, bias, multiplier, shift, fields, key):
     """Rows [start, stop) of whole sums to the same rows of out, from `column`."""
-    return finish_rows(
+    return epilogue_rows(
         sums[start:stop],
         stop - start,
         out,
@@ -230,7 +230,7 @@ def finish_range(start, stop, sums, out, column, bias, multiplier, places, finis
         sums.shape[1],
         bias,
         multiplier,
-        places,
-        finish,
+        shift,
+        fields,
         key,
     )

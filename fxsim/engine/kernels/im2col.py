@@ -1,6 +1,6 @@
 """Convolution as GEMM, written out: every row of the gathered matrix, without vector instructions.
 
-`image` is flat; `shape` is that of `gathering`, counted in codes. Ranges are ranges of rows.
+`image` is flat; `shape` is that of `gather`, counted in codes. Ranges are ranges of rows.
 """
 
 from fxsim.engine.jit import kernel

@@ -1,6 +1,6 @@
 """32-bit shifts. Numba widens int32 shifts to int64, which halves the lanes of a vector.
 
-Preconditions: 0 <= places <= 31. Plain Python where kernels are interpreted.
+Preconditions: 0 <= shift <= 31. Plain Python where kernels are interpreted.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def _shift(instruction, plain):
         return plain
 
     @intrinsic
-    def run(context, code, places):
+    def run(context, code, shift):
         def generate(context, builder, signature, values):
             return getattr(builder, instruction)(*values)
 
@@ -25,9 +25,9 @@ def _shift(instruction, plain):
     return run
 
 
-shift_right = _shift("ashr", lambda code, places: np.int32(int(code) >> int(places)))
-shift_left = _shift("shl", lambda code, places: np.int64(int(code) << int(places)).astype(np.int32))
+shift_right = _shift("ashr", lambda code, shift: np.int32(int(code) >> int(shift)))
+shift_left = _shift("shl", lambda code, shift: np.int64(int(code) << int(shift)).astype(np.int32))
 shift_right_unsigned = _shift(
     "lshr",
-    lambda code, places: np.int64((int(code) & 0xFFFFFFFF) >> int(places)).astype(np.int32),
+    lambda code, shift: np.int64((int(code) & 0xFFFFFFFF) >> int(shift)).astype(np.int32),
 )

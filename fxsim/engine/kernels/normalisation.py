@@ -124,18 +124,18 @@ def project_range(start, stop, error, x, tile, centre, scale_error, scale_x, off
 
 
 @kernel
-def shifted(value, places):
-    """value * 2**-places, to nearest, ties up, within 62 bits."""
+def shifted(value, shift):
+    """value * 2**-shift, to nearest, ties up, within 62 bits."""
     most = (np.int64(1) << 62) - 1
-    if places > 62:
+    if shift > 62:
         return np.int64(0)
-    if places > 0:
-        return (value + (np.int64(1) << (places - 1))) >> places
+    if shift > 0:
+        return (value + (np.int64(1) << (shift - 1))) >> shift
     if value == 0:
         return np.int64(0)
-    if bit_length(abs(value)) - places > 62:
+    if bit_length(abs(value)) - shift > 62:
         return most if value > 0 else -most
-    return value << -places
+    return value << -shift
 
 
 @kernel
@@ -145,31 +145,33 @@ def excess_of(value, bits):
 
 
 @kernel
-def batch_norm_lines(mean, root, half, gamma, beta, centre, slope, places, offset):
+def batch_norm_lines(mean, root, half, gamma, beta, centre, slope, shift, offset):
     """Slope and offset (24 fractional bits) of gamma * (x - mean) / deviation + beta."""
     one = np.int64(1)
     for c in range(mean.shape[0]):
         near = min(max(shifted(mean[c], np.int64(4)), np.int64(-32768)), np.int64(32767))
         product = gamma[c] * root[c]
         excess = excess_of(product, 31)
-        centre[c], slope[c], places[c] = near, product >> excess, half[c] + 9 - excess
+        centre[c], slope[c], shift[c] = near, product >> excess, half[c] + 9 - excess
         distance = min(max(16 * near - mean[c], -(one << 31)), one << 31)
-        moved = shifted(distance * slope[c], places[c] + 4 - 24)
+        moved = shifted(distance * slope[c], shift[c] + 4 - 24)
         offset[c] = beta[c] + min(max(moved, -(one << 55)), one << 55)
 
 
 @kernel
-def affine_coefficients(slope, places, offset, reach, scale, start, shift):
+def affine_coefficients(slope, bit_shift, offset, reach, scale, start, shift):
     """int32 coefficients of slope * (x - centre) + offset, |x - centre| <= reach; returns frac."""
     largest = np.int64(1)
     for c in range(slope.shape[0]):
-        peak = abs(offset[c]) + shifted(abs(slope[c]) * reach[c], places[c] - 24) + 1
+        peak = abs(offset[c]) + shifted(abs(slope[c]) * reach[c], bit_shift[c] - 24) + 1
         start[c] = peak
         largest = max(largest, peak)
     frac = min(np.int64(24), np.int64(15 - (bit_length(largest) - 24)))
     for c in range(slope.shape[0]):
         shift[c] = min(np.int64(29 - (bit_length(start[c]) + frac - 24)), np.int64(30))
-        scale[c] = shifted(slope[c], places[c] - frac - shift[c]) if reach[c] > 0 else np.int64(0)
+        scale[c] = (
+            shifted(slope[c], bit_shift[c] - frac - shift[c]) if reach[c] > 0 else np.int64(0)
+        )
         half = np.int64(1) << (shift[c] - 1)
         start[c] = shifted(offset[c], 24 - frac - shift[c]) + half
     return frac
@@ -177,7 +179,7 @@ def affine_coefficients(slope, places, offset, reach, scale, start, shift):
 
 @kernel
 def backward_terms(
-    count, total, cross, mean, root, half, centre, slope, places, mantissas, exponents
+    count, total, cross, mean, root, half, centre, slope, shift, mantissas, exponents
 ):
     """The three coefficients of each column's input gradient, and the gradient of gamma.
 
@@ -197,14 +199,14 @@ def backward_terms(
         excess = excess_of(pull, 31)
         pull, pull_places = pull >> excess, pull_places - excess
         constant = -((total[c] << 16) // count) - shifted(distance * pull, pull_places - 16)
-        mantissas[0, c], exponents[0, c] = slope[c], places[c]
+        mantissas[0, c], exponents[0, c] = slope[c], shift[c]
         excess = excess_of(slope[c] * pull, 31)
         mantissas[1, c] = (-slope[c] * pull) >> excess
-        exponents[1, c] = places[c] + pull_places - 4 - excess
+        exponents[1, c] = shift[c] + pull_places - 4 - excess
         excess = excess_of(constant, 31)
         product = slope[c] * (constant >> excess)
         more = excess_of(product, 31)
-        mantissas[2, c], exponents[2, c] = product >> more, places[c] + 16 - excess - more
+        mantissas[2, c], exponents[2, c] = product >> more, shift[c] + 16 - excess - more
 
 
 @kernel
@@ -232,12 +234,14 @@ def projection_coefficients(mantissas, exponents, reach, scale_error, scale_x, s
     fine = 15 - (bit_length(largest) - grid)
     for c in range(columns):
         shift[c] = min(29 - (bit_length(start[c]) - grid + fine), np.int64(30))
-        places = fine + shift[c]
+        bit_shift = fine + shift[c]
         zero = np.int64(0)
-        scale_error[c] = shifted(mantissas[0, c], exponents[0, c] - places) if reach[0, c] else zero
-        scale_x[c] = shifted(mantissas[1, c], exponents[1, c] - places) if reach[1, c] else zero
+        scale_error[c] = (
+            shifted(mantissas[0, c], exponents[0, c] - bit_shift) if reach[0, c] else zero
+        )
+        scale_x[c] = shifted(mantissas[1, c], exponents[1, c] - bit_shift) if reach[1, c] else zero
         half = np.int64(1) << (shift[c] - 1)
-        start[c] = shifted(mantissas[2, c], exponents[2, c] - places) + half
+        start[c] = shifted(mantissas[2, c], exponents[2, c] - bit_shift) + half
     return fine
 
 
@@ -306,17 +310,17 @@ def project_rows_range(start, stop, error, normal, centred, out, largest):
 
 
 @kernel
-def row_shifts(largest, root, places, shift):
+def row_shifts(largest, root, bit_shift, shift):
     """By how much each row's product is shifted so that the largest of all keeps 30 bits; frac."""
     most, found = np.int64(0), False
     for r in range(largest.shape[0]):
         if largest[r] > 0:
-            size = np.int64(bit_length(largest[r]) + bit_length(root[r])) - places[r]
+            size = np.int64(bit_length(largest[r]) + bit_length(root[r])) - bit_shift[r]
             most = size if not found else max(most, size)
             found = True
     frac = 30 - most if found else np.int64(30)
     for r in range(largest.shape[0]):
-        shift[r] = min(places[r] - frac, np.int64(62)) if largest[r] > 0 else np.int64(0)
+        shift[r] = min(bit_shift[r] - frac, np.int64(62)) if largest[r] > 0 else np.int64(0)
     return frac
 
 

@@ -1,6 +1,6 @@
-"""Products on the dot-product instructions: out[i, j] = finish(sum over k of a[i, k] * b[j, k]).
+"""Products on the dot-product instructions: out[i, j] = epilogue(sum over k of a[i, k] * b[j, k]).
 
-`a` is gathered from an image (`gathering`), 96 rows at a time; `b` comes packed (`pack_columns`):
+`a` is gathered from an image (`gather`), 96 rows at a time; `b` comes packed (`pack_columns`):
 panels of 16 (AVX2: 8) columns, each a stream of vectors of 4-byte groups along k, padded with
 zeros. Sums run in int32 over chunks of k in which they are proven to fit, and in int64 over the
 chunks. Paths are numbered below; `fxsim.engine.instruction_set` says which the machine has.
@@ -12,7 +12,7 @@ import numpy as np
 
 from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import amx, simd
-from fxsim.engine.kernels.epilogue import earlier, finish_rows
+from fxsim.engine.kernels.epilogue import earlier, epilogue_rows
 from fxsim.engine.kernels.gather import gather_rows
 
 VNNI_S8, VNNI_S16, HALF_UP, TRUNCATED, AVX2_S16, AMX_S8 = range(6)
@@ -149,8 +149,8 @@ def fold_rows(
     width,
     bias,
     multiplier,
-    places,
-    finish,
+    shift,
+    fields,
     key,
 ):
     """Rows [start, stop) of the product, finished into out[:, column : column + width].
@@ -158,8 +158,8 @@ def fold_rows(
     groups, used : 4-byte groups of a packed column, and those that hold codes
     chunk : groups whose sums fit int32; starts : (chunks, panels * lanes) int32, where sums begin
     digits : 2 if the second half of the panels holds b's high bytes, else 1
-    bias, multiplier, places, finish, key : see `finishing`
-    Returns what `finish_rows` counted.
+    bias, multiplier, shift, fields, key : see `epilogue`
+    Returns what `epilogue_rows` counted.
     """
     lanes = 8 if path == AVX2_S16 else 16
     columns = panels * lanes
@@ -196,12 +196,12 @@ def fold_rows(
         if totals.shape[0] > 0:
             if digits == 2:
                 join_digits(totals, rows, columns // 2)
-            counted = finish_rows(
-                totals, rows, out, first, column, width, bias, multiplier, places, finish, key
+            counted = epilogue_rows(
+                totals, rows, out, first, column, width, bias, multiplier, shift, fields, key
             )
         else:
-            counted = finish_rows(
-                sums, rows, out, first, column, width, bias, multiplier, places, finish, key
+            counted = epilogue_rows(
+                sums, rows, out, first, column, width, bias, multiplier, shift, fields, key
             )
         lost += counted[0]
         over += counted[1]

@@ -121,9 +121,9 @@ def round_shift(code, shift, mode, draw_code):
 
 
 @kernel
-def shift_left_exactly(code, places, mode):
-    """code * 2**places; JAM_ALWAYS sets its last bit even so."""
-    exact = code << places
+def shift_left_exactly(code, shift, mode):
+    """code * 2**shift; JAM_ALWAYS sets its last bit even so."""
+    exact = code << shift
     return exact | np.int64(1) if mode == JAM_ALWAYS else exact
 
 

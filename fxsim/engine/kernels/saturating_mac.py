@@ -15,7 +15,7 @@ import numpy as np
 
 from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import simd
-from fxsim.engine.kernels.epilogue import finish_rows
+from fxsim.engine.kernels.epilogue import epilogue_rows
 from fxsim.engine.kernels.gather import gather_rows
 from fxsim.engine.kernels.lanes import shift_left, shift_right
 from fxsim.engine.kernels.packed import BLOCK, VNNI_S8, run_tile
@@ -134,7 +134,7 @@ def tracked_tile(double, a, row_bytes, b, groups, starts, columns, out):
 
 
 @kernel
-def fold_limited(
+def saturating_mac_rows(
     start,
     stop,
     source,
@@ -155,8 +155,8 @@ def fold_limited(
     width,
     bias,
     multiplier,
-    places,
-    finish,
+    shift,
+    fields,
     key,
 ):
     """Rows [start, stop) of a saturating product, finished into out[:, :width].
@@ -244,8 +244,8 @@ def fold_limited(
                         found,
                     )
                     altered += changed
-        counted = finish_rows(
-            sums, rows, out, first, 0, width, bias, multiplier, places, finish, key
+        counted = epilogue_rows(
+            sums, rows, out, first, 0, width, bias, multiplier, shift, fields, key
         )
         lost += counted[0]
         over += counted[1]

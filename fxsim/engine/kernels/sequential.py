@@ -30,7 +30,7 @@ from fxsim.engine.kernels.rounding import (
 ) = range(8)
 (
     CAST,
-    CAST_PLACES,
+    CAST_SHIFT,
     CAST_LOW,
     CAST_HIGH,
     CAST_BITS,
@@ -38,7 +38,7 @@ from fxsim.engine.kernels.rounding import (
     CAST_ROUNDING,
     CAST_OVERFLOW,
     CAST_SATURATED,
-    PLACES,
+    SHIFT,
     ROUNDING,
     TREE,
     CHUNK,
@@ -128,11 +128,11 @@ def product_term(left, right, terms, key, index):
     """One product, cast and rounded as `terms` says."""
     term = np.int64(left) * np.int64(right)
     if terms[CAST]:
-        places = terms[CAST_PLACES]
+        shift = terms[CAST_SHIFT]
         term = (
-            round_shift(term, places, terms[CAST_ROUNDING], np.int64(0))
-            if places > 0
-            else shift_left_exactly(term, -places, terms[CAST_ROUNDING])
+            round_shift(term, shift, terms[CAST_ROUNDING], np.int64(0))
+            if shift > 0
+            else shift_left_exactly(term, -shift, terms[CAST_ROUNDING])
         )
         if term < terms[CAST_LOW] or term > terms[CAST_HIGH]:
             term = limit(
@@ -144,13 +144,13 @@ def product_term(left, right, terms, key, index):
                 terms[CAST_OVERFLOW],
                 terms[CAST_SATURATED],
             )
-    places = terms[PLACES]
-    if places > 0:
+    shift = terms[SHIFT]
+    if shift > 0:
         noise = np.int64(0)
         if terms[ROUNDING] == STOCHASTIC:
             noise = draw(key, index, DRAW_BITS)
-        return round_shift(term, places, terms[ROUNDING], noise)
-    return term << -places
+        return round_shift(term, shift, terms[ROUNDING], noise)
+    return term << -shift
 
 
 @kernel

@@ -274,8 +274,8 @@ def tracked(rows, panels, step, available, groups_per_look):
             a, a_row, b, b_panel, groups, starts, starts_row, out, out_row = values
             sums = vector(I32, 16)
             zero = ir.Constant(sums, [0] * 16)
-            places = [(r, p) for r in range(rows) for p in range(panels)]
-            totals = {at: cgutils.alloca_once_value(builder, zero) for at in places}
+            shift = [(r, p) for r in range(rows) for p in range(panels)]
+            totals = {at: cgutils.alloca_once_value(builder, zero) for at in shift}
             peak = cgutils.alloca_once_value(builder, zero)
             looks = builder.sdiv(
                 builder.add(groups, I64(groups_per_look - 1)), I64(groups_per_look)
@@ -302,13 +302,13 @@ def tracked(rows, panels, step, available, groups_per_look):
                         for p in range(panels):
                             total = totals[r, p]
                             builder.store(step(builder, builder.load(total), left, right[p]), total)
-                for at in places:
+                for at in shift:
                     size = call(
                         builder, "llvm.abs.v16i32", sums, builder.load(totals[at]), ir.IntType(1)(0)
                     )
                     seen = builder.load(peak)
                     builder.store(call(builder, "llvm.umax.v16i32", sums, seen, size), peak)
-            for r, p in places:
+            for r, p in shift:
                 place = offset(builder, out, (out_row, r), (I64(64), p))
                 store(builder, place, builder.load(totals[r, p]))
             found = call(builder, "llvm.vector.reduce.umax.v16i32", I32, builder.load(peak))

@@ -38,14 +38,14 @@ def softmax_range(start, stop, logits, seen, table, probability):
 
 
 @kernel
-def softmax_back_range(start, stop, probability, error, places, out):
-    """out = probability * (error - sum of both's product), words of `places` fractional bits."""
+def softmax_back_range(start, stop, probability, error, shift, out):
+    """out = probability * (error - sum of both's product), words of `shift` fractional bits."""
     columns = probability.shape[1]
     for i in range(start, stop):
         cross = np.int64(0)
         for j in range(columns):
             cross += np.int64(probability[i, j]) * np.int64(error[i, j])
-        mean = (cross + ((np.int64(1) << places) >> 1)) >> places
+        mean = (cross + ((np.int64(1) << shift) >> 1)) >> shift
         for j in range(columns):
             out[i, j] = np.int64(probability[i, j]) * (np.int64(error[i, j]) - mean)
 

@@ -9,7 +9,7 @@ from fxsim.integrations.onnx.graph import attributes, described
 from fxsim.integrations.onnx.network import Network, Shape, channels_last
 
 
-def append_opaque(net: Network, node: Any, tensors: list[str], reason: str) -> None:
+def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -> None:
     known = net.graph.shapes.get(node.output[0])
     shape = channels_last(known[1:]) if known is not None else net.shape(tensors[0])
     if known is None:

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from fxsim.errors import DataError
-from fxsim.integrations.onnx.cost_only import append_opaque
+from fxsim.integrations.onnx.cost_only import append_cost_only
 from fxsim.integrations.onnx.graph import attributes, described
 from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec, channels_last
 
@@ -26,7 +26,7 @@ def convert(net: Network, node: Any) -> None:
             raise NotExecutableError("fxsim has no such layer")
         handler(net, node, tensors, attributes(node))
     except NotExecutableError as reason:
-        append_opaque(net, node, tensors, str(reason))
+        append_cost_only(net, node, tensors, str(reason))
 
 
 Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]

@@ -296,7 +296,7 @@ def evaluate(p, s):
         load += s.loaded[o] * p.bits[o]
         store += s.stored[o] * (p.result_bits if own_length else p.bits[o])
     energy, together = 0.0, 0.0
-    longest = s.result[STEPS] * p.beat
+    longest = s.result[STEPS] * p.step_cycles
     if p.overhead > 0:
         longest += s.result[FOLDS] * p.overhead - 1  # the first fold starts at cycle 0
     for level in range(p.levels):

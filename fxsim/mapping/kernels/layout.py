@@ -31,7 +31,7 @@ PROBLEM = np.dtype(
         ("bits", "f8", 3),
         ("result_bits", "f8"),  # of a word; 0: results stay on chip
         ("fit_bits", "f8", 3),  # what tiles must fit with
-        ("beat", "f8"),
+        ("step_cycles", "f8"),
         ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
         ("unique", "f8"),  # share of the flattened image's words that are not copies
         ("constant_pj", "f8"),  # energy that no mapping changes

@@ -20,7 +20,7 @@ from fxsim.training.layers.activation import (
 )
 from fxsim.training.layers.base import Layer
 from fxsim.training.layers.convolution import Conv2d, ConvTranspose2d, DepthwiseConv2d
-from fxsim.training.layers.cost_only import Opaque
+from fxsim.training.layers.cost_only import CostOnly
 from fxsim.training.layers.linear import Linear
 from fxsim.training.layers.normalisation import BatchNorm, GroupNorm, LayerNorm, RmsNorm
 from fxsim.training.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
@@ -75,7 +75,7 @@ KINDS: dict[str, type[Layer]] = {
     "lstm": Lstm,
     "gru": Gru,
     "attention": Attention,
-    "opaque": Opaque,
+    "opaque": CostOnly,
 }
 
 __all__ = ["KINDS", "Layer"]

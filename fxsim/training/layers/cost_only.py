@@ -35,11 +35,11 @@ class MatrixProduct:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opaque(Layer):
+class CostOnly(Layer):
     """An operator by its shapes: its product, if it has one, and one addition a result.
 
-    Its numbers mean nothing: a rehearsal runs it for its words and products, so that it can be
-    priced; training refuses it. Windows are taken as a matrix of their own words (im2col).
+    Its numbers mean nothing: a synthetic trace has its words and products, so that it
+    can be priced; training refuses it. Windows are taken as a matrix of their own words (im2col).
     """
 
     operator: str

@@ -80,10 +80,10 @@ class GroupNorm(_Normalisation):
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         x, each = inputs[0], self.channels // self.groups
-        count, places = x.shape[0], prod(self.in_shapes[0][:-1])
-        grouped = ops.transpose(ops.reshape(x, count, places, self.groups, each), 0, 2, 1, 3)
-        rows = ops.reshape(grouped, count * self.groups, places * each)
+        count, shift = x.shape[0], prod(self.in_shapes[0][:-1])
+        grouped = ops.transpose(ops.reshape(x, count, shift, self.groups, each), 0, 2, 1, 3)
+        rows = ops.reshape(grouped, count * self.groups, shift * each)
         normal = ops.normalise_rows(self.name, rows, True)
-        back = ops.reshape(normal, count, self.groups, places, each)
+        back = ops.reshape(normal, count, self.groups, shift, each)
         laid = ops.reshape(ops.transpose(back, 0, 2, 1, 3), *x.shape)
         return ops.scale_shift(self.name, laid)

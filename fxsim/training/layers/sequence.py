@@ -17,7 +17,7 @@ from fxsim.training.layers.weighted import weights_of
 from fxsim.training.operations import Operations
 from fxsim.training.tape import Value
 
-MINUS_ONE = (-(1 << 14), 14)  # as a factor with places
+MINUS_ONE = (-(1 << 14), 14)  # as a factor with its shift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
