@@ -67,12 +67,12 @@ def machine(
     given = {key: _scalars(value) for key, value in (changes or {}).items()}
     here = yaml_document.Mark(Path("changes"), 1, 1)
     changed = base.changed({base.find(key): (value, here) for key, value in given.items()})
-    found = accelerator.load(changed)
+    loaded = accelerator.load(changed)
     if given:
         short = overrides.short_names(given)
         labels = [overrides.label_of(short[key], value) for key, value in given.items()]
-        found = found.model_copy(update={"name": "-".join([found.name, *labels])})
-    return found if node_nm is None else scaling.scaled(found, node_nm)
+        loaded = loaded.model_copy(update={"name": "-".join([loaded.name, *labels])})
+    return loaded if node_nm is None else scaling.scaled(loaded, node_nm)
 
 
 def _scalars(value: Any) -> Any:
@@ -186,8 +186,8 @@ def simulate(
     old = finished(place, inputs)
     if old is not None:
         return old
-    with Progress(quiet) as told:
-        return execute(inputs, place, told.run(name, False), resume=True)
+    with Progress(quiet) as progress:
+        return execute(inputs, place, progress.run(name, False), resume=True)
 
 
 def estimate(
@@ -229,8 +229,8 @@ def estimate(
     from fxsim.terminal.progress import Progress
 
     place = _machine(on)
-    with Progress(quiet) as told:
-        trace, _ = trace_of(str(target), policy, told, batch)
+    with Progress(quiet) as progress:
+        trace, _ = trace_of(str(target), policy, progress, batch)
     return evaluate_cost(trace, place, objective)
 
 
@@ -278,10 +278,10 @@ def run(
     set_threads(threads or available_threads())
     loaded = studies.load(studies.find(str(study)))
     place = _path(out) or studies.default_directory(loaded)
-    with Progress(quiet) as told:
-        result = studies.run(loaded, place, told, _path(data_dir), force, epochs)
+    with Progress(quiet) as progress:
+        result = studies.run(loaded, place, progress, _path(data_dir), force, epochs)
         if report:
-            write.study(result, told.task("figures", None))
+            write.study(result, progress.task("figures", None))
     return result
 
 
@@ -329,10 +329,10 @@ def sweep(
 
     loaded = spec.load(resources.find("reports", str(file)))
     place = _path(out) or Path("reports") / loaded.spec.name
-    with Progress(quiet) as told:
-        result = sweeps.run(loaded, place, told, _path(data_dir), jobs, scheduler, force)
+    with Progress(quiet) as progress:
+        result = sweeps.run(loaded, place, progress, _path(data_dir), jobs, scheduler, force)
         if report:
-            write.sweep(result, told.task("figures", None))
+            write.sweep(result, progress.task("figures", None))
     return result
 
 
@@ -368,9 +368,9 @@ def compare(
     from fxsim.terminal.progress import Progress
 
     on = [_machine(m) for m in machines]
-    with Progress(quiet) as told:
+    with Progress(quiet) as progress:
         paths = [Path(source) for source in sources]
-        return comparison.of_runs(paths, on, baseline, told.task("pricing", None))
+        return comparison.of_runs(paths, on, baseline, progress.task("pricing", None))
 
 
 def import_onnx(
@@ -435,7 +435,7 @@ def draw(on: Accelerator | Place) -> str:
     Examples
     --------
     >>> print(draw("dynasty").splitlines()[0])
-    dynasty: 45 nm, 500 MHz, 1.69 mm2
+    dynasty: 45 nm, 500 MHz, 2.36 mm2
     """
     from fxsim.hardware import drawing
 

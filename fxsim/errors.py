@@ -37,7 +37,27 @@ class ThresholdError(FxsimError):
     """A comparison met a condition under which it was to fail."""
 
 
-def hint(word: str, known: Iterable[str]) -> str:
+def missing_extra(what: str, extra: str, instead: str = "") -> ConfigError:
+    """The error of what needs a package that is optional.
+
+    Parameters
+    ----------
+    what : what asked for it, as the user wrote it
+    extra : the extra of our package that brings it
+    instead : what does without, if anything
+
+    Examples
+    --------
+    >>> print(missing_extra("fxsim import", "onnx"))
+    fxsim import needs packages that are not installed: pip install 'fxsim[onnx]'
+    """
+    other = f"; {instead} does without" if instead else ""
+    return ConfigError(
+        f"{what} needs packages that are not installed: pip install 'fxsim[{extra}]'{other}"
+    )
+
+
+def hint(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(str(word), list(known), 1)
+    close = difflib.get_close_matches(str(word), list(candidates), 1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from fxsim import __version__
 from fxsim.cli.commands import files, pricing, studies, training
 from fxsim.errors import FxsimError, ReplayError, ThresholdError
-
-# click's ClickException: typer depends on click up to one release and carries it inside since
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -56,7 +54,7 @@ def main() -> None:
     code = _INTERRUPTED
     try:
         code = app(standalone_mode=False)  # an exit code, also of an interrupt that typer caught
-    except _UsageError as error:
+    except TyperException as error:
         message = " ".join(getattr(error, "format_message", lambda: "")().split())
         if message:
             typer.echo(f"fxsim: {message}", err=True)

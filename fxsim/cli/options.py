@@ -66,10 +66,10 @@ Accelerators = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the results.")]
 
 
-def one_of(option: str, value: str, known: Sequence[str]) -> Any:
+def one_of(option: str, value: str, choices: Sequence[str]) -> Any:
     """The value of an option that must be one of some."""
-    if value not in known:
-        fail(f"{option} must be one of {', '.join(known)}, not {value!r}{hint(value, known)}")
+    if value not in choices:
+        fail(f"{option} must be one of {', '.join(choices)}, not {value!r}{hint(value, choices)}")
     return value
 
 
@@ -115,8 +115,8 @@ def telling() -> Iterator[Progress]:
     """What tells of a command's progress, on standard error."""
     from fxsim.terminal.progress import Progress
 
-    with Progress() as told:
-        yield told
+    with Progress() as progress:
+        yield progress
 
 
 def fail(problem: str) -> NoReturn:

@@ -66,20 +66,20 @@ def grid(
     apart(settings)
     keys = {key: document.find(key) for key in settings}
     values = {key: choices(document, key, value) for key, value in settings.items()}
-    for key, found in values.items():
-        if not found:
+    for key, variants in values.items():
+        if not variants:
             raise ConfigError(f"{key}: must have at least one value")
     short = short_names(settings)
     varying = [key for key in settings if len(values[key]) > 1]
-    found = []
+    variants = []
     for combination in itertools.product(*values.values()):
         chosen = dict(zip(settings, combination, strict=True))
         changes: dict[Location, tuple[Any, Mark]] = {
             keys[key]: (value, marks[key]) for key, value in chosen.items()
         }
         label = "-".join(label_of(short[key], chosen[key]) for key in varying)
-        found.append(Variant(label, chosen, document.changed(changes)))
-    return found
+        variants.append(Variant(label, chosen, document.changed(changes)))
+    return variants
 
 
 def apart(settings: Mapping[str, Any]) -> None:
@@ -92,15 +92,15 @@ def apart(settings: Mapping[str, Any]) -> None:
 
 def short_names(keys: Mapping[str, Any]) -> dict[str, str]:
     """{dotted key: as few of its last parts as tell it from the others}."""
-    found = {}
+    shortest = {}
     for key in keys:
         parts = key.split(".")
         for length in range(1, len(parts) + 1):
             tail = parts[-length:]
             if sum(other.split(".")[-length:] == tail for other in keys) == 1:
                 break
-        found[key] = ".".join(tail)
-    return found
+        shortest[key] = ".".join(tail)
+    return shortest
 
 
 def label_of(name: str, value: Any) -> str:

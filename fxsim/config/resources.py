@@ -25,13 +25,13 @@ def find(kind: str, name: str, beside: Path | None = None) -> Path:
     for path in (Path(name), *([beside / name] if beside else [])):
         if path.is_file():
             return path
-    known = names(kind)
-    if name in known:
-        return known[name]
+    shipped = names(kind)
+    if name in shipped:
+        return shipped[name]
     relative = Path(name)
-    if relative.parts[:1] == (kind,) and relative.stem in known and relative.suffix == ".yaml":
-        return known[relative.stem]
+    if relative.parts[:1] == (kind,) and relative.stem in shipped and relative.suffix == ".yaml":
+        return shipped[relative.stem]
     raise ConfigError(
-        f"{name}: must be a file or one of the shipped {kind} ({', '.join(known)}),"
-        f" it is neither{hint(relative.stem, known)}"
+        f"{name}: must be a file or one of the shipped {kind} ({', '.join(shipped)}),"
+        f" it is neither{hint(relative.stem, shipped)}"
     )

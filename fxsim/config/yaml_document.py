@@ -63,22 +63,22 @@ class Document:
             if isinstance(part, list):
                 named = {str(e["name"]): n for n, e in enumerate(part) if _has_name(e)}
                 numbers = {str(n): n for n in range(len(part))}
-                known: dict[str, Any] = {**numbers, **named}
-                if word not in known:
+                entries: dict[str, Any] = {**numbers, **named}
+                if word not in entries:
                     names = named or numbers
                     raise ConfigError(
                         f"{dotted}: {word!r} must be one of {', '.join(names)}{hint(word, names)}"
                     )
-                location = (*location, known[word])
-                part = part[known[word]]
+                location = (*location, entries[word])
+                part = part[entries[word]]
             elif isinstance(part, dict) and (word in part or i == len(parts) - 1):
                 location = (*location, word)
                 part = part.get(word)
             else:
-                known = part if isinstance(part, dict) else {}
+                entries = part if isinstance(part, dict) else {}
                 raise ConfigError(
                     f"{dotted}: {self.path.name} has no {'.'.join(parts[: i + 1])}"
-                    f"{hint(word, known)}"
+                    f"{hint(word, entries)}"
                 )
         return location
 
@@ -101,8 +101,8 @@ class Document:
             for word in location[:-1]:
                 part = part[word]
             part[location[-1]] = _as_text(value)
-            for known in [k for k in marks if k[: len(location)] == location]:
-                del marks[known]
+            for place in [k for k in marks if k[: len(location)] == location]:
+                del marks[place]
             marks[location] = mark
         text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
         return Document(self.path, text, data, marks)
@@ -111,11 +111,11 @@ class Document:
         """The file as an object of its schema; the file must say `kind: <kind>`."""
         if not isinstance(self.data, dict):
             self.fail((), f"a {kind} must be a mapping, not {_name(self.data)}")
-        found = self.data.get("kind")
-        if found is None:
+        stated = self.data.get("kind")
+        if stated is None:
             self.fail((), f"kind must be {kind!r}; it is missing")
-        if found != kind:
-            self.fail(("kind",), f"kind must be {kind!r} here, not {found!r}")
+        if stated != kind:
+            self.fail(("kind",), f"kind must be {kind!r} here, not {stated!r}")
         return self.build(schema, {k: v for k, v in self.data.items() if k != "kind"}, ())
 
     def build(self, schema: type[M], data: Any, at: Location) -> M:
@@ -123,10 +123,10 @@ class Document:
         try:
             return schema.model_validate(data)
         except ValidationError as problem:
-            found = problem.errors()
+            problems = problem.errors()
             # a mistyped key is also a missing one: the mistyping is what the user must see
-            unknown = [error for error in found if error["type"] == "extra_forbidden"]
-            error = (unknown or found)[0]
+            unknown = [error for error in problems if error["type"] == "extra_forbidden"]
+            error = (unknown or problems)[0]
             inner = tuple(part for part in error["loc"] if self._stands((*at, part), at, error))
             if error["type"] == "union_tag_invalid":
                 inner = (*inner, "kind")
@@ -134,7 +134,7 @@ class Document:
 
     def _stands(self, location: Location, at: Location, error: Any) -> bool:
         """Whether a part of pydantic's location is one of the file's (union tags are not)."""
-        return any(part == location[-1] for known in self._marks for part in known) or (
+        return any(part == location[-1] for place in self._marks for part in place) or (
             error["type"] == "missing" and location[-1] == error["loc"][-1]
         )
 
@@ -175,8 +175,8 @@ class _Plain(
     """Writes scalars as they are read: as plain text, quoted only where they would be null."""
 
     def __init__(self, stream: Any, **options: Any) -> None:
-        wanted = ("indent", "width", "allow_unicode")
-        yaml.emitter.Emitter.__init__(self, stream, **{k: options[k] for k in wanted})
+        names = ("indent", "width", "allow_unicode")
+        yaml.emitter.Emitter.__init__(self, stream, **{k: options[k] for k in names})
         yaml.serializer.Serializer.__init__(self, explicit_start=None, explicit_end=None)
         yaml.representer.SafeRepresenter.__init__(
             self, default_flow_style=False, sort_keys=options["sort_keys"]
@@ -258,10 +258,10 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{where} is required; it is missing"
     if kind == "extra_forbidden":
-        known = _known_keys(schema, location)
+        keys = _known_keys(schema, location)
         return (
-            f"{where}: unknown key {str(location[-1])!r}{hint(str(location[-1]), known)};"
-            f" known here: {', '.join(sorted(known))}"
+            f"{where}: unknown key {str(location[-1])!r}{hint(str(location[-1]), keys)};"
+            f" known here: {', '.join(sorted(keys))}"
         )
     if kind == "value_error":
         problem = str(context["error"])
@@ -295,7 +295,7 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
         )
     if kind == "union_tag_not_found":
         return f"{where}.kind is required; it is missing"
-    wanted = {
+    expectations = {
         "int_parsing": "an integer",
         "int_type": "an integer",
         "int_from_float": "an integer",
@@ -311,8 +311,8 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
         "model_type": "a mapping",
         "model_attributes_type": "a mapping",
     }.get(kind)
-    if wanted:
-        return f"{where} must be {wanted}, not {_name(given)}"
+    if expectations:
+        return f"{where} must be {expectations}, not {_name(given)}"
     return f"{where}: {error['msg']}"
 
 
@@ -335,7 +335,7 @@ def _known_keys(schema: Any, location: Location) -> list[str]:
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    found: list[type[BaseModel]] = []
+    models: list[type[BaseModel]] = []
     for argument in getattr(annotation, "__args__", ()) or ():
-        found += _models(argument)
-    return found
+        models += _models(argument)
+    return models

@@ -61,18 +61,18 @@ def bit_costs(
     whole = _cost(
         evaluate_cost(_with_bits(trace, None, 0, reference), machine).table, objective
     ).sum()
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    shares_by_operand: dict[tuple[str, str], dict[str, list[float]]] = {}
     for role in ROLES:
         for bits in candidates:
             table = evaluate_cost(_with_bits(trace, role, bits, reference), machine).table
             shares = _cost(table, objective) / whole
             for layer, parts in _parts(table, shares, role, owners).items():
-                entry = found.setdefault((role, layer), {n: [] for n in parts})
+                entry = shares_by_operand.setdefault((role, layer), {n: [] for n in parts})
                 for name, share in parts.items():
                     entry[name].append(share)
     return {
         key: BitCosts(**{name: _rising(shares) for name, shares in parts.items()})
-        for key, parts in found.items()
+        for key, parts in shares_by_operand.items()
         if key in cast
     }
 
@@ -132,11 +132,11 @@ def groups(machine: Accelerator, role: Role, block: tuple[int, int]) -> tuple[in
     grid, time = Grid.of(machine), machine.dataflow.time
     array = {grid.rows: machine.pe_array.rows, grid.columns: machine.pe_array.columns}
     span = {d: array.get(d, 1) * t for d, t in zip("mnk", grid.tile, strict=True)}
-    found = []
+    sizes = []
     for where, size in ((BY_ROW[role], block[0]), (BY_COLUMN[role], block[1])):
         dimension = where[1]
-        found.append(1 if dimension == time else max(span[dimension] // size, 1))
-    return found[0], found[1]
+        sizes.append(1 if dimension == time else max(span[dimension] // size, 1))
+    return sizes[0], sizes[1]
 
 
 def sub_operations(machine: Accelerator, candidates: Sequence[int], reference: int) -> list[int]:

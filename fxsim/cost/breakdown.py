@@ -71,14 +71,14 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
     rows = [
         {
             "product": what,
-            "cycles": found.cycles,
-            "at_most_x_cycles": found.bound("cycles"),
-            "energy_pj": found.energy_pj,
-            "at_most_x_energy": found.bound("energy"),
-            "evaluated": found.evaluated,
-            "all_candidates": "yes" if found.complete else "no",
+            "cycles": search.cycles,
+            "at_most_x_cycles": search.bound("cycles"),
+            "energy_pj": search.energy_pj,
+            "at_most_x_energy": search.bound("energy"),
+            "evaluated": search.evaluated,
+            "all_candidates": "yes" if search.complete else "no",
         }
-        for what, found in cost.searches
+        for what, search in cost.searches
     ]
     return pd.DataFrame(rows)
 

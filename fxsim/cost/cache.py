@@ -105,25 +105,25 @@ def beside(run: TracedRun) -> Path | None:
     return place if run.directory.parent.name == "runs" and place.is_dir() else None
 
 
-def known(
-    run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
+def cached(
+    run: TracedRun, machine: Accelerator, objective: Objective = "edp", folder: Path | None = None
 ) -> RunCost | None:
-    """The price that is kept in a directory, if it is."""
-    place = kept and kept / key(run, machine, objective)[:32]
+    """The cost that is kept in a folder, if it is."""
+    place = folder and folder / key(run, machine, objective)[:32]
     if place is None or not place.is_dir():
         return None
     return RunCost(machine, *(pd.read_parquet(place / f"{name}.parquet") for name in TABLES))
 
 
 def costs(
-    run: TracedRun, machine: Accelerator, objective: Objective = "edp", kept: Path | None = None
+    run: TracedRun, machine: Accelerator, objective: Objective = "edp", folder: Path | None = None
 ) -> RunCost:
-    """What a run costs on a machine; taken from the directory `kept`, or priced and kept there."""
-    found = known(run, machine, objective, kept)
-    if found is None:
-        found = RunCost.of(evaluate_cost(run.trace(), machine, objective))
-        if kept is not None:
-            with atomic_directory(kept / key(run, machine, objective)[:32]) as fresh:
+    """What a run costs on a machine; taken from `folder`, or priced and kept there."""
+    cost = cached(run, machine, objective, folder)
+    if cost is None:
+        cost = RunCost.of(evaluate_cost(run.trace(), machine, objective))
+        if folder is not None:
+            with atomic_directory(folder / key(run, machine, objective)[:32]) as fresh:
                 for name in TABLES:
-                    getattr(found, name).to_parquet(fresh / f"{name}.parquet", index=False)
-    return found
+                    getattr(cost, name).to_parquet(fresh / f"{name}.parquet", index=False)
+    return cost

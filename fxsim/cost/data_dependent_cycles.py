@@ -38,9 +38,9 @@ class Steps:
     @classmethod
     def of(cls, cumulative: Shares, least: int = 1) -> Steps:
         """From the shares of steps of at most 0, 1, 2, ... cycles; shorter ones take `least`."""
-        kept = np.minimum(cumulative, 1.0)
-        kept[:least] = 0
-        return cls(np.arange(len(kept)).astype(np.float64), np.diff(kept, prepend=0))
+        clipped = np.minimum(cumulative, 1.0)
+        clipped[:least] = 0
+        return cls(np.arange(len(clipped)).astype(np.float64), np.diff(clipped, prepend=0))
 
     @classmethod
     def always(cls, cycles: float) -> Steps:
@@ -112,20 +112,20 @@ def step(
 
     def bit_cycles(s: WordStatistics | None, words: int, nothing: bool) -> Steps:
         assert s is not None
-        found = Steps.always(1.0) if nothing else longest(s.top_bits, words)
-        return Steps(found.cycles + s.signed, found.shares)
+        steps = Steps.always(1.0) if nothing else longest(s.top_bits, words)
+        return Steps(steps.cycles + s.signed, steps.shares)
 
     if isinstance(pe, Serial):
         serial_left = pe.serial_operand == "left"
         whole = -(-(bits[1] if serial_left else bits[0]) // pe.parallel_bits)
-        found = bit_cycles(
+        steps = bit_cycles(
             left if serial_left else right,
             (windows if serial_left else filters) * lanes,
             empty and serial_left,
         ).times(Steps.always(whole))
     else:
         assert isinstance(pe, SerialSerial)
-        found = Steps.always(1.0)
+        steps = Steps.always(1.0)
         for s, operand, words, length in (
             (left, "left", windows * lanes, bits[0]),
             (right, "right", filters * lanes, bits[1]),
@@ -136,8 +136,8 @@ def step(
                 if adaptive
                 else Steps.always(max(length, 1))
             )
-            found = found.times(here)
-    return Steps(np.maximum(np.ceil(found.cycles / pe.bits_per_cycle), 1.0), found.shares)
+            steps = steps.times(here)
+    return Steps(np.maximum(np.ceil(steps.cycles / pe.bits_per_cycle), 1.0), steps.shares)
 
 
 def valid_windows(nest: Nest, together: int) -> dict[int, float]:
@@ -165,15 +165,15 @@ def _valid(nest: Nest, together: int) -> dict[int, float]:
     both = (high[:, None, :, None] & wide[None, :, None, :]).reshape(outputs, -1)
     images = nest.sizes[B]
     period = min(images, together // int(np.gcd(outputs, together)))
-    found: dict[int, float] = {}
+    windows: dict[int, float] = {}
     for count, repeats in ((period, images // period), (images % period, 1)):
         if not count:
             continue
         rows = np.tile(both, (count, 1)).astype(np.int32)
         sums = np.add.reduceat(rows, np.arange(0, len(rows), together), axis=0)
         for n, steps in zip(*np.unique(sums, return_counts=True), strict=True):
-            found[int(n)] = found.get(int(n), 0.0) + float(steps) * repeats
-    return found
+            windows[int(n)] = windows.get(int(n), 0.0) + float(steps) * repeats
+    return windows
 
 
 def all_steps(
@@ -228,5 +228,5 @@ def _groups(size: int, together: int) -> list[tuple[int, float]]:
     """(group, share of groups): full ones, and the ragged last."""
     full, rest = divmod(size, together)
     groups = full + bool(rest)
-    found = [(together, full / groups)] if full else []
-    return [*found, (rest, 1 / groups)] if rest else found
+    shares = [(together, full / groups)] if full else []
+    return [*shares, (rest, 1 / groups)] if rest else shares

@@ -74,14 +74,14 @@ class Lockstep:
                 return ComputeCycles(taken * (1 - skipped), exact)
             return ComputeCycles(steps * constant * (1 - skipped), exact)
         elastic = np.ceil(work / pe.sub_operations_per_cycle / self.machine.units)
-        known = [
+        mapped_steps = [
             s
             for s in self.arrays.sampled
             if {product.left, product.right} <= set(self.arrays.block_maps(int(s)))
         ]
-        if not known:
+        if not mapped_steps:
             return ComputeCycles(elastic, np.full(len(work), "elastic", object))
-        sampled = np.array(known)
+        sampled = np.array(mapped_steps)
         nearest = np.abs(product.steps[:, None] - sampled).argmin(axis=1)
         cycles, origin = np.zeros(len(work)), exact
         for i in np.unique(nearest):
@@ -134,27 +134,27 @@ class Lockstep:
     def _data_dependent(self, product: Product, problem: Problem, steps: int) -> ComputeCycles:
         pe, unit, units = self.machine.pe, problem.unit, problem.units
         sampled = self.arrays.sampled
-        wanted = {product.left, product.right}
-        known = [int(s) for s in sampled if wanted <= set(self.arrays.statistics(int(s)))]
-        if not known:
+        operands = {product.left, product.right}
+        counted_steps = [int(s) for s in sampled if operands <= set(self.arrays.statistics(int(s)))]
+        if not counted_steps:
             raise DataError(
                 f"{product.what}: {self.machine.name}'s units follow the data itself, of which this"
                 " trace holds no counts at any sampled step; record the run again"
             )
         across = [int(unit[d] * units[d]) for d in range(8)]
         windows, columns = across[0] * across[3] * across[4], self.machine.pe_array.columns
-        nearest = np.abs(product.steps[:, None] - np.array(known)).argmin(axis=1)
+        nearest = np.abs(product.steps[:, None] - np.array(counted_steps)).argmin(axis=1)
         longest = zip(
             _longest(product.left_levels, product.joint.sum(axis=2)),
             _longest(product.right_levels, product.joint.sum(axis=1)),
             strict=True,
         )
         stagger = self.machine.pe_array.stagger_columns and problem.nest.gemm()[0] == 1
-        found: dict[tuple[int, int, int], tuple[float, float]] = {}
+        times: dict[tuple[int, int, int], tuple[float, float]] = {}
         cycles, busy = np.zeros(len(nearest)), np.zeros(len(nearest))
         for i, (at, bits) in enumerate(zip(nearest.tolist(), longest, strict=True)):
-            if (at, *bits) not in found:
-                words = self.arrays.statistics(known[at])
+            if (at, *bits) not in times:
+                words = self.arrays.statistics(counted_steps[at])
                 taken = all_steps(
                     pe,
                     words[product.left],
@@ -167,18 +167,18 @@ class Lockstep:
                     across[2],
                 )
                 time = staggered(steps, taken, columns) if stagger else steps * taken.mean
-                found[at, *bits] = time, steps * taken.mean
-            cycles[i], busy[i] = found[at, *bits]
+                times[at, *bits] = time, steps * taken.mean
+            cycles[i], busy[i] = times[at, *bits]
         used = problem.nest.macs / (steps * float(np.prod(problem.spatial)))
-        exact = product.steps == np.array(known)[nearest]
+        exact = product.steps == np.array(counted_steps)[nearest]
         origin = np.where(exact, "exact", "nearest").astype(object)
         return ComputeCycles(cycles, origin, busy * used * self.machine.units)
 
 
 def _longest(levels: NDArray[np.int64], macs: NDArray[np.int64]) -> list[int]:
     """The longest word that each step has; macs : (steps, levels)."""
-    found: list[int] = (np.where(macs > 0, levels, 0).max(axis=1)).tolist()
-    return found
+    longest: list[int] = (np.where(macs > 0, levels, 0).max(axis=1)).tolist()
+    return longest
 
 
 def _some_rows(
@@ -189,15 +189,15 @@ def _some_rows(
     outputs = g.out_height * g.out_width if g else 1
     per_left = outputs if pass_ == Pass.GRAD_INPUT else (g.height * g.width if g else 1)
     images = left.rows // per_left
-    wanted = int(np.ceil(images * share))
+    taken = int(np.ceil(images * share))
     cut_right = pass_ == Pass.GRAD_WEIGHT
-    while wanted < images and (
-        wanted * per_left % left.block_rows or (cut_right and wanted * outputs % right.block_rows)
+    while taken < images and (
+        taken * per_left % left.block_rows or (cut_right and taken * outputs % right.block_rows)
     ):
-        wanted += 1
-    if wanted >= images:
+        taken += 1
+    if taken >= images:
         return left, right
-    return _rows(left, wanted * per_left), (_rows(right, wanted * outputs) if cut_right else right)
+    return _rows(left, taken * per_left), (_rows(right, taken * outputs) if cut_right else right)
 
 
 def _rows(m: BlockMap, rows: int) -> BlockMap:

@@ -145,10 +145,10 @@ class TraceCost(Totals, Displayed):
     @property
     def mappings(self) -> dict[tuple[str, str], Mapping]:
         """{(layer, pass): mapping}, of the first pair of word lengths where there are several."""
-        found: dict[tuple[str, str], Mapping] = {}
+        by_product: dict[tuple[str, str], Mapping] = {}
         for cost in self.products:
-            found.setdefault(cost.product.key, cost.mapping)
-        return found
+            by_product.setdefault(cost.product.key, cost.mapping)
+        return by_product
 
     @property
     def searches(self) -> list[tuple[str, Found]]:
@@ -309,7 +309,7 @@ def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) ->
     mappings = {} if packs else {k: m for k, m in priced.mappings.items() if k in names}
     costs = ProductCosts(arrays, priced.machine, mappings=mappings).costs(touched)
     again = {cost.product.key: cost for cost in costs}
-    kept = [again.get(cost.product.key, cost) for cost in priced.products]
+    costs_of_all = [again.get(cost.product.key, cost) for cost in priced.products]
     # casts stand in the order of the trace: all of a changed layer are priced again
     layers = {layer for layer, _ in maps}
     table, operands = priced.table, arrays.trace.operands
@@ -322,7 +322,7 @@ def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) ->
     fresh = _table([_rows(costs), casting], priced.machine)
     joined = pd.concat([table[~stale], fresh], ignore_index=True)
     ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
-    return TraceCost(priced.machine, ordered, tuple(kept), arrays)
+    return TraceCost(priced.machine, ordered, tuple(costs_of_all), arrays)
 
 
 def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def figures(
     work = table["density"] * (table["macs"] * table["bits"] + overhead)
     spent = work.sum() + _probes(trace)
     training = 2 * float_work.sum() / (spent + float_work.sum())
-    reached = next((i + 1 for i, found in enumerate(accuracies) if found >= target), None)
+    reached = next((i + 1 for i, accuracy in enumerate(accuracies) if accuracy >= target), None)
     share = reached / len(accuracies) if reached else float("nan")
     last = table[table[STEP] == table[STEP].max()]
     sizes = (last["bits"] * last["elements"]).sum()
@@ -106,14 +106,14 @@ def _probes(trace: Trace) -> float:
 
 def _overhead(table: pd.DataFrame, decisions: pd.DataFrame) -> np.ndarray:
     """AdaPT's adaptation, spread over the lookback [bit operations a step]."""
-    found = np.zeros(len(table))
+    operations = np.zeros(len(table))
     for i, row in enumerate(table.itertuples()):
         name = f"lookback.{row.owner}"
         if name in decisions:
             lookback = float(decisions[name].iloc[row.step])
             bins = float(decisions[f"resolution.{row.owner}"].iloc[row.step])
-            found[i] = adaptation(row.elements, row.bits, row.density, lookback, bins)
-    return found
+            operations[i] = adaptation(row.elements, row.bits, row.density, lookback, bins)
+    return operations
 
 
 def adaptation(elements: int, bits: float, density: float, lookback: float, bins: float) -> float:

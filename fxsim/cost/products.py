@@ -57,9 +57,9 @@ class ProductCosts:
         self._given = dict(mappings or {})
         self._lockstep = Lockstep(arrays, machine)
         self._searched: dict[tuple[object, ...], Found] = {}
-        known = {p.key for p in arrays.products}
+        products = {p.key for p in arrays.products}
         for layer, pass_ in self._given:
-            if (layer, pass_) not in known:
+            if (layer, pass_) not in products:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
 
     def costs(
@@ -70,13 +70,13 @@ class ProductCosts:
         tell : asked with the number of products for who hears of each as it begins
         """
         chosen = self.arrays.products if products is None else products
-        told = tell(len(chosen)) if tell else lambda what: None
-        found = []
+        announce = tell(len(chosen)) if tell else lambda what: None
+        costs = []
         for product in chosen:
-            told(product.what)
-            found += self._priced(product)
-        told("")
-        return found
+            announce(product.what)
+            costs += self._priced(product)
+        announce("")
+        return costs
 
     def _priced(self, product: Product) -> list[ProductCost]:
         """One product; where units pack narrow words, apart for each pair of word lengths."""
@@ -113,7 +113,7 @@ class ProductCosts:
         average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, pair)
         problem = Problem(machine, product.nest, average, product.what, largest)
         computing = self._lockstep.computing(product, problem, work, skipped)
-        found, movement, mapping = self._mapped(product, problem, computing)
+        search, movement, mapping = self._mapped(product, problem, computing)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
             computing = replace(computing, cycles=whole)
@@ -124,7 +124,7 @@ class ProductCosts:
             else computing.active
         )
         columns, moved = cycles_and_energy(problem, movement, bits, computing, active)
-        return ProductCost(product, mapping, found, columns, moved)
+        return ProductCost(product, mapping, search, columns, moved)
 
     def _check_widths(self, product: Product) -> None:
         most = self.machine.pe.max_bits
@@ -140,12 +140,12 @@ class ProductCosts:
         if (bits := self.machine.pe.word_bits) is not None:
             whole = np.full(len(product.steps), float(bits))
             return whole, whole, float(FLOAT_SUM_BITS)
-        found = []
+        averages = []
         for side in (product.left, product.right):
             operand = self.arrays.operands[side]
             stored = operand.stored_bits(self.machine.packing)[operand.at(product.steps)]
-            found.append(stored / operand.size)
-        return found[0], found[1], float(product.accumulator_bits)
+            averages.append(stored / operand.size)
+        return averages[0], averages[1], float(product.accumulator_bits)
 
     def _work(self, product: Product) -> Floats:
         """Pieces of work by step."""
@@ -161,12 +161,12 @@ class ProductCosts:
 
     def _skipped(self, product: Product) -> Floats:
         """The share of work by step that words take off which are zero and skipped."""
-        pe, kept = self.machine.pe, np.ones(len(product.steps))
+        pe, share = self.machine.pe, np.ones(len(product.steps))
         for side, key in (("left", product.left), ("right", product.right)):
             if side in pe.skip_zero_words:
                 operand = self.arrays.operands[key]
-                kept *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
-        return 1 - kept
+                share *= 1 - operand.zeros[operand.at(product.steps)] / operand.size
+        return 1 - share
 
     def _mapped(
         self, product: Product, problem: Problem, computing: ComputeCycles
@@ -180,8 +180,8 @@ class ProductCosts:
         key = (problem.nest, problem.record.tobytes(), self.objective)
         if key not in self._searched:
             self._searched[key] = best_mapping(problem, self.objective)
-        found = self._searched[key]
-        return found, found.movement, found.mapping
+        search = self._searched[key]
+        return search, search.movement, search.mapping
 
 
 def _rounded(bits: float) -> float:

@@ -102,8 +102,8 @@ def tiled(
     padding has 0 bits.
     """
     pass_ = canonical(pass_, contraction)
-    known = np.union1d(np.union1d(left.bits, right.bits), 0).astype(np.int64)
-    a, b = (_numbered(m, known) for m in (left, right))
+    lengths = np.union1d(np.union1d(left.bits, right.bits), 0).astype(np.int64)
+    a, b = (_numbered(m, lengths) for m in (left, right))
     tm, tn, tk = grid.tile
     g = geometry_of(contraction)
     if g is None:
@@ -112,11 +112,11 @@ def tiled(
             one = i * rows[0], rows[0], 0, left.columns
             other = i * rows[1], rows[1], 0, right.columns
             if pass_ == Pass.GRAD_WEIGHT:
-                yield Tiled(known, _cut(left, a, one, tk, tm).T, _cut(right, b, other, tk, tn))
+                yield Tiled(lengths, _cut(left, a, one, tk, tm).T, _cut(right, b, other, tk, tn))
             elif pass_ == Pass.FORWARD:
-                yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tn, tk).T)
+                yield Tiled(lengths, _cut(left, a, one, tm, tk), _cut(right, b, other, tn, tk).T)
             else:
-                yield Tiled(known, _cut(left, a, one, tm, tk), _cut(right, b, other, tk, tn))
+                yield Tiled(lengths, _cut(left, a, one, tm, tk), _cut(right, b, other, tk, tn))
         return
     channels, filters = g.channels // g.groups, g.filters // g.groups
     image = np.repeat(a, left.block_rows, axis=0)[: left.rows]
@@ -124,22 +124,22 @@ def tiled(
         if pass_ == Pass.FORWARD:
             fields = _fields(image, left, g, pass_, group * channels, channels, tm, tk, False)
             part = group * filters, filters, 0, right.columns
-            yield Tiled(known, fields, _cut(right, b, part, tn, tk).T)
+            yield Tiled(lengths, fields, _cut(right, b, part, tn, tk).T)
         elif pass_ == Pass.GRAD_INPUT:
             fields = _fields(image, left, g, pass_, group * filters, filters, tm, tk, False)
             whole = np.repeat(np.repeat(b, right.block_rows, 0), right.block_columns, 1)
             codes = whole[: right.rows, : right.columns].astype(np.int16)
             turned = geometry.turned_weight(codes, g, group).astype(np.uint8)
-            yield Tiled(known, fields, _group_max(_group_max(turned, tn, 0), tk, 1).T)
+            yield Tiled(lengths, fields, _group_max(_group_max(turned, tn, 0), tk, 1).T)
         else:
             fields = _fields(image, left, g, pass_, group * channels, channels, tk, tm, True)
             part = 0, right.rows, group * filters, filters
-            yield Tiled(known, fields, _cut(right, b, part, tk, tn))
+            yield Tiled(lengths, fields, _cut(right, b, part, tk, tn))
 
 
-def _numbered(m: BlockMap, known: NDArray[np.int64]) -> Levels:
-    found: Levels = (np.searchsorted(known, m.bits) + 1).astype(np.uint8)
-    return found
+def _numbered(m: BlockMap, lengths: NDArray[np.int64]) -> Levels:
+    levels: Levels = (np.searchsorted(lengths, m.bits) + 1).astype(np.uint8)
+    return levels
 
 
 def _cut(
@@ -218,15 +218,15 @@ def _group_max(x: Levels, size: int, axis: int) -> Levels:
     """Maxima of runs of `size` along an axis, the last run ragged."""
     if size == 1:
         return x
-    found: Levels = np.maximum.reduceat(x, np.arange(0, x.shape[axis], size), axis=axis)
-    return found
+    largest: Levels = np.maximum.reduceat(x, np.arange(0, x.shape[axis], size), axis=axis)
+    return largest
 
 
-def step_cycles_table(machine: Accelerator, known: NDArray[np.int64]) -> Table:
+def step_cycles_table(machine: Accelerator, lengths: NDArray[np.int64]) -> Table:
     """(levels + 1, levels + 1) beats of pairs of word lengths; 0 where there is no tile."""
-    table = np.zeros((len(known) + 1,) * 2)
-    for i, bits_a in enumerate(known):
-        for j, bits_b in enumerate(known):
+    table = np.zeros((len(lengths) + 1,) * 2)
+    for i, bits_a in enumerate(lengths):
+        for j, bits_b in enumerate(lengths):
             table[i + 1, j + 1] = step_cycles(machine, int(bits_a), int(bits_b))
     return table
 

@@ -32,11 +32,11 @@ def _dense(levels: pd.Series, counts: pd.Series) -> tuple[Ints, Ints]:
     first = np.asarray(levels.iloc[0], np.int64)
     if all(len(row) == len(first) and (row == first).all() for row in levels):
         return first, np.stack([np.asarray(row, np.int64) for row in counts])
-    known = np.unique(np.concatenate([np.asarray(row, np.int64) for row in levels]))
-    table = np.zeros((len(levels), len(known)), np.int64)
+    lengths = np.unique(np.concatenate([np.asarray(row, np.int64) for row in levels]))
+    table = np.zeros((len(levels), len(lengths)), np.int64)
     for i, (row, count) in enumerate(zip(levels, counts, strict=True)):
-        table[i, np.searchsorted(known, row)] = count
-    return known, table
+        table[i, np.searchsorted(lengths, row)] = count
+    return lengths, table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +52,10 @@ class Operand:
 
     def at(self, steps: Ints) -> Ints:
         """The rows of these steps."""
-        found: Ints = np.minimum(np.searchsorted(self.steps, steps), len(self.steps) - 1)
-        if (lacking := np.flatnonzero(self.steps[found] != steps)).size:
+        rows: Ints = np.minimum(np.searchsorted(self.steps, steps), len(self.steps) - 1)
+        if (lacking := np.flatnonzero(self.steps[rows] != steps)).size:
             raise DataError(f"trace: an operand's cast lacks at step {steps[lacking[0]]}")
-        return found
+        return rows
 
     @property
     def size(self) -> int:
@@ -72,8 +72,8 @@ class Operand:
         else:
             table = np.array([packing.stored_bits(int(b)) for b in self.levels])
             bits = (self.words * table).sum(axis=1)
-        found: Floats = bits.astype(np.float64) + self.metadata_bits
-        return found
+        total: Floats = bits.astype(np.float64) + self.metadata_bits
+        return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,9 +114,9 @@ class TraceArrays:
     known : what need not be read from the trace: products, operands, or sampled
     """
 
-    def __init__(self, trace: Trace, **known: Any) -> None:
+    def __init__(self, trace: Trace, **parts: Any) -> None:
         self.trace = trace
-        self.__dict__ |= known  # as the cached properties below keep them
+        self.__dict__ |= parts  # as the cached properties below keep them
 
     @classmethod
     def of(cls, trace: Trace) -> TraceArrays:
@@ -128,23 +128,23 @@ class TraceArrays:
     @cached_property
     def operands(self) -> dict[tuple[str, str], Operand]:
         """{(layer, role): casts}."""
-        found = {}
+        operands = {}
         for (layer, role), rows in self.trace.operands.groupby([LAYER, ROLE], sort=False):
             rows = rows.sort_values(STEP, kind="stable")
             levels, words = _dense(rows["bits"], rows["elements_by_bits"])
             columns = (
                 rows[name].to_numpy(np.int64) for name in ("metadata_bits", "blocks", "zeros")
             )
-            found[str(layer), str(role)] = Operand(
+            operands[str(layer), str(role)] = Operand(
                 rows[STEP].to_numpy(np.int64), levels, words, *columns
             )
-        return found
+        return operands
 
     @cached_property
     def products(self) -> list[Product]:
         """Every layer and pass, in the order of the first step."""
         owners = self.trace.layers.set_index(LAYER)["weight_of"]
-        found = []
+        products = []
         for (layer, pass_), rows in self.trace.products.groupby([LAYER, PASS], sort=False):
             one = rows.iloc[0]
             m, n, k, repeats = (int(one[name]) for name in ("m", "n", "k", "repeats"))
@@ -159,7 +159,7 @@ class TraceArrays:
                 )
             contraction, which = self.trace.contraction(str(layer)), Pass(str(pass_))
             owner = str(owners[layer]) if one["right"] == Role.WEIGHT else str(layer)
-            found.append(
+            products.append(
                 Product(
                     str(layer),
                     which,
@@ -175,7 +175,7 @@ class TraceArrays:
                     joint,
                 )
             )
-        return found
+        return products
 
     @staticmethod
     def _joint(rows: pd.DataFrame, shape: list[int]) -> tuple[Ints, Ints, Ints]:
@@ -205,26 +205,26 @@ class TraceArrays:
         Products keep their shapes; their histograms are counted anew.
         """
         (step,) = self.sampled.tolist()
-        known = ChainMap(dict(maps), self.block_maps(step))  # type: ignore[arg-type]
+        block_maps = ChainMap(dict(maps), self.block_maps(step))  # type: ignore[arg-type]
         products, touched = [], []
         for p in self.products:
             if p.left in maps or p.right in maps:
                 batch = p.gemm[3] if isinstance(p.contraction, Pairwise) else 1
                 left, right, joint = joint_histogram(
-                    p.pass_, known[p.left], known[p.right], p.contraction, batch
+                    p.pass_, block_maps[p.left], block_maps[p.right], p.contraction, batch
                 )
                 p = replace(p, left_levels=left, right_levels=right, joint=joint[None].copy())
                 touched.append(p)
             products.append(p)
-        table, found = self.trace.operands.copy(), dict(self.operands)
+        table, operands = self.trace.operands.copy(), dict(self.operands)
         names = pd.MultiIndex.from_frame(table[[LAYER, ROLE]])
         for key, m in maps.items():
             counts, metadata = elements_by_bits(m), m.metadata_bits * m.blocks
             words = sum(bits * n for bits, n in counts.items())
             row = table.index[names == key]
             table.loc[row, ["word_bits", "metadata_bits", "blocks"]] = [words, metadata, m.blocks]
-            found[key] = replace(
-                found[key],
+            operands[key] = replace(
+                operands[key],
                 levels=np.array(list(counts)),
                 words=np.array([list(counts.values())]),
                 metadata_bits=np.array([metadata]),
@@ -233,9 +233,9 @@ class TraceArrays:
         other = TraceArrays(
             replace(self.trace, operands=table),
             products=products,
-            operands=found,
+            operands=operands,
             sampled=self.sampled,
-            _maps={step: known},
+            _maps={step: block_maps},
             _statistics=self._statistics,
         )
         return other, touched

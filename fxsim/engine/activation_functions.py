@@ -50,10 +50,10 @@ def _exp_of_fraction(numerator: int, denominator: int, fine: int = _FINE) -> int
 @cache
 def _exponentials() -> tuple[int, ...]:
     """exp(-k / 64), k = 0 to 2048."""
-    ratio, found = _exp_of_fraction(-1, STEPS), [1 << _FINE]
+    ratio, powers = _exp_of_fraction(-1, STEPS), [1 << _FINE]
     for _ in range(2048):
-        found.append(found[-1] * ratio >> _FINE)
-    return tuple(found)
+        powers.append(powers[-1] * ratio >> _FINE)
+    return tuple(powers)
 
 
 def _sigmoid(k: int) -> int:
@@ -78,7 +78,7 @@ def _normal() -> tuple[tuple[int, int], ...]:
         return total
 
     pi = 4 * (4 * arctan_of_inverse(5) - arctan_of_inverse(239))  # Machin's formula
-    found = []
+    values = []
     density = isqrt((1 << (3 * fine)) // (2 * pi))
     ratio = _exp_of_fraction(-1, 2 * STEPS * STEPS, fine)
     squared = ratio * ratio >> fine
@@ -91,10 +91,10 @@ def _normal() -> tuple[tuple[int, int], ...]:
             term = term * k * k // (STEPS * STEPS * n)
             total += term
         cumulative = (1 << (fine - 1)) + (density * total >> fine)
-        found.append((cumulative >> (fine - _FINE), density >> (fine - _FINE)))
+        values.append((cumulative >> (fine - _FINE), density >> (fine - _FINE)))
         density = density * ratio >> fine
         ratio = ratio * squared >> fine
-    return tuple(found)
+    return tuple(values)
 
 
 def _cumulative(k: int) -> int:
@@ -163,11 +163,11 @@ def knots(name: str, derivative: bool) -> NDArray[np.int64]:
     """The 2,049 knots of a function or its derivative, 20 fractional bits, nearest, ties up."""
     of = FUNCTIONS[name][1] if derivative else FUNCTIONS[name][0]
     drop = _FINE - KNOT_FRAC
-    found = np.array(
+    codes = np.array(
         [(of(k) + (1 << (drop - 1))) >> drop for k in range(FIRST, -FIRST + 1)], np.int64
     )
-    found.flags.writeable = False
-    return found
+    codes.flags.writeable = False
+    return codes
 
 
 def _look_up(x: FixedTensor, name: str, derivative: bool) -> FixedTensor:
@@ -192,8 +192,8 @@ def _look_up(x: FixedTensor, name: str, derivative: bool) -> FixedTensor:
 
 def apply(x: FixedTensor, name: str) -> FixedTensor:
     """A function of words, as words; see the module for its error."""
-    found = _look_up(x, name, False)
-    return vector_int16.add(vector_int16.clip(x), found) if FUNCTIONS[name][2] else found
+    looked_up = _look_up(x, name, False)
+    return vector_int16.add(vector_int16.clip(x), looked_up) if FUNCTIONS[name][2] else looked_up
 
 
 def backward(error: FixedTensor, x: FixedTensor, name: str) -> FixedTensor:

@@ -102,9 +102,9 @@ def elements_by_bits(m: BlockMap) -> dict[int, int]:
         m.block_columns,
     )
     total = sum(parts[1:], start=parts[0])
-    found = {int(level): int(total[level]) for level in np.flatnonzero(total)}
-    _COUNTED[m] = found
-    return found
+    counts = {int(level): int(total[level]) for level in np.flatnonzero(total)}
+    _COUNTED[m] = counts
+    return counts
 
 
 def levels(block_map: BlockMap) -> Counts:
@@ -112,12 +112,12 @@ def levels(block_map: BlockMap) -> Counts:
     return np.array(sorted({0, *elements_by_bits(block_map)}), np.int64)
 
 
-def _indexed(m: BlockMap, known: Counts) -> NDArray[np.uint8]:
-    """The map with each word length replaced by its number in `known`."""
+def _indexed(m: BlockMap, levels_: Counts) -> NDArray[np.uint8]:
+    """The map with each word length replaced by its number in `levels_`."""
     table = np.zeros(64, np.uint8)
-    table[known] = np.arange(len(known), dtype=np.uint8)
-    found: NDArray[np.uint8] = table[m.bits]
-    return found
+    table[levels_] = np.arange(len(levels_), dtype=np.uint8)
+    indices: NDArray[np.uint8] = table[m.bits]
+    return indices
 
 
 def _sizes(total: int, block: int) -> Counts:
@@ -171,22 +171,22 @@ def _whole(
 # --- matrices --------------------------------------------------------------------------------
 
 
-def _column_counts(m: BlockMap, known: Counts) -> Counts:
+def _column_counts(m: BlockMap, levels_: Counts) -> Counts:
     """(columns, levels) how many rows of each column have each word length."""
-    turned = np.ascontiguousarray(_indexed(m, known).T)
-    return _line_counts(turned, _sizes(m.rows, m.block_rows), known, m.columns, m.block_columns)
+    turned = np.ascontiguousarray(_indexed(m, levels_).T)
+    return _line_counts(turned, _sizes(m.rows, m.block_rows), levels_, m.columns, m.block_columns)
 
 
-def _row_counts(m: BlockMap, known: Counts) -> Counts:
+def _row_counts(m: BlockMap, levels_: Counts) -> Counts:
     """(rows, levels) how many columns of each row have each word length."""
     sizes = _sizes(m.columns, m.block_columns)
-    return _line_counts(_indexed(m, known), sizes, known, m.rows, m.block_rows)
+    return _line_counts(_indexed(m, levels_), sizes, levels_, m.rows, m.block_rows)
 
 
 def _line_counts(
-    index: NDArray[np.uint8], sizes: Counts, known: Counts, lines: int, block: int
+    index: NDArray[np.uint8], sizes: Counts, levels_: Counts, lines: int, block: int
 ) -> Counts:
-    counts = np.zeros((index.shape[0], len(known)), np.int64)
+    counts = np.zeros((index.shape[0], len(levels_)), np.int64)
     split(bit_counts.line_counts_range, index.shape[0], index.shape[1], index, sizes, counts)
     return np.repeat(counts, _sizes(lines, block), axis=0)
 
@@ -203,31 +203,31 @@ def _batched(
     """As `_matrices`, matrix by matrix; a tile may lie in two of them."""
     axes = {Pass.FORWARD: (1, 1), Pass.GRAD_INPUT: (1, 2), Pass.GRAD_WEIGHT: (2, 2)}[pass_]
 
-    def counted(m: BlockMap, known: Counts, axis: int) -> Counts:
+    def counted(m: BlockMap, levels_: Counts, axis: int) -> Counts:
         bits = m.expand().reshape(batch, -1, m.columns)
-        return np.stack([(bits == level).sum(axis=axis) for level in known], axis=-1)
+        return np.stack([(bits == level).sum(axis=axis) for level in levels_], axis=-1)
 
-    found: Counts = np.einsum(
+    pairs: Counts = np.einsum(
         "bki,bkj->ij", counted(left, a, axes[0]), counted(right, b, axes[1])
     ).astype(np.int64)
-    return found
+    return pairs
 
 
 # --- convolutions ----------------------------------------------------------------------------
 
 
-def _index(m: BlockMap, known: Counts, height: int, width: int) -> NDArray[np.uint8]:
+def _index(m: BlockMap, levels_: Counts, height: int, width: int) -> NDArray[np.uint8]:
     """(images, positions, column blocks) the index of each pixel's word length."""
-    index = _indexed(m, known)
+    index = _indexed(m, levels_)
     tall = np.repeat(index, m.block_rows, axis=0)[: m.rows]
     return np.ascontiguousarray(tall).reshape(-1, height * width, index.shape[1])
 
 
-def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Counts:
+def _tap_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Counts:
     """(taps, columns, levels) codes that each tap meets, of activations, or of errors (back)."""
     height, width = (g.out_height, g.out_width) if back else (g.height, g.width)
-    level = _index(m, known, height, width)
-    counts = np.zeros((height * width, level.shape[2], len(known)), np.int64)
+    level = _index(m, levels_, height, width)
+    counts = np.zeros((height * width, level.shape[2], len(levels_)), np.int64)
     split(
         bit_counts.position_counts_range,
         height * width,
@@ -243,7 +243,7 @@ def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Count
         first = at * g.dilation - g.padding
         return taps[at] if back else [output * g.stride + first for output in taps[at]]
 
-    found = []
+    taps_ = []
     for a in range(g.kernel):
         ys = shift(rows, a)
         line = by_place[ys].sum(axis=0)
@@ -251,15 +251,15 @@ def _tap_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Count
             xs = shift(columns, b)
             tap = line[xs].sum(axis=0)
             tap[:, 0] += level.shape[0] * (targets - len(ys) * len(xs))
-            found.append(tap)
-    return np.repeat(np.stack(found), _sizes(m.columns, m.block_columns), axis=1)
+            taps_.append(tap)
+    return np.repeat(np.stack(taps_), _sizes(m.columns, m.block_columns), axis=1)
 
 
-def _weight_counts(m: BlockMap, known: Counts, g: Convolution, back: bool) -> Counts:
+def _weight_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Counts:
     """(groups, taps, channels or filters of a group, levels) weights that meet each of them."""
     shape = (g.groups, g.filters // g.groups, g.kernel * g.kernel, g.channels // g.groups)
     bits = m.expand().reshape(shape)
-    counts = np.stack([(bits == level).sum(axis=3 if back else 1) for level in known], axis=-1)
+    counts = np.stack([(bits == level).sum(axis=3 if back else 1) for level in levels_], axis=-1)
     return counts.transpose(0, 2, 1, 3) if back else counts
 
 
@@ -272,8 +272,8 @@ def _convolved(
     met = _tap_counts(left, a, g, back)
     met = met.reshape(met.shape[0], g.groups, -1, len(a))
     weights = _weight_counts(right, b, g, back)
-    found: Counts = np.einsum("tgci,gtcj->ij", met, weights).astype(np.int64)
-    return found
+    pairs: Counts = np.einsum("tgci,gtcj->ij", met, weights).astype(np.int64)
+    return pairs
 
 
 def _field_products(
@@ -306,12 +306,12 @@ def _field_products(
     return total
 
 
-def _planes(m: BlockMap, known: Counts, columns: int, group: int) -> NDArray[np.int32]:
+def _planes(m: BlockMap, levels_: Counts, columns: int, group: int) -> NDArray[np.int32]:
     """(levels, rows) codes of each word length in one group's columns of each row."""
     edges = np.r_[0 : m.columns : m.block_columns, m.columns]
     inside = np.clip(edges, group * columns, (group + 1) * columns)
     widths = np.diff(inside).astype(np.int64)
-    index, planes = _indexed(m, known), np.empty((len(known), m.rows), np.int32)
-    work = index.shape[1] + len(known) * m.block_rows
+    index, planes = _indexed(m, levels_), np.empty((len(levels_), m.rows), np.int32)
+    work = index.shape[1] + len(levels_) * m.block_rows
     split(bit_counts.level_planes_range, index.shape[0], work, index, widths, m.block_rows, planes)
     return planes

@@ -56,7 +56,7 @@ class BlockStatistics:
 
 
 def quantise_blocks(
-    tensor: FixedTensor, wanted: BlockFormat, gain: NDArray[np.int64], key: int
+    tensor: FixedTensor, form: BlockFormat, gain: NDArray[np.int64], key: int
 ) -> tuple[FixedTensor, BlockStatistics]:
     """Choose each tile's bits by its first-order sensitivity, and quantise it at those bits.
 
@@ -82,42 +82,42 @@ def quantise_blocks(
     Integers throughout, so that a replay chooses the same bits.
     Source: reconstruction, see `fxsim.policies.dynasty`.
     """
-    if isinstance(wanted, CostAwareBlockFormat):
-        return quantise_cost_aware(tensor, wanted, gain, key)
-    x, base, target = _grid_of(tensor, wanted)
+    if isinstance(form, CostAwareBlockFormat):
+        return quantise_cost_aware(tensor, form, gain, key)
+    x, base, target = _grid_of(tensor, form)
     rows, columns = x.shape
-    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
-    signal = _signal(x, wanted, gain)
-    limit = (signal // (grid[0] * grid[1])) * wanted.threshold >> 16
+    grid = (-(-rows // form.rows), -(-columns // form.columns))
+    signal = _signal(x, form, gain)
+    limit = (signal // (grid[0] * grid[1])) * form.threshold >> 16
     bits, shifts = np.zeros(grid, np.uint8), np.zeros(grid, np.uint8)
     codes = np.empty((rows, columns), storage(target))
     parts = split(
         block_kernels.encode_blocks_range,
         grid[0],
-        4 * wanted.rows * columns,
+        4 * form.rows * columns,
         x,
-        wanted.rows,
-        wanted.columns,
+        form.rows,
+        form.columns,
         gain,
-        np.array(wanted.candidates, np.int64),
+        np.array(form.candidates, np.int64),
         base,
         target.max_code,
         limit,
-        wanted.skip_penalty,
-        int(wanted.rounding),
+        form.skip_penalty,
+        int(form.rounding),
         np.uint64(key),
         LENGTHS,
         bits,
         shifts,
         codes,
     )
-    return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
+    return _operand(tensor, codes, target, bits, shifts, form), BlockStatistics(
         int(sum(parts)), signal
     )
 
 
 def quantise_cost_aware(
-    tensor: FixedTensor, wanted: CostAwareBlockFormat, gain: NDArray[np.int64], key: int
+    tensor: FixedTensor, form: CostAwareBlockFormat, gain: NDArray[np.int64], key: int
 ) -> tuple[FixedTensor, BlockStatistics]:
     """As `quantise_blocks`, each tile taking the candidate of least sensitivity plus price.
 
@@ -126,14 +126,14 @@ def quantise_cost_aware(
     work (limited to 1/4 and 4) and brought back to a mean of 1.
     Source: ours; a Lagrangian relaxation, the weights being multipliers of the group's maximum.
     """
-    x, base, target = _grid_of(tensor, wanted)
+    x, base, target = _grid_of(tensor, form)
     rows, columns = x.shape
-    grid = (-(-rows // wanted.rows), -(-columns // wanted.columns))
-    candidates, work = np.array(wanted.candidates, np.int64), np.array(wanted.work, np.int64)
+    grid = (-(-rows // form.rows), -(-columns // form.columns))
+    candidates, work = np.array(form.candidates, np.int64), np.array(form.work, np.int64)
     planes = (len(candidates), *grid)
     exponents, overflows = np.empty(planes, np.int8), np.empty(planes, np.int64)
     totals, index = np.empty(grid, np.int64), np.empty(grid, np.int8)
-    tile, cost = (wanted.rows, wanted.columns), 4 * wanted.rows * columns
+    tile, cost = (form.rows, form.columns), 4 * form.rows * columns
     split(
         cost_aware_blocks.tile_sensitivities_range,
         grid[0],
@@ -144,22 +144,22 @@ def quantise_cost_aware(
         candidates,
         base,
         target.max_code,
-        wanted.skip_penalty,
+        form.skip_penalty,
         LENGTHS,
         exponents,
         overflows,
         totals,
     )
     signal = int(totals.sum())
-    scale = signal // (grid[0] * grid[1]) * wanted.threshold
+    scale = signal // (grid[0] * grid[1]) * form.threshold
     fixed, by_row, by_column = (
         np.array(
             [min(scale * price >> (16 + BIT_COST_FRAC), MOST_BIT_COST) for price in part], np.int64
         )
-        for part in (wanted.fixed, wanted.by_row, wanted.by_column)
+        for part in (form.fixed, form.by_row, form.by_column)
     )
     row_weight, column_weight = np.full(grid[0], EVEN, np.int64), np.full(grid[1], EVEN, np.int64)
-    for turn in range(wanted.rounds + 1):
+    for turn in range(form.rounds + 1):
         row_work, column_work = np.zeros(grid[0], np.int64), np.zeros(grid, np.int64)
         parts = split(
             cost_aware_blocks.choose_cost_aware_range,
@@ -175,9 +175,9 @@ def quantise_cost_aware(
             row_work,
             column_work,
         )
-        if turn < wanted.rounds:
-            row_weight = _balanced(row_weight, row_work, wanted.row_group)
-            column_weight = _balanced(column_weight, column_work.sum(axis=0), wanted.column_group)
+        if turn < form.rounds:
+            row_weight = _balanced(row_weight, row_work, form.row_group)
+            column_weight = _balanced(column_weight, column_work.sum(axis=0), form.column_group)
     codes = np.empty((rows, columns), storage(target))
     split(
         cost_aware_blocks.encode_given_range,
@@ -188,14 +188,14 @@ def quantise_cost_aware(
         exponents,
         index,
         base,
-        int(wanted.rounding),
+        int(form.rounding),
         np.uint64(key),
         codes,
     )
     bits = candidates.astype(np.uint8)[index]
     exponent = np.take_along_axis(exponents, index[None], axis=0)[0]
     shifts = np.where(bits > 0, exponent - base, 0).astype(np.uint8)
-    return _operand(tensor, codes, target, bits, shifts, wanted), BlockStatistics(
+    return _operand(tensor, codes, target, bits, shifts, form), BlockStatistics(
         int(sum(parts)), signal
     )
 
@@ -213,27 +213,27 @@ def _balanced(weights: NDArray[np.int64], work: NDArray[np.int64], group: int) -
     counts = np.repeat(sizes, sizes)
     ratio = np.clip((work * counts << WEIGHT_BITS) // shared(work), EVEN // 4, 4 * EVEN)
     moved = np.maximum(weights * ratio >> WEIGHT_BITS, 1)
-    found: NDArray[np.int64] = np.clip(
+    balanced: NDArray[np.int64] = np.clip(
         (moved * counts << WEIGHT_BITS) // shared(moved), 1, MOST_WEIGHT
     )
-    return found
+    return balanced
 
 
-def _grid_of(tensor: FixedTensor, wanted: BlockFormat) -> tuple[NDArray[np.int16], int, FixedPoint]:
+def _grid_of(tensor: FixedTensor, form: BlockFormat) -> tuple[NDArray[np.int16], int, FixedPoint]:
     """(the tensor's words as a matrix, finest exponent, grid of its aligned codes)."""
     if not tensor.codes.size:
         raise ShapeError(f"block format: a tensor must have elements, not {tensor.shape}")
-    if wanted.rounding not in ROUNDINGS:
+    if form.rounding not in ROUNDINGS:
         names = ", ".join(mode.name for mode in ROUNDINGS)
         raise FormatError(
-            f"block format: rounding must be one of {names}, not {wanted.rounding.name}"
+            f"block format: rounding must be one of {names}, not {form.rounding.name}"
         )
     small = to_int16(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
-    widest, largest = wanted.candidates[-1], peak(x)
-    base = max(0, bit_length(largest) - (widest - 1) - wanted.window)
-    base += largest > ((1 << (widest - 1)) - 1) << (base + wanted.window)
-    return x, base, FixedPoint(widest + wanted.window, small.format.frac - base)
+    widest, largest = form.candidates[-1], peak(x)
+    base = max(0, bit_length(largest) - (widest - 1) - form.window)
+    base += largest > ((1 << (widest - 1)) - 1) << (base + form.window)
+    return x, base, FixedPoint(widest + form.window, small.format.frac - base)
 
 
 def _operand(
@@ -242,14 +242,14 @@ def _operand(
     target: FixedPoint,
     bits: NDArray[np.uint8],
     shifts: NDArray[np.uint8],
-    wanted: BlockFormat,
+    form: BlockFormat,
 ) -> FixedTensor:
     """The operand with its map; a tile's metadata name its candidate and its exponent."""
-    narrowest = next(n for n in wanted.candidates if n > 0)
-    exponents = wanted.window + wanted.candidates[-1] - narrowest + 2
-    metadata = bit_length(len(wanted.candidates) - 1) + bit_length(exponents - 1)
+    narrowest = next(n for n in form.candidates if n > 0)
+    exponents = form.window + form.candidates[-1] - narrowest + 2
+    metadata = bit_length(len(form.candidates) - 1) + bit_length(exponents - 1)
     rows, columns = codes.shape
-    block_map = BlockMap(bits, shifts, rows, columns, wanted.rows, wanted.columns, metadata)
+    block_map = BlockMap(bits, shifts, rows, columns, form.rows, form.columns, metadata)
     return FixedTensor.trusted(codes.reshape(tensor.shape), target, block_map)
 
 
@@ -264,14 +264,14 @@ def column_magnitudes(x: NDArray[np.int16]) -> NDArray[np.int64]:
     return total
 
 
-def _signal(x: NDArray[np.int16], wanted: BlockFormat, gain: NDArray[np.int64]) -> int:
+def _signal(x: NDArray[np.int16], form: BlockFormat, gain: NDArray[np.int64]) -> int:
     """The sum over tiles of gain * sum |x|."""
-    edges = np.arange(0, x.shape[1], wanted.columns)
+    edges = np.arange(0, x.shape[1], form.columns)
     if gain.shape[0] == 1:
         by_column = np.add.reduceat(column_magnitudes(x), edges)
         return int((by_column * gain[0]).sum())
     magnitude = np.abs(x.astype(np.int64))
-    down = np.add.reduceat(magnitude, np.arange(0, x.shape[0], wanted.rows), axis=0)
+    down = np.add.reduceat(magnitude, np.arange(0, x.shape[0], form.rows), axis=0)
     return int((np.add.reduceat(down, edges, axis=1) * gain).sum())
 
 

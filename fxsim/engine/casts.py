@@ -253,12 +253,12 @@ def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = No
 
     A leading-zero count. A tensor that fits as it is keeps its scale, and is not rounded.
     """
-    kept = frac - max(0, bit_length(largest) - (bits - 1))
-    return FixedPoint(bits, kept if max_frac is None else min(kept, max_frac))
+    finest = frac - max(0, bit_length(largest) - (bits - 1))
+    return FixedPoint(bits, finest if max_frac is None else min(finest, max_frac))
 
 
 def quantise_tensor(
-    tensor: FixedTensor, wanted: TensorFormat, key: int, operand: bool = True
+    tensor: FixedTensor, form: TensorFormat, key: int, operand: bool = True
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Cast to one word length and scale; as an operand with a one-tile map, if asked.
 
@@ -267,38 +267,38 @@ def quantise_tensor(
     Its map (what is stored and priced) says `wanted.bits`.
     """
     largest = peak(tensor.codes)
-    if operand and wanted.bits > OPERAND_BITS:
-        target = _executed(wanted, bit_length(largest) - tensor.format.frac)
-    elif wanted.frac is None:
-        target = dynamic_format(largest, tensor.format.frac, wanted.bits)
+    if operand and form.bits > OPERAND_BITS:
+        target = _executed(form, bit_length(largest) - tensor.format.frac)
+    elif form.frac is None:
+        target = dynamic_format(largest, tensor.format.frac, form.bits)
     else:
-        target = FixedPoint(wanted.bits, wanted.frac)
+        target = FixedPoint(form.bits, form.frac)
     dtype = storage(target)
     result, overflows = cast(
-        tensor, target, wanted.rounding, wanted.overflow, key=key, dtype=dtype, largest=largest
+        tensor, target, form.rounding, form.overflow, key=key, dtype=dtype, largest=largest
     )
     if not operand:
         return result, overflows
     rows, columns = tensor.matrix().shape
     return FixedTensor.trusted(
-        result.codes, target, BlockMap.whole(rows, columns, wanted.bits)
+        result.codes, target, BlockMap.whole(rows, columns, form.bits)
     ), overflows
 
 
-def _executed(wanted: TensorFormat, octave: int) -> FixedPoint:
+def _executed(form: TensorFormat, octave: int) -> FixedPoint:
     """The 16 bits or fewer that an operand of more has in the multipliers; see quantise_tensor.
 
     octave : values are below 2**octave
     """
-    if wanted.frac is None:
+    if form.frac is None:
         return FixedPoint(OPERAND_BITS, OPERAND_BITS - 1 - octave)
-    top = min(octave, wanted.bits - 1 - wanted.frac)
-    frac = min(wanted.frac, OPERAND_BITS - 1 - top)
-    return FixedPoint(min(wanted.bits - (wanted.frac - frac), OPERAND_BITS), frac)
+    top = min(octave, form.bits - 1 - form.frac)
+    frac = min(form.frac, OPERAND_BITS - 1 - top)
+    return FixedPoint(min(form.bits - (form.frac - frac), OPERAND_BITS), frac)
 
 
 def from_float(
-    values: ArrayLike, wanted: Cast, key: int = 0, random_bits: int = DRAW_BITS
+    values: ArrayLike, target: Cast, key: int = 0, random_bits: int = DRAW_BITS
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Finite floats to a format, rounded once from their exact values, any mode.
 
@@ -309,27 +309,28 @@ def from_float(
     if not np.isfinite(exact).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
         raise FormatError(f"from_float: values must be finite, not {exact[where]} at {list(where)}")
-    kept = random_bits if wanted.rounding is Rounding.STOCHASTIC else 1
+    guard_bits = random_bits if target.rounding is Rounding.STOCHASTIC else 1
     with np.errstate(over="ignore", under="ignore"):
-        steps = np.ldexp(exact, wanted.format.frac + kept)
+        steps = np.ldexp(exact, target.format.frac + guard_bits)
     whole = np.floor(np.where((steps == 0) & (exact < 0), -0.5, steps))
     if np.abs(whole).max(initial=0) >= 2.0**FLOAT_BITS:
         raise FormatError(
-            f"from_float: |value| must be below 2**{FLOAT_BITS - kept - wanted.format.frac} to be"
-            f" cast with {wanted.format.frac} fractional bits, not {np.abs(exact).max()}"
+            "from_float: |value| must be below"
+            f" 2**{FLOAT_BITS - guard_bits - target.format.frac} to be cast with"
+            f" {target.format.frac} fractional bits, not {np.abs(exact).max()}"
         )
     # One more bit says whether anything lies below: no mode asks for more ("sticky" bit).
     below = (steps != whole) | ((steps == 0) & (exact != 0))
     codes = 2 * whole.astype(np.int64) + below
-    tensor = FixedTensor.trusted(codes, FixedPoint(63, wanted.format.frac + kept + 1))
+    tensor = FixedTensor.trusted(codes, FixedPoint(63, target.format.frac + guard_bits + 1))
     return cast(
         tensor,
-        wanted.format,
-        wanted.rounding,
-        wanted.overflow,
-        wanted.saturated_bits,
+        target.format,
+        target.rounding,
+        target.overflow,
+        target.saturated_bits,
         key,
-        storage(wanted.format),
+        storage(target.format),
         random_bits,
     )
 

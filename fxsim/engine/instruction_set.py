@@ -36,14 +36,14 @@ _forced: InstructionSet | None = None
 @cache
 def available() -> tuple[InstructionSet, ...]:
     """The paths of this machine, fastest first."""
-    found = [InstructionSet.PORTABLE]
+    sets = [InstructionSet.PORTABLE]
     if JIT and simd.HAS_AVX2:
-        found.insert(0, InstructionSet.AVX2)
+        sets.insert(0, InstructionSet.AVX2)
     if JIT and simd.HAS_VNNI:
-        found.insert(0, InstructionSet.VNNI)
+        sets.insert(0, InstructionSet.VNNI)
     if JIT and simd.HAS_AMX and _amx_permitted() and _amx_multiplies():
-        found.insert(0, InstructionSet.AMX)
-    return tuple(found)
+        sets.insert(0, InstructionSet.AMX)
+    return tuple(sets)
 
 
 def force(instruction_set: InstructionSet | None) -> None:
@@ -52,7 +52,7 @@ def force(instruction_set: InstructionSet | None) -> None:
     if instruction_set is not None and not isinstance(instruction_set, InstructionSet):
         raise FormatError(f"engine path: must be a Machine, not {instruction_set!r}")
     if instruction_set is not None and instruction_set not in available():
-        names = ", ".join(found.value for found in available())
+        names = ", ".join(known_set.value for known_set in available())
         raise FormatError(
             f"engine path: {instruction_set.value!r} is not on this processor, which has {names}"
         )
@@ -63,16 +63,16 @@ def chosen() -> InstructionSet:
     """The path in use: the forced one, that of FXSIM_PATH, or the fastest."""
     if _forced is not None:
         return _forced
-    wanted = os.environ.get(VARIABLE, "")
-    if not wanted:
+    requested = os.environ.get(VARIABLE, "")
+    if not requested:
         return available()[0]
     names = {instruction_set.value: instruction_set for instruction_set in available()}
-    if wanted not in names:
+    if requested not in names:
         raise FormatError(
-            f"{VARIABLE}: must be one of {', '.join(names)} on this processor, not {wanted!r}"
-            f"{hint(wanted, names)}"
+            f"{VARIABLE}: must be one of {', '.join(names)} on this processor, not {requested!r}"
+            f"{hint(requested, names)}"
         )
-    return names[wanted]
+    return names[requested]
 
 
 def tile_configuration() -> np.ndarray:
@@ -94,6 +94,6 @@ def _amx_multiplies() -> bool:
     """Whether a tile of known numbers comes out right, before any result relies on it."""
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-128, 128, (32, 128)).astype(np.int8) for _ in range(2))
-    found = np.zeros((32, 32), np.int32)
-    packed.check_amx(tile_configuration(), a, b, np.zeros(32 * 128, np.int8), found)
-    return bool((found == a.astype(np.int64) @ b.astype(np.int64).T).all())
+    products = np.zeros((32, 32), np.int32)
+    packed.check_amx(tile_configuration(), a, b, np.zeros(32 * 128, np.int8), products)
+    return bool((products == a.astype(np.int64) @ b.astype(np.int64).T).all())

@@ -198,9 +198,9 @@ def convolution_forward(
     out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), epilogue)
     if g.depthwise:
         gather = geometry.pixel_rows(geometry.forward_rows(g, images, 0), g.channels)
-        found = _channels_apart(a, gather, b, b.codes, accumulator, epilogue, out)
-        if found is not None:
-            return _result(out, shape, a, b, accumulator, epilogue, found)
+        counted = _channels_apart(a, gather, b, b.codes, accumulator, epilogue, out)
+        if counted is not None:
+            return _result(out, shape, a, b, accumulator, epilogue, counted)
     overflows, filters = OverflowStatistics(), g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
@@ -250,9 +250,9 @@ def convolution_grad_input(
     if g.depthwise:
         gather = geometry.pixel_rows(geometry.backward_rows(g, images, 0), g.channels)
         turned_taps = np.ascontiguousarray(b.codes[:, ::-1])
-        found = _channels_apart(spread, gather, b, turned_taps, accumulator, epilogue, out)
-        if found is not None:
-            return _result(out, shape, a, b, accumulator, epilogue, found)
+        counted = _channels_apart(spread, gather, b, turned_taps, accumulator, epilogue, out)
+        if counted is not None:
+            return _result(out, shape, a, b, accumulator, epilogue, counted)
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = b.like(geometry.turned_weight(b.codes, g, group))
@@ -395,11 +395,11 @@ def _by_phases(
         for row in range(min(g.stride, g.height)):
             for column in range(min(g.stride, g.width)):
                 gather, chosen = geometry.phase_rows(g, images, group, row, column)
-                kept = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
-                kept = kept.reshape(channels, gather.depth)
+                phase_taps = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
+                phase_taps = phase_taps.reshape(channels, gather.depth)
                 part = np.empty((gather.rows, channels), out.dtype)
                 overflows += execution.multiply(
-                    a, gather, b.like(kept), accumulator, _part(epilogue, mine), part
+                    a, gather, b.like(phase_taps), accumulator, _part(epilogue, mine), part
                 )
                 view = out[:, row :: g.stride, column :: g.stride, mine]
                 view[...] = part.reshape(view.shape)

@@ -126,8 +126,8 @@ def summarise(x: FixedTensor) -> Summary:
 
     def fold(index: int, how: Any) -> Ints:
         gathered = np.stack([part[index].astype(np.int64) for part in parts])
-        found: Ints = how.reduce(gathered.reshape(-1, channels), axis=0)
-        return found
+        folded: Ints = how.reduce(gathered.reshape(-1, channels), axis=0)
+        return folded
 
     return Summary(rows, fold(0, np.add), fold(1, np.add), fold(2, np.minimum), fold(3, np.maximum))
 
@@ -230,7 +230,7 @@ def batch_norm_backward(
 ) -> tuple[FixedTensor, FixedTensor, FixedTensor]:
     """Words of the error: gradients of the input (words), gamma and beta."""
     lines, frac = stash.lines, error.format.frac
-    kept, total, cross, largest = _error_sums(error, stash.x, lines, relu)
+    masked, total, cross, largest = _error_sums(error, stash.x, lines, relu)
     channels = stash.x.shape[-1]
     mantissas, exponents = (np.empty((4, channels), np.int64) for _ in range(2))
     rows = stash.x.codes.size // channels
@@ -250,7 +250,7 @@ def batch_norm_backward(
     gamma = np.empty(channels, np.int64)
     gamma_frac = int(normalisation.common_scale(mantissas[3], exponents[3], gamma))
     reach = np.stack([largest, lines.reach, np.ones(channels, np.int64)])
-    back, fine = _project(kept, stash.x, lines, mantissas[:3], exponents[:3], reach)
+    back, fine = _project(masked, stash.x, lines, mantissas[:3], exponents[:3], reach)
     back_format = FixedPoint(VECTOR_BITS, fine + frac - stash.x.format.frac)
     return (
         FixedTensor.trusted(back, back_format),
@@ -265,7 +265,7 @@ def _error_sums(
     """(the errors that count, and of each channel: their sum, sum of error * x, max|error|)."""
     channels, flat = x.shape[-1], _flat(error)
     tile = _tile(channels)
-    kept = np.empty(flat.size if relu else 0, np.int16)
+    masked = np.empty(flat.size if relu else 0, np.int16)
     parts = split(
         normalisation.error_sums_range,
         _tiles(flat.size, tile),
@@ -275,13 +275,13 @@ def _error_sums(
         tile,
         relu,
         *lines.coefficients,
-        kept,
+        masked,
     )
     total, cross = (
         np.stack([part[i] for part in parts]).reshape(-1, channels).sum(axis=0) for i in range(2)
     )
     largest = np.stack([part[2] for part in parts]).reshape(-1, channels).max(axis=0)
-    left = FixedTensor.trusted(kept.reshape(error.shape), error.format) if relu else error
+    left = FixedTensor.trusted(masked.reshape(error.shape), error.format) if relu else error
     return left, total, cross, largest.astype(np.int64)
 
 

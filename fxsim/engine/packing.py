@@ -32,10 +32,10 @@ def lanes(kernel: Kernel) -> int:
 def typed(codes: Codes, kernel: Kernel, shift: int = 0) -> Codes:
     """Codes, times 2**shift, in the kernel's word, C-contiguous."""
     kind = np.int8 if kernel.code_bytes == 1 else np.int16
-    found: Codes = np.ascontiguousarray(codes, kind)
+    narrow: Codes = np.ascontiguousarray(codes, kind)
     if shift:
-        found = np.left_shift(found, shift, dtype=kind)
-    return found
+        narrow = np.left_shift(narrow, shift, dtype=kind)
+    return narrow
 
 
 def pack(codes: Codes, kernel: Kernel) -> tuple[NDArray[np.int32], int, int]:

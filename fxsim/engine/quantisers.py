@@ -39,11 +39,13 @@ def tanh(tensor: FixedTensor) -> NDArray[np.int64]:
     knot, rest = exponent >> 16 & 255, exponent & 0xFFFF
     power = POWERS[knot] - ((POWERS[knot] - POWERS[knot + 1]) * rest >> 16) >> octave
     one = np.int64(1 << TANH_FRAC)
-    found: NDArray[np.int64] = np.sign(codes) * (((one - power) << TANH_FRAC) // (one + power))
-    return found
+    codes_of_tanh: NDArray[np.int64] = np.sign(codes) * (
+        ((one - power) << TANH_FRAC) // (one + power)
+    )
+    return codes_of_tanh
 
 
-def tanh_levels(master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
+def tanh_levels(master: FixedTensor, form: TanhFormat) -> FixedTensor:
     """DoReFa's weights: 2 * q(tanh(w) / (2 M) + 1/2) - 1 with M = max|tanh w|, q to 2**bits levels.
 
     Codes are 2 * level - (2**bits - 1): odd, symmetric, and exact in a bits-wide multiplier as
@@ -53,70 +55,70 @@ def tanh_levels(master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
     Source: Zhou et al., DoReFa-Net, arXiv 1606.06160, equations 5, 7 and 9.
     """
     rows, columns = master.matrix().shape
-    if wanted.bits == 1:
+    if form.bits == 1:
         codes = np.where(master.codes < 0, -1, 1)
         total, count = int(np.abs(master.codes.astype(np.int64)).sum()), master.codes.size
         worth = Fraction(total, count) / (1 << master.format.frac)
         levels = 1
     else:
         t = tanh(master)
-        largest, levels = max(casts.peak(t), 1), (1 << wanted.bits) - 1
+        largest, levels = max(casts.peak(t), 1), (1 << form.bits) - 1
         codes = 2 * (((t + largest) * levels + largest) // (2 * largest)) - levels
         worth = Fraction(largest, 1 << TANH_FRAC)
-    worth = Fraction(1) if wanted.unit else max(worth, Fraction(1, 1 << 26))
-    target = FixedPoint(wanted.bits + 1, 0)
+    worth = Fraction(1) if form.unit else max(worth, Fraction(1, 1 << 26))
+    target = FixedPoint(form.bits + 1, 0)
     return FixedTensor.trusted(
         codes.astype(storage(target)),
         target,
-        BlockMap.whole(rows, columns, wanted.bits),
+        BlockMap.whole(rows, columns, form.bits),
         Scale.nearest(worth / levels, SCALE_BITS),
     )
 
 
-def tanh_slope(gradient: FixedTensor, master: FixedTensor, wanted: TanhFormat) -> FixedTensor:
+def tanh_slope(gradient: FixedTensor, master: FixedTensor, form: TanhFormat) -> FixedTensor:
     """The master's gradient from that of `tanh_levels`, the rounding passed straight through.
 
     gradient : 16-bit words; times 1 - tanh(w)**2, cut to 15 fractional bits, and over M where
     `unit`. M itself is taken as constant. One bit passes everything.
     """
-    if wanted.bits == 1:
+    if form.bits == 1:
         return gradient
     t = tanh(master)
     slope = ((1 << 2 * TANH_FRAC) - t * t) >> (2 * TANH_FRAC - SLOPE_BITS)
     shift = SLOPE_BITS
-    if wanted.unit:
+    if form.unit:
         inverse = Scale.nearest(Fraction(1 << TANH_FRAC, max(casts.peak(t), 1)), SLOPE_BITS)
         slope, shift = slope * inverse.multiplier, SLOPE_BITS + inverse.shift
     exact = gradient.codes.astype(np.int64) * slope
     return FixedTensor.trusted(exact, FixedPoint(48, gradient.format.frac + shift))
 
 
-def clipped_levels(x: FixedTensor, wanted: ClippedFormat, alpha: Fraction) -> FixedTensor:
+def clipped_levels(x: FixedTensor, form: ClippedFormat, alpha: Fraction) -> FixedTensor:
     """PACT's activations: round(x * (2**bits - 1) / alpha), limited to 0 and 2**bits - 1.
 
     x : words; the multiplier has 24 bits; ties are rounded up.
     Source: Choi et al., PACT, arXiv 1805.06085, equations 1 and 2.
     """
-    levels = (1 << wanted.bits) - 1
+    levels = (1 << form.bits) - 1
     step = alpha / levels
     to_code = Scale.nearest(1 / (step * Fraction(2) ** x.format.frac), SCALE_BITS)
-    found, _ = casts.rescale(
-        x, to_code, FixedPoint(wanted.bits, 0, False), Rounding.RND, Overflow.SAT
+    levels_tensor, _ = casts.rescale(
+        x, to_code, FixedPoint(form.bits, 0, False), Rounding.RND, Overflow.SAT
     )
-    target = FixedPoint(wanted.bits + 1, 0)
+    target = FixedPoint(form.bits + 1, 0)
     rows, columns = x.matrix().shape
     return FixedTensor.trusted(
-        found.codes.astype(storage(target)),
+        levels_tensor.codes.astype(storage(target)),
         target,
-        BlockMap.whole(rows, columns, wanted.bits),
+        BlockMap.whole(rows, columns, form.bits),
         Scale.nearest(step, SCALE_BITS),
     )
 
 
 def worth(*operands: FixedTensor) -> Fraction:
     """The product of the operands' scales."""
-    found = Fraction(1)
+    product = Fraction(1)
     for operand in operands:
         if operand.scale is not None:
-            found *= operand.scale.value
-    return found
+            product *= operand.scale.value
+    return product

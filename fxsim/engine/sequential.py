@@ -90,8 +90,8 @@ def _check(accumulator: Accumulator, peak: int, frac: int, excess_frac: int) -> 
         term = 1 << word.format.bits
     left = _left(accumulator, frac, excess_frac)
     term = (term << max(-left, 0)) * accumulator.tree
-    kept = max(left, 0) if accumulator.sum_rounding is not None else 0
-    needed += [((high << kept) + term).bit_length(), left]
+    guard = max(left, 0) if accumulator.sum_rounding is not None else 0
+    needed += [((high << guard) + term).bit_length(), left]
     if max(needed) > LANES + 1:
         raise FormatError(
             f"dot product: {accumulator}, not wide enough for its sums, and products up to {peak}"

@@ -52,16 +52,18 @@ def wage(
 
 
 def niti(
-    master: FixedTensor, gradient: FixedTensor, kept: int, grid: int, bits: int
+    master: FixedTensor, gradient: FixedTensor, gradient_bits: int, grid: int, bits: int
 ) -> FixedTensor:
-    """Weights less the gradient's `kept` highest bits, as grid steps, whatever its exponent.
+    """Weights less the gradient's highest bits, as grid steps, whatever its exponent.
+
+    gradient_bits : how many of them
 
     The rest rounds pseudo-stochastically, see `pseudo_stochastic`.
     Source: Wang et al., NITI, arXiv 2009.13108, section 3, as its code has it.
     """
     length = bit_length(max(casts.peak(gradient.codes) - 1, 0))  # ceil(log2 max|g|)
     codes = gradient.codes.astype(np.int64)
-    return moved(master, pseudo_stochastic(codes, max(length - kept, 0)), grid, bits)
+    return moved(master, pseudo_stochastic(codes, max(length - gradient_bits, 0)), grid, bits)
 
 
 def pseudo_stochastic(codes: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
@@ -72,5 +74,5 @@ def pseudo_stochastic(codes: NDArray[np.int64], shift: int) -> NDArray[np.int64]
     magnitude, half = np.abs(codes), shift // 2
     dropped = magnitude & ((1 << shift) - 1)
     upper, lower = dropped >> (shift - half), dropped & ((1 << half) - 1)
-    found: NDArray[np.int64] = np.sign(codes) * ((magnitude >> shift) + (upper > lower))
-    return found
+    rounded: NDArray[np.int64] = np.sign(codes) * ((magnitude >> shift) + (upper > lower))
+    return rounded

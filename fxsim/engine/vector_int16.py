@@ -132,9 +132,9 @@ def drop(x: FixedTensor, threshold: int, key: int) -> FixedTensor:
     The factor 2**16 / (2**16 - threshold) is rounded to 14 significant bits.
     Source: Srivastava et al., JMLR 15, 2014; inverted, as is usual.
     """
-    kept = (1 << 16) - threshold
-    octaves = bit_length(((1 << 16) - 1) // kept)
-    scale = ((1 << (30 - octaves)) + kept // 2) // kept
+    share = (1 << 16) - threshold
+    octaves = bit_length(((1 << 16) - 1) // share)
+    scale = ((1 << (30 - octaves)) + share // 2) // share
     flat = _flat(x)
     out = np.empty(flat.size, np.int16)
     split(elementwise.drop_range, flat.size, 4, flat, scale, threshold, np.uint64(key), out)

@@ -125,7 +125,7 @@ class Dataflow(BaseModel):
 
     def unrolled(self, sizes: dict[str, int], rows: int, columns: int) -> dict[str, int]:
         """{loop: how many units along it} on an array for a nest of these sizes (in units)."""
-        found: dict[str, int] = {}
+        units: dict[str, int] = {}
         for axis, length in ((self.rows, rows), (self.columns, columns)):
             if len(axis) == 1:
                 ((loop, fixed),) = axis
@@ -137,16 +137,16 @@ class Dataflow(BaseModel):
                     key=lambda c: prod(-(-sizes[loop] // taken) for loop, taken in c.items()),
                 )
             for loop, taken in choice.items():
-                found[loop] = found.get(loop, 1) * taken
-        return found
+                units[loop] = units.get(loop, 1) * taken
+        return units
 
 
 def _taken(
     order: tuple[tuple[Loop, int | None], ...], sizes: dict[str, int], length: int
 ) -> dict[Loop, int]:
     """{loop: units along an axis}, each taking as many as it has turns, the next what is left."""
-    found: dict[Loop, int] = {}
+    units: dict[Loop, int] = {}
     for loop, fixed in order:
-        found[loop] = min(fixed or length, length, max(sizes[loop], 1))
-        length //= found[loop]
-    return found
+        units[loop] = min(fixed or length, length, max(sizes[loop], 1))
+        length //= units[loop]
+    return units

@@ -123,17 +123,17 @@ def _lockstep(machine: Accelerator) -> str:
 
 def _rows(levels: Sequence[MemoryLevel]) -> list[list[MemoryLevel]]:
     """Levels side by side as long as they hold different operands."""
-    found: list[list[MemoryLevel]] = []
+    rows: list[list[MemoryLevel]] = []
     for level in levels:
         first, columns = _span(level)
-        wanted = set(range(first, first + columns))
-        spans = [_span(other) for other in found[-1]] if found else []
+        places = set(range(first, first + columns))
+        spans = [_span(other) for other in rows[-1]] if rows else []
         taken = {place for start, width in spans for place in range(start, start + width)}
-        if found and not taken & wanted:
-            found[-1].append(level)
+        if rows and not taken & places:
+            rows[-1].append(level)
         else:
-            found.append([level])
-    return found
+            rows.append([level])
+    return rows
 
 
 def _span(level: MemoryLevel) -> tuple[int, int]:

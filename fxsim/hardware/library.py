@@ -9,5 +9,5 @@ from fxsim.hardware.accelerator import Accelerator
 
 def machine(name: str, node_nm: float | None = None) -> Accelerator:
     """An accelerator by shipped name or file, scaled to another technology if a node is given."""
-    found = accelerator.load(resources.find("accelerators", name))
-    return found if node_nm is None else scaling.scaled(found, node_nm)
+    loaded = accelerator.load(resources.find("accelerators", name))
+    return loaded if node_nm is None else scaling.scaled(loaded, node_nm)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fxsim.cost import cache
-from fxsim.errors import ConfigError, DataError
+from fxsim.errors import ConfigError, DataError, missing_extra
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.identifiers import STEP
 from fxsim.runs.directory import Run
@@ -39,7 +39,7 @@ def scalars(run: Run, machines: Sequence[Accelerator] = ()) -> Iterator[Scalar]:
                 yield f"test/{name.removeprefix('test_')}", epoch, float(value)
     for machine in machines:
         if run.integer:
-            steps = cache.costs(run, machine, kept=cache.beside(run)).steps
+            steps = cache.costs(run, machine, folder=cache.beside(run)).steps
             for row in steps.itertuples():
                 yield f"{machine.name}/cycles", int(row.step), float(row.cycles)
                 yield f"{machine.name}/energy_uj", int(row.step), float(row.energy_pj) / 1e6
@@ -47,10 +47,10 @@ def scalars(run: Run, machines: Sequence[Accelerator] = ()) -> Iterator[Scalar]:
 
 def parameters(run: Run) -> dict[str, str]:
     """What a run was made of, flat."""
-    found = {key: run.manifest[key] for key in ("workload", "dataset", "epochs", "seed", "steps")}
+    values = {key: run.manifest[key] for key in ("workload", "dataset", "epochs", "seed", "steps")}
     policy = run.manifest["policy"]
-    found |= {f"policy.{k}" if k != "kind" else "policy": v for k, v in policy.items()}
-    return {k: (v if isinstance(v, str) else json.dumps(v))[:_LONGEST] for k, v in found.items()}
+    values |= {f"policy.{k}" if k != "kind" else "policy": v for k, v in policy.items()}
+    return {k: (v if isinstance(v, str) else json.dumps(v))[:_LONGEST] for k, v in values.items()}
 
 
 def tensorboard(
@@ -66,19 +66,19 @@ def tensorboard(
     try:
         from tensorboard.summary import Writer
     except ModuleNotFoundError:
-        raise ConfigError("--tensorboard needs it: pip install 'fxsim[track]'") from None
+        raise missing_extra("--tensorboard", "track") from None
     written: list[Path] = []
     for run in runs:
         tell(run.label)
         if directory / run.directory.name in written:
             raise DataError(f"{run.directory}: another run of this name was given; rename one")
         place = directory / run.directory.name
-        found = list(scalars(run, machines))
+        values = list(scalars(run, machines))
         if place.exists() and not list(place.glob("events.out.tfevents.*")):
             raise DataError(f"{place}: must be new, or an event log; it holds something else")
         shutil.rmtree(place, ignore_errors=True)
         writer = Writer(str(place))
-        for name, step, value in found:
+        for name, step, value in values:
             writer.add_scalar(name, value, step)
         writer.close()
         written.append(place)
@@ -113,14 +113,14 @@ def _logged(
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError:
-        raise ConfigError("--mlflow needs it: pip install 'fxsim[track]'") from None
+        raise missing_extra("--mlflow", "track") from None
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         client: Any = MlflowClient(tracking_uri=uri)
-        known = client.get_experiment_by_name(experiment)
-        number = known.experiment_id if known else client.create_experiment(experiment)
-        found = []
+        existing = client.get_experiment_by_name(experiment)
+        number = existing.experiment_id if existing else client.create_experiment(experiment)
+        identities = []
         for run in runs:
             tell(run.label)
             name = run.directory.name
@@ -144,7 +144,7 @@ def _logged(
                 client.set_terminated(identity, "FAILED")
                 raise
             client.set_terminated(identity)
-            found.append(identity)
+            identities.append(identity)
     except MlflowException as problem:
         raise ConfigError(f"--mlflow {uri}: {' '.join(str(problem).split())}") from None
-    return found
+    return identities

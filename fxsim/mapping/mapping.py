@@ -52,13 +52,13 @@ class Mapping:
 
     def plain(self) -> dict[str, Any]:
         """As YAML holds it, outermost loop first."""
-        found: dict[str, Any] = {
+        document: dict[str, Any] = {
             "loops": [{loop: extent} for loop, extent in reversed(self.loops)],
             "inside": {level: dict(operands) for level, operands in self.inside.items()},
         }
         if self.first_tile:
-            found["first_tile"] = self.first_tile
-        return found
+            document["first_tile"] = self.first_tile
+        return document
 
 
 class _MappingEntry(BaseModel):
@@ -94,7 +94,7 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
     """Read stored mappings; every error names its line."""
     document = yaml_document.read(path)
     file = document.validate(_MappingFile, "mapping")
-    found: dict[tuple[str, str], Mapping] = {}
+    mappings: dict[tuple[str, str], Mapping] = {}
     for i, entry in enumerate(file.mappings):
         reached: dict[str, int] = {}
         loops = []
@@ -119,7 +119,7 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
                 f"{_dotted(where)} must be at most the {len(loops)} loops, not {entry.first_tile}",
             )
         key = (entry.layer, entry.pass_)
-        if key in found:
+        if key in mappings:
             document.fail(("mappings", i), f"mappings.{i}: {key[0]}, {key[1]} is given twice")
         for level, operands in entry.inside.items():
             for operand, count in operands.items():
@@ -130,10 +130,11 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
                         f"{_dotted(place)} must be at most the {len(loops)} loops, not {count}",
                     )
         inside = {
-            level: {str(o): n for o, n in kept.items()} for level, kept in entry.inside.items()
+            level: {str(o): n for o, n in loops_inside.items()}
+            for level, loops_inside in entry.inside.items()
         }
-        found[key] = Mapping(tuple(loops), entry.first_tile, inside)
-    return found
+        mappings[key] = Mapping(tuple(loops), entry.first_tile, inside)
+    return mappings
 
 
 def _dotted(at: tuple[str | int, ...]) -> str:

@@ -218,7 +218,7 @@ class Problem:
         count, result = len(self.names), state["result"]
         own_length = self.machine.results.stored_bits and not self.machine.results.first_read
         inside = state["inside"]
-        found = Movement(
+        movement = Movement(
             self.names,
             state["moved"][:count].copy(),
             state["loaded"].copy(),
@@ -233,11 +233,11 @@ class Problem:
             for i, name in enumerate(self.names[:-1])
         }
         done = Mapping(mapping.loops, mapping.first_tile, homes)
-        return found, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
+        return movement, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
 
     def _runs(self, state: Any) -> tuple[int, int, int]:
         """Words side by side in memory: images lie as N, H, W, C, filters as K, FY, FX, C."""
-        found = []
+        runs = []
         for o, inner_first in enumerate(((2, 4, 3, 0), (2, 6, 5, 1), (1, 4, 3, 0))):
             level = max(i for i in range(len(self.names) - 1) if self.holds[i, o])
             tile, run = state["extents"][state["inside"][level, o]], 1
@@ -245,8 +245,8 @@ class Problem:
                 run *= int(tile[d])
                 if tile[d] < self.sizes[d]:
                     break
-            found.append(run)
-        return found[0], found[1], found[2]
+            runs.append(run)
+        return runs[0], runs[1], runs[2]
 
     def _write_loops(self, mapping: Mapping, state: Any) -> None:
         covered = {

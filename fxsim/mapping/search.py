@@ -70,40 +70,40 @@ class Found:
 
 def stages(problem: Problem) -> list[tuple[int, int, int]]:
     """On-chip memory stages, inner first: the level that each operand has there, -1 if none."""
-    found: list[list[int]] = []
+    stages_: list[list[int]] = []
     for level in range(len(problem.names) - 1):
         if problem.names[level] == REGISTERS:
             continue
         held = [o for o in range(3) if problem.holds[level, o]]
-        if not found or any(found[-1][o] >= 0 for o in held):
-            found.append([-1, -1, -1])
+        if not stages_ or any(stages_[-1][o] >= 0 for o in held):
+            stages_.append([-1, -1, -1])
         for o in held:
-            found[-1][o] = level
-    return [(left, right, output) for left, right, output in found]
+            stages_[-1][o] = level
+    return [(left, right, output) for left, right, output in stages_]
 
 
 def _tiles(size: int, base: int, every: bool) -> list[int]:
     """Candidates along one loop: multiples of `base` up to `size`, of few turns `every` one."""
     base = min(base, size)
     turns = -(-size // base)
-    found = {base, size}
+    tiles = {base, size}
     tile = base
     while tile < size:
-        found.add(tile)
+        tiles.add(tile)
         tile *= 2
-    found |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
+    tiles |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
     if every and turns <= _FEW_TURNS:
-        found |= {min(base * n, size) for n in range(1, turns)}
-    return sorted(found)
+        tiles |= {min(base * n, size) for n in range(1, turns)}
+    return sorted(tiles)
 
 
 def _paired(sizes: tuple[int, int], bases: tuple[int, int], every: bool) -> list[tuple[int, int]]:
     """Candidates of two loops at once: both alike, or strips whole in the second."""
     first, second = (_tiles(sizes[i], bases[i], every) for i in (0, 1))
-    found = {(tile, sizes[1]) for tile in first} | {(bases[0], tile) for tile in second}
+    pairs = {(tile, sizes[1]) for tile in first} | {(bases[0], tile) for tile in second}
     for tile in first:
-        found.add((tile, max(t for t in second if t <= max(tile, second[0]))))
-    return sorted(found)
+        pairs.add((tile, max(t for t in second if t <= max(tile, second[0]))))
+    return sorted(pairs)
 
 
 Axes = list[list[tuple[int, int]]]

@@ -38,8 +38,8 @@ class BlockMap(Displayed):
                 f" {self.rows} x {self.columns} in {self.block_rows} x {self.block_columns}"
             )
         for name in ("bits", "shifts"):
-            found = getattr(self, name)
-            if not isinstance(found, np.ndarray) or found.dtype != np.uint8:
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
                 raise FormatError(f"BlockMap: {name} must be an array of uint8")
         grid = (-(-self.rows // self.block_rows), -(-self.columns // self.block_columns))
         if self.bits.shape != grid or self.shifts.shape != grid:

@@ -62,6 +62,6 @@ class Lfsr:
     def maximal(cls, width: int, seed: int = 1) -> Lfsr:
         """A register that visits every state but 0."""
         if width not in MAXIMAL_TAPS:
-            known = ", ".join(map(str, MAXIMAL_TAPS))
-            raise FormatError(f"Lfsr: maximal taps are known for widths {known}, not {width}")
+            widths = ", ".join(map(str, MAXIMAL_TAPS))
+            raise FormatError(f"Lfsr: maximal taps are known for widths {widths}, not {width}")
         return cls(width, MAXIMAL_TAPS[width], seed)

@@ -47,24 +47,24 @@ def parse(text: str, rounding: Rounding = Rounding.RND, overflow: Overflow = Ove
 
     Raises FormatError naming the part that is wrong.
     """
-    found = _Q.fullmatch(text)
-    if found:
-        unsigned, integer, fraction = found[1] != "", int(found[2] or 0), int(found[3])
+    match = _Q.fullmatch(text)
+    if match:
+        unsigned, integer, fraction = match[1] != "", int(match[2] or 0), int(match[3])
         bits = integer + fraction + (not unsigned)
         return Cast(FixedPoint(bits, fraction, not unsigned), rounding, overflow)
-    found = _TEMPLATE.fullmatch(text)
-    if not found:
+    match = _TEMPLATE.fullmatch(text)
+    if not match:
         raise FormatError(
             f"{text!r}: must be a type such as ap_fixed<16,6,AP_RND_CONV,AP_SAT>, sc_ufixed<8,0>,"
             " ac_fixed<16,6,true> or Q5.10"
         )
-    name = found[1]
+    name = match[1]
     if name not in _FAMILIES:
         raise FormatError(
             f"{text!r}: the type must be one of {', '.join(_FAMILIES)}, not {name!r}"
             f"{hint(name, _FAMILIES)}"
         )
-    return _template(text, name, [part.strip() for part in found[2].split(",")])
+    return _template(text, name, [part.strip() for part in match[2].split(",")])
 
 
 def _template(text: str, name: str, parts: list[str]) -> Cast:
@@ -95,12 +95,12 @@ def _boolean(text: str, part: str) -> bool:
 
 
 def _mode(text: str, family: str, part: str, modes: tuple[Rounding | Overflow, ...]) -> int:
-    known = {f"{family.upper()}_{mode.name}": mode for mode in modes}
-    if part not in known:
+    names = {f"{family.upper()}_{mode.name}": mode for mode in modes}
+    if part not in names:
         raise FormatError(
-            f"{text!r}: must be one of {', '.join(known)}, not {part!r}{hint(part, known)}"
+            f"{text!r}: must be one of {', '.join(names)}, not {part!r}{hint(part, names)}"
         )
-    return known[part]
+    return names[part]
 
 
 def written(cast: Cast, family: str) -> str:

@@ -56,17 +56,3 @@ class Scale:
         if multiplier == 1 << bits:
             multiplier, shift = multiplier >> 1, shift - 1
         return cls(multiplier, shift)
-
-
-@dataclass(frozen=True, slots=True)
-class ScaledFormat:
-    """`value = code * scale`: what a uniform quantiser's codes mean (DoReFa, PACT, TFLite)."""
-
-    bits: int
-    scale: Scale
-    signed: bool = True
-
-    @property
-    def codes(self) -> FixedPoint:
-        """The integers themselves, as a format without fraction."""
-        return FixedPoint(self.bits, 0, self.signed)

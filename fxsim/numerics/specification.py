@@ -368,16 +368,16 @@ def priced_blocks(
                     price += by_column[n] * column_weights[j] >> 8
                     options.append((loss + price, n, shift))
                 chosen[-1].append(min(options)[1:])
-    found = [[candidates[n] for n, _ in line] for line in chosen]
+    bits_of_tiles = [[candidates[n] for n, _ in line] for line in chosen]
     exponents = [[s - base if candidates[n] else 0 for n, s in line] for line in chosen]
-    return found, exponents, base
+    return bits_of_tiles, exponents, base
 
 
 def _balance(weights: Sequence[int], work: Sequence[int], group: int) -> list[int]:
     """Weights times work over the group's mean work, within 1/4 and 4, back to a mean of 1."""
     if group == 1:
         return list(weights)
-    found = []
+    balanced = []
     for first in range(0, len(work), group):
         part = work[first : first + group]
         total = max(sum(part), 1)
@@ -385,8 +385,10 @@ def _balance(weights: Sequence[int], work: Sequence[int], group: int) -> list[in
         for weight, mine in zip(weights[first : first + group], part, strict=True):
             ratio = min(max((mine * len(part) << 8) // total, 64), 1024)
             moved.append(max(weight * ratio >> 8, 1))
-        found += [min(max((m * len(part) << 8) // max(sum(moved), 1), 1), 1 << 14) for m in moved]
-    return found
+        balanced += [
+            min(max((m * len(part) << 8) // max(sum(moved), 1), 1), 1 << 14) for m in moved
+        ]
+    return balanced
 
 
 # --- products --------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ def short(value: int, shift: int, bits: int = 31) -> tuple[int, int]:
 
 def words(codes: Sequence[int], frac: int) -> tuple[list[int], int]:
     """Codes as 16-bit words at the finest scale that holds them all."""
-    kept = frac - max(0, max((abs(c) for c in codes), default=0).bit_length() - (WORD_BITS - 1))
-    return [cast(c, frac - kept, WORD_BITS)[0] for c in codes], kept
+    finest = frac - max(0, max((abs(c) for c in codes), default=0).bit_length() - (WORD_BITS - 1))
+    return [cast(c, frac - finest, WORD_BITS)[0] for c in codes], finest
 
 
 def add(a: Sequence[int], frac_a: int, b: Sequence[int], frac_b: int) -> tuple[list[int], int]:
@@ -53,10 +53,10 @@ def reciprocal_root(value: int) -> tuple[int, int]:
     """(root, half): 1/sqrt(value) is root * 2**-half, within 2**-15 of itself."""
     drop = max(value.bit_length() - 30, 0)
     drop += drop % 2
-    kept = value >> drop
-    exponent = kept.bit_length() + 31
+    mantissa_bits = value >> drop
+    exponent = mantissa_bits.bit_length() + 31
     exponent += exponent % 2
-    return isqrt((1 << exponent) // kept), (exponent + drop) // 2
+    return isqrt((1 << exponent) // mantissa_bits), (exponent + drop) // 2
 
 
 def moments(column: Sequence[int]) -> tuple[int, int]:
@@ -237,9 +237,9 @@ def normalise_rows_backward(
         [round_code(x * root, min(c - grid, 62), "RND_CONV") for x in p]
         for p, (root, _), c in zip(projected, roots, shift, strict=True)
     ]
-    flat, kept = words([x for row in exact for x in row], grid)
+    flat, frac_of_words = words([x for row in exact for x in row], grid)
     width = len(errors[0])
-    return [flat[r : r + width] for r in range(0, len(flat), width)], kept
+    return [flat[r : r + width] for r in range(0, len(flat), width)], frac_of_words
 
 
 # --- elementwise functions -------------------------------------------------------------------
@@ -247,8 +247,8 @@ def normalise_rows_backward(
 
 def multiply(a: Sequence[int], b: Sequence[int]) -> tuple[list[int], int]:
     """(a * b as words, places dropped)."""
-    found, kept = words([x * y for x, y in zip(a, b, strict=True)], 0)
-    return found, -kept
+    codes, frac = words([x * y for x, y in zip(a, b, strict=True)], 0)
+    return codes, -frac
 
 
 def leak(code: int, sign: int, slope: int) -> int:
@@ -258,9 +258,9 @@ def leak(code: int, sign: int, slope: int) -> int:
 
 def drop(code: int, drawn: int, threshold: int) -> tuple[int, int]:
     """(the code after dropout, how many octaves its scale became coarser); 16-bit draws."""
-    kept = (1 << 16) - threshold
-    octaves = (((1 << 16) - 1) // kept).bit_length()
-    scale = ((1 << (30 - octaves)) + kept // 2) // kept
+    share = (1 << 16) - threshold
+    octaves = (((1 << 16) - 1) // share).bit_length()
+    scale = ((1 << (30 - octaves)) + share // 2) // share
     return (rnd_conv(code * scale, 14) if drawn >= threshold else 0), octaves
 
 
@@ -434,12 +434,12 @@ def pseudo_stochastic(code: int, shift: int) -> int:
     return rounded if code >= 0 else -rounded
 
 
-def niti_steps(gradient: Sequence[int], kept: int) -> list[int]:
-    """The gradient's `kept` highest bits below ceil(log2 max|g|)."""
+def niti_steps(gradient: Sequence[int], gradient_bits: int) -> list[int]:
+    """The gradient's `gradient_bits` highest bits below ceil(log2 max|g|)."""
     largest, length = max(map(abs, gradient)), 0
     while 1 << length < largest:
         length += 1
-    return [pseudo_stochastic(g, max(length - kept, 0)) for g in gradient]
+    return [pseudo_stochastic(g, max(length - gradient_bits, 0)) for g in gradient]
 
 
 def grid_update(master: int, steps: int, shift: int, bits: int) -> int:

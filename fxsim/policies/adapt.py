@@ -170,10 +170,10 @@ class Adapt(IntegerPolicy):
                 sums[owner] = np.zeros_like(sums[owner])
         return {"layers": layers, "strategy": strategy, "losses": losses}, sums
 
-    def _looked_back(self, layer: dict[str, Any], found: float) -> dict[str, Any]:
+    def _looked_back(self, layer: dict[str, Any], value: float) -> dict[str, Any]:
         least, most = self.least_lookback, self.most_lookback
         lookback = rules.next_lookback(
-            layer["lookback"], found, least, most, self.lookback_momentum
+            layer["lookback"], value, least, most, self.lookback_momentum
         )
         bounds = (least, most, self.least_resolution, self.most_resolution)
         resolution = rules.next_resolution(layer["resolution"], lookback, bounds)
@@ -199,8 +199,8 @@ class Adapt(IntegerPolicy):
         strategy = state["strategy"]
         if losses:
             strategy = rules.next_strategy(strategy, losses, loss)
-        kept = sum(layer["lookback"] for layer in layers.values()) // max(len(layers), 1)
-        return strategy, [*losses, loss][-max(kept, 1) :]
+        mean_lookback = sum(layer["lookback"] for layer in layers.values()) // max(len(layers), 1)
+        return strategy, [*losses, loss][-max(mean_lookback, 1) :]
 
     def _adapted(
         self, owner: str, layer: dict[str, Any], strategy: int, total: Any, seen: UpdateInfo
@@ -210,10 +210,10 @@ class Adapt(IntegerPolicy):
 
         def loses(word: int, frac: int) -> bool:
             key = stream_key(0, seen.step_info.step, owner, f"push down {word} {frac}")
-            found = rules.divergence(
+            loss_of_information = rules.divergence(
                 master, word, frac, layer["resolution"], key, self.reference_quirks
             )
-            return found > limit
+            return loss_of_information > limit
 
         word, frac = rules.push_down(layer["word"], layer["frac"], loses, self.reference_quirks)
         word, frac = rules.push_up(

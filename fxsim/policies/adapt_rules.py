@@ -34,15 +34,15 @@ def push_down(word: int, frac: int, loses: Loses, quirks: bool = False) -> tuple
             low = middle
         else:
             high = middle
-    found = low
-    low, high = found, word
+    least = low
+    low, high = least, word
     while high - low > 1:
         middle = -(-(low + high) // 2)
-        if loses(middle, found):
+        if loses(middle, least):
             low = middle
         else:
             high = middle
-    return low, found
+    return low, least
 
 
 def push_up(
@@ -76,8 +76,8 @@ def next_strategy(strategy: int, losses: list[float], loss: float) -> int:
 
 def next_lookback(lookback: int, diversity: float, least: int, most: int, momentum: float) -> int:
     """ceil(momentum * ceil(clip(most / diversity, least, most)) + (1 - momentum) * lookback)."""
-    wanted = ceil(min(max(most / diversity, least), most)) if diversity > 0 else most
-    return ceil(momentum * wanted + (1 - momentum) * lookback)
+    target = ceil(min(max(most / diversity, least), most)) if diversity > 0 else most
+    return ceil(momentum * target + (1 - momentum) * lookback)
 
 
 def next_resolution(resolution: int, lookback: int, bounds: tuple[int, int, int, int]) -> int:
@@ -110,10 +110,10 @@ def divergence(
     if quirks:
         p, q = exact / exact.sum(), after / after.sum()
         return float(sum(exp(b) * (b - a) for a, b in zip(p, q, strict=True)) / bins)
-    total, found = int(after.sum()), 0.0
+    total, entropy = int(after.sum()), 0.0
     for a, b in zip(exact.tolist(), after.tolist(), strict=True):
-        found += b / total * log(b / max(a, 0.5)) if b else 0.0
-    return found
+        entropy += b / total * log(b / max(a, 0.5)) if b else 0.0
+    return entropy
 
 
 def _histogram(codes: NDArray[np.int64], low: int, high: int, bins: int) -> NDArray[np.int64]:

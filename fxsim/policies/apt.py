@@ -67,18 +67,25 @@ class Apt(IntegerPolicy):
     ) -> tuple[State, Decisions]:
         """Adapt a tensor's n and s if its next update is due, else move its average on."""
         name = f"{role}.{layer}"
-        known = state.get(name) or {"bits": 8, "shift": 0, "average": self.first_average, "next": 0}
-        if step_info.step >= known["next"]:
-            known = self._updated(known, step_info, tensor)
+        interval = state.get(name) or {
+            "bits": 8,
+            "shift": 0,
+            "average": self.first_average,
+            "next": 0,
+        }
+        if step_info.step >= interval["next"]:
+            interval = self._updated(interval, step_info, tensor)
         else:
-            average = self.a * known["shift"] + (1 - self.a) * known["average"]
-            known = {**known, "average": average}
-        decided = {f"bits.{name}": known["bits"], f"frac.{name}": -known["shift"]}
-        return {name: known}, decided
+            average = self.a * interval["shift"] + (1 - self.a) * interval["average"]
+            interval = {**interval, "average": average}
+        decided = {f"bits.{name}": interval["bits"], f"frac.{name}": -interval["shift"]}
+        return {name: interval}, decided
 
-    def _updated(self, known: dict[str, Any], step_info: StepInfo, tensor: FixedTensor) -> State:
-        bits = 8 if self.mode == "restart" else known["bits"]
-        average = known["average"] + known["bits"] - bits
+    def _updated(
+        self, remembered: dict[str, Any], step_info: StepInfo, tensor: FixedTensor
+    ) -> State:
+        bits = 8 if self.mode == "restart" else remembered["bits"]
+        average = remembered["average"] + remembered["bits"] - bits
         shift, difference = self.measured(tensor, bits)
         while difference > self.threshold and bits < self.most_bits:
             bits += 8
@@ -110,8 +117,8 @@ class Apt(IntegerPolicy):
         shift = ceil_log2(Fraction(largest, (1 << (bits - 1)) - 1) / Fraction(2) ** frac)
         rounded, _ = casts.cast(tensor, FixedPoint(bits, -shift), self.rounding)
         exact = Fraction(_magnitude(tensor)) / Fraction(2) ** frac
-        kept = _magnitude(rounded) * Fraction(2) ** shift
-        return shift, log2(float(abs(exact - kept) / exact) + 1)
+        rounded_sum = _magnitude(rounded) * Fraction(2) ** shift
+        return shift, log2(float(abs(exact - rounded_sum) / exact) + 1)
 
     def interval(self, shift: int, average: float, difference: float, per_epoch: int) -> int:
         """QPA: steps until the next update."""

@@ -26,13 +26,13 @@ def stretched(codes: NDArray[np.int64], square: Fraction) -> NDArray[np.int64]:
     """Master codes stretched so that the largest is worth the root of `square`, rounded down."""
     bound = isqrt(int(square * (1 << 2 * MASTER.frac)))
     largest = max(int(np.abs(codes).max()), 1)
-    found: NDArray[np.int64] = codes * bound // largest
-    return found
+    wide: NDArray[np.int64] = codes * bound // largest
+    return wide
 
 
 def on_grid(codes: NDArray[np.int64], grid: int, bits: int) -> NDArray[np.int64]:
     """Master codes at the nearest multiples of 2**-grid, in the `bits`-bit words but the lowest."""
     shift, most = MASTER.frac - grid, (1 << (bits - 1)) - 1
     units = np.clip((codes + (1 << shift >> 1)) >> shift, -most, most)
-    found: NDArray[np.int64] = units << shift
-    return found
+    rounded: NDArray[np.int64] = units << shift
+    return rounded

@@ -59,17 +59,17 @@ class CostAware(Dynasty):
 
     def constants(self, state: State) -> Decisions:
         """The prices, groups and works."""
-        found: Decisions = {}
+        decisions: Decisions = {}
         for name, parts in state.get("bit_costs", {}).items():
             for part in PARTS:
                 for bits, price in zip(self.candidates, parts[part], strict=True):
-                    found[f"{part}.{name}.{bits}"] = price
+                    decisions[f"{part}.{name}.{bits}"] = price
         for role in OPERAND_ROLES:
             rows, columns = state.get("groups", {}).get(role, (1, 1))
-            found |= {f"row_group.{role}": rows, f"column_group.{role}": columns}
+            decisions |= {f"row_group.{role}": rows, f"column_group.{role}": columns}
         for bits, work in zip(self.candidates, state.get("work", self.candidates), strict=True):
-            found[f"work.{bits}"] = work
-        return found
+            decisions[f"work.{bits}"] = work
+        return decisions
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> BlockFormat:
         def costs(part: str) -> tuple[int, ...]:

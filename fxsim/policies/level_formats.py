@@ -61,10 +61,10 @@ class ScaledIntegers(IntegerPolicy):
         if role is not Role.ACTIVATION:
             return {}, {}
         name = f"signed.{layer}"
-        known = state.get(name)
-        if known is None:
-            known = int(owner_of(layer) not in state["owners"] or int(tensor.codes.min()) < 0)
-        return {name: known}, {name: known}
+        stored = state.get(name)
+        if stored is None:
+            stored = int(owner_of(layer) not in state["owners"] or int(tensor.codes.min()) < 0)
+        return {name: stored}, {name: stored}
 
     def bits_of(self, decisions: Decisions, layer: str, role: Role) -> int:
         """The decided bits of a layer's weights or activations."""

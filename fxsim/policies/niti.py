@@ -83,8 +83,8 @@ class Niti(IntegerPolicy):
         self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
         phase = sum(step_info.step >= share * step_info.steps for share in self.drops)
-        kept = self.gradient_bits[phase]
-        return state, {**state["grids"], "gradient_bits": kept, "stored_bits": BITS}
+        gradient_bits = self.gradient_bits[phase]
+        return state, {**state["grids"], "gradient_bits": gradient_bits, "stored_bits": BITS}
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
         frac = decisions[f"grid.{layer}"] if role is Role.WEIGHT else None

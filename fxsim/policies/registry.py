@@ -20,11 +20,11 @@ class Registry(MutableMapping[str, "type[Policy]"]):
         self._classes: dict[str, str | type[Policy]] = dict(places)
 
     def __getitem__(self, kind: str) -> type[Policy]:
-        known = self._classes[kind]
-        if isinstance(known, str):
-            module, _, name = known.partition(":")
-            known = self._classes[kind] = getattr(import_module(module), name)
-        return known
+        entry = self._classes[kind]
+        if isinstance(entry, str):
+            module, _, name = entry.partition(":")
+            entry = self._classes[kind] = getattr(import_module(module), name)
+        return entry
 
     def __setitem__(self, kind: str, policy: type[Policy]) -> None:
         self._classes[kind] = policy

@@ -108,13 +108,13 @@ class Wage(IntegerPolicy):
         signed = state.get(
             f"signed.{layer}", layer == state["first"] or int(tensor.codes.min()) < 0
         )
-        kept = {f"signed.{layer}": signed}
+        remembered = {f"signed.{layer}": signed}
         if signed:
             fitting = casts.dynamic_format(
                 casts.peak(tensor.codes), tensor.format.frac, self.activation
             )
-            return kept, {name: fitting.frac, f"limit.{layer}": 0}
-        return kept, {name: self.activation - 1, f"limit.{layer}": 1}
+            return remembered, {name: fitting.frac, f"limit.{layer}": 0}
+        return remembered, {name: self.activation - 1, f"limit.{layer}": 1}
 
     def input_limit(self, decisions: Decisions, layer: str) -> int | None:
         """1 for activations that were not signed when they were first seen."""

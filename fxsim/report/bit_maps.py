@@ -27,7 +27,7 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
     columns = min(COLUMNS, steps)
     bits = operands["word_bits"] / (operands["rows"] * operands["columns"])
     most = max(MOST_BITS, bits.max())
-    found = []
+    figures = []
     for role in OPERAND_ROLES:
         rows = operands[ROLE] == role
         table = pd.DataFrame(
@@ -54,8 +54,8 @@ def heat_maps(run: Run, name: str) -> list[Plot]:
         axes.set(xlabel=STEP, title=role)
         figure.colorbar(image, ax=axes, label="mean bits", pad=0.02)
         caption = f"{name}: mean word length of each layer's {role} operand, step by step."
-        found.append(Plot(f"bits_{name}_{role}", caption, figure))
-    return found
+        figures.append(Plot(f"bits_{name}_{role}", caption, figure))
+    return figures
 
 
 def distribution(shares: pd.DataFrame) -> list[Plot]:
@@ -63,7 +63,7 @@ def distribution(shares: pd.DataFrame) -> list[Plot]:
 
     shares : see `fxsim.studies.results.bits_table`
     """
-    found = []
+    figures = []
     mean = shares.groupby([ROLE, "policy", "bits"], sort=False)["share"].mean()
     lengths = sorted(shares["bits"].unique())
     shades = colormaps["viridis"](np.array(lengths) / max(MOST_BITS, lengths[-1]))
@@ -89,8 +89,8 @@ def distribution(shares: pd.DataFrame) -> list[Plot]:
             handles, labels, title="bits", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
         )
         caption = f"Words of the {role} operand by word length, over all layers and steps."
-        found.append(Plot(f"distribution_{role}", caption, figure))
-    return found
+        figures.append(Plot(f"distribution_{role}", caption, figure))
+    return figures
 
 
 def largest_layers(trace: Trace, count: int) -> list[str]:
@@ -101,15 +101,15 @@ def largest_layers(trace: Trace, count: int) -> list[str]:
 
 def _grids(trace: Trace, layer: str) -> dict[str, list[tuple[int, NDArray[np.uint8]]]]:
     """{role: (step, bits of the map's first corner, wide rather than high)} at sampled steps."""
-    found: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {}
+    grids: dict[str, list[tuple[int, NDArray[np.uint8]]]] = {}
     for step in trace.sampled():
         maps = trace.block_maps(step)
         for role in OPERAND_ROLES:
             if (layer, role) in maps:
                 bits = maps[layer, role].bits
                 bits = bits if bits.shape[0] <= bits.shape[1] else bits.T
-                found.setdefault(role, []).append((step, bits[:CORNER, :CORNER]))
-    return found
+                grids.setdefault(role, []).append((step, bits[:CORNER, :CORNER]))
+    return grids
 
 
 def _most(grids: dict[str, list[tuple[int, NDArray[np.uint8]]]]) -> int:
@@ -144,13 +144,13 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
     A dictionary a role: role, steps, width and height of a map, and `image`, a data URI of the
     maps one below the other.
     """
-    found: list[dict[str, object]] = []
+    frames: list[dict[str, object]] = []
     grids = _grids(trace, layer)
     most = _most(grids)
     for role, steps in grids.items():
         height, width = steps[0][1].shape
         uri = png_uri(np.concatenate([grid for _, grid in steps]), most)
-        found.append(
+        frames.append(
             {
                 ROLE: role,
                 "steps": [step for step, _ in steps],
@@ -159,7 +159,7 @@ def film(trace: Trace, layer: str) -> list[dict[str, object]]:
                 "image": uri,
             }
         )
-    return found
+    return frames
 
 
 def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
@@ -169,7 +169,7 @@ def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """
     table = without_probes(table)
     mean = table.groupby([ROLE, "policy", LAYER], sort=False)[["noise_db", "saturated"]].mean()
-    found = []
+    figures = []
     for column, label, what, scale in (
         ("noise_db", "noise over signal [dB]", "What rounding (and saturation) changed", 1),
         ("saturated", "saturated words [%]", "Words that saturated", 100),
@@ -181,5 +181,5 @@ def numbers(table: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
             if not (values.abs() > 0).any(axis=None):
                 continue
             caption = f"{what} in the {role} operand, by layer."
-            found.append(dots(values * scale, hues, label, role, f"{column}_{role}", caption))
-    return found
+            figures.append(dots(values * scale, hues, label, role, f"{column}_{role}", caption))
+    return figures

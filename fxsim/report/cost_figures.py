@@ -41,7 +41,7 @@ def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) 
 
     costs : see `fxsim.studies.results.cost_table`, with `column`; kind : see `UNITS`
     """
-    found = []
+    figures = []
     costs = costs.assign(
         layer=costs[LAYER].str.partition(PROBE_MARK)[0]
     )  # probes beside their layer
@@ -52,8 +52,8 @@ def by_layer(costs: pd.DataFrame, column: str, kind: str, hues: dict[str, str]) 
         caption = f"{kind.capitalize()} by layer on {machine}, all passes."
         place = f"{kind}_by_layer_{machine}"
         label = f"{kind} [{word}]"
-        found.append(dots(table / scale, hues, label, str(machine), place, caption, (0, None)))
-    return found
+        figures.append(dots(table / scale, hues, label, str(machine), place, caption, (0, None)))
+    return figures
 
 
 def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) -> Plot:
@@ -113,14 +113,14 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
 def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
     """Which share of its cycles the array works at full elasticity, by layer; a dot a policy."""
     products = without_probes(costs[costs[OPERATION] == Operation.PRODUCT])
-    found = []
+    figures = []
     for machine, rows in products.groupby("accelerator", sort=False):
         sums = rows.groupby(["policy", LAYER], sort=False)[
             ["elastic_cycles", "array_cycles", "lockstep_cycles"]
         ].sum()
         share = (sums["elastic_cycles"] / sums["array_cycles"] * 100).unstack(sort=False)
         caption = f"Elastic cycles over the array's cycles, by layer, on {machine}; all passes."
-        found.append(
+        figures.append(
             dots(
                 share,
                 hues,
@@ -131,4 +131,4 @@ def utilisation(costs: pd.DataFrame, hues: dict[str, str]) -> list[Plot]:
                 (0, 102),
             )
         )
-    return found
+    return figures

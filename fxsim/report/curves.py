@@ -20,8 +20,8 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
     """Test accuracy after each epoch, and training loss by step; thin lines are seeds."""
     accuracy, (left,) = panel(3.2)
     losses, (right,) = panel(3.2)
-    found, hues = _by_policy(result), colours(result.study.policies)
-    for name, runs in found.items():
+    runs_by_policy, hues = _by_policy(result), colours(result.study.policies)
+    for name, runs in runs_by_policy.items():
         colour = hues[name]
         curves = [run.evaluations["test_accuracy"].to_numpy() * 100 for run in runs]
         epochs = np.arange(1, len(curves[0]) + 1)
@@ -40,7 +40,7 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
     right.set(xlabel=STEP, ylabel="training loss, smoothed", yscale="log")
     for axes in (left, right):
         axes.grid(axis="y")
-        legend(axes, len(found))
+        legend(axes, len(runs_by_policy))
     seeds = "Thick: mean over seeds; thin: each seed." if len(result.study.spec.seeds) > 1 else ""
     return [
         Plot("accuracy", f"Test accuracy after each epoch. {seeds}".strip(), accuracy),
@@ -49,10 +49,10 @@ def accuracy_and_loss(result: StudyResult) -> list[Plot]:
 
 
 def _by_policy(result: StudyResult) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = {}
+    runs: dict[str, list[Run]] = {}
     for (policy, _), run in result.runs.items():
-        found.setdefault(policy, []).append(run)
-    return found
+        runs.setdefault(policy, []).append(run)
+    return runs
 
 
 def _smooth(values: pd.Series) -> np.ndarray:
@@ -67,10 +67,10 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
     senses : {column: 1 if more is better, -1 if less is}
     """
     values = table[list(senses)].to_numpy(float) * np.array(list(senses.values()))
-    found = [
+    flags = [
         bool(((values >= row).all(axis=1) & (values > row).any(axis=1)).any()) for row in values
     ]
-    return pd.Series(found, table.index, dtype=bool)
+    return pd.Series(flags, table.index, dtype=bool)
 
 
 def front(
@@ -94,8 +94,8 @@ def front(
     """
     table = table.dropna(subset=[x, y])
     shapes, there = markers(table[marker].unique()), set(table[colour])
-    known = hues or colours(table[colour].unique())
-    hues = {name: hue for name, hue in known.items() if name in there}
+    palette = hues or colours(table[colour].unique())
+    hues = {name: hue for name, hue in palette.items() if name in there}
     figure, (axes,) = panel(3.5)
     best = table[~dominated(table, {k: senses[k] for k in (x, y)})].sort_values(x)
     axes.plot(best[x], best[y], color=INK, linewidth=0.9, linestyle=":", zorder=1)

@@ -20,8 +20,8 @@ def assumptions() -> list[str]:
 
 def of_policy(name: str, kind: str) -> Source:
     """A policy's paper, what is known of it and what is reconstructed."""
-    found = POLICIES[kind]
-    return Source(name, f"{found.summary} [{found.source}]", inspect.getdoc(found) or "")
+    policy = POLICIES[kind]
+    return Source(name, f"{policy.summary} [{policy.source}]", inspect.getdoc(policy) or "")
 
 
 def of_machine(machine: Accelerator) -> Source:
@@ -34,4 +34,4 @@ def of_policies(kinds: Iterable[tuple[str, str]]) -> list[Source]:
     names: dict[str, list[str]] = {}
     for name, kind in kinds:
         names.setdefault(kind, []).append(name)
-    return [of_policy(", ".join(found), kind) for kind, found in names.items()]
+    return [of_policy(", ".join(names_of_kind), kind) for kind, names_of_kind in names.items()]

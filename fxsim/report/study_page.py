@@ -21,11 +21,11 @@ from fxsim.trace.schema import without_probes
 SIGNIFICANT = 0.05
 
 
-def page(result: StudyResult, averages: pd.DataFrame, found: dict[str, pd.DataFrame]) -> Page:
+def page(result: StudyResult, averages: pd.DataFrame, data: dict[str, pd.DataFrame]) -> Page:
     """The report of a study.
 
     averages : see `fxsim.studies.results.averages`
-    found : its other tables by name, see `tables_of`
+    data : its other tables by name, see `tables_of`
     """
     spec, study = result.study.spec, result.study
     first = next(iter(result.runs.values()))
@@ -54,7 +54,7 @@ def page(result: StudyResult, averages: pd.DataFrame, found: dict[str, pd.DataFr
         sections=[
             section
             for name in spec.report.sections
-            if (section := _SECTIONS[name](result, averages, found)) is not None
+            if (section := _SECTIONS[name](result, averages, data)) is not None
         ],
         assumptions=sources.assumptions(),
         policies=sources.of_policies((name, kind) for name, (kind, _) in study.policies.items()),
@@ -72,14 +72,14 @@ def page(result: StudyResult, averages: pd.DataFrame, found: dict[str, pd.DataFr
 def tables_of(result: StudyResult) -> dict[str, pd.DataFrame]:
     """All tables of a study by the names of their files."""
     per_seed = results.summary(result)
-    found = {
+    data = {
         "summary": results.averages(result),
         "summary_by_seed": per_seed,
         "accuracy": results.accuracy_table(result),
     }
     if result.costs:
         costs = results.cost_table(result)
-        found |= {
+        data |= {
             "costs": costs,
             "memory": results.memory_table(result),
             "roofline": results.roofline_table(result),
@@ -88,7 +88,7 @@ def tables_of(result: StudyResult) -> dict[str, pd.DataFrame]:
             "numbers": results.numbers_table(result),
             "literature": results.literature_table(result),
         }
-    return found
+    return data
 
 
 def manifest(result: StudyResult) -> dict[str, object]:
@@ -165,14 +165,14 @@ Tables = dict[str, pd.DataFrame]
 _MEAN = "The whole training run, mean over seeds."
 
 
-def _accuracy(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section:
+def _accuracy(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section:
     return Section("accuracy", "Accuracy and loss", plots=curves.accuracy_and_loss(result))
 
 
-def _bits(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "bits" not in found:
+def _bits(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "bits" not in data:
         return None
-    plots = bit_maps.distribution(found["bits"])
+    plots = bit_maps.distribution(data["bits"])
     for name, run, _ in adaptive(result):
         plots += bit_maps.heat_maps(run, name)
     return Section(
@@ -184,7 +184,7 @@ def _bits(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section
     )
 
 
-def _blocks(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
+def _blocks(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
     plots, films = [], []
     for name, run, block_wise in adaptive(result):
         if block_wise:
@@ -204,10 +204,10 @@ def _blocks(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Secti
     )
 
 
-def _cost(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "costs" not in found:
+def _cost(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "costs" not in data:
         return None
-    costs, memory = found["costs"], found["memory"]
+    costs, memory = data["costs"], data["memory"]
     cycles, energy = tables.stacks(costs)
     levels, hues = tables.by_level(memory, costs), colours(result.study.policies)
     plots = [
@@ -227,10 +227,10 @@ def _cost(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section
     return Section("cost", "Cycles and energy", plots=plots)
 
 
-def _roofline(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "roofline" not in found:
+def _roofline(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "roofline" not in data:
         return None
-    table = found["roofline"]
+    table = data["roofline"]
     first = table[table["seed"] == table["seed"].iloc[0]]
     first = without_probes(first)
     hues = colours(result.study.policies)
@@ -243,8 +243,8 @@ def _roofline(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Sec
     return Section("roofline", "Rooflines", plots=plots, tables=[(caption, bound)])
 
 
-def _utilisation(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "costs" not in found:
+def _utilisation(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "costs" not in data:
         return None
     return Section(
         "utilisation",
@@ -252,15 +252,15 @@ def _utilisation(result: StudyResult, averages: pd.DataFrame, found: Tables) -> 
         "Elastic cycles are those of an array whose every multiplier is always busy at the exact"
         " word lengths of every product; the rest is lost to lockstep of mixed blocks, folds that"
         " do not fill the array, and filling and draining it.",
-        cost_figures.utilisation(found["costs"], colours(result.study.policies)),
-        tables=[("All layers and passes.", tables.utilisation(found["array_utilisation"]))],
+        cost_figures.utilisation(data["costs"], colours(result.study.policies)),
+        tables=[("All layers and passes.", tables.utilisation(data["array_utilisation"]))],
     )
 
 
-def _numbers(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "numbers" not in found:
+def _numbers(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "numbers" not in data:
         return None
-    plots = bit_maps.numbers(found["numbers"], colours(result.study.policies))
+    plots = bit_maps.numbers(data["numbers"], colours(result.study.policies))
     return Section(
         "numbers",
         "Saturation and rounding error",
@@ -272,7 +272,7 @@ def _numbers(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Sect
     )
 
 
-def _pareto(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
+def _pareto(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
     table = averages.dropna(subset=["cycles"])
     if len(table) < 2:
         return None
@@ -312,8 +312,8 @@ def _pareto(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Secti
     )
 
 
-def _papers(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section | None:
-    if "literature" not in found:
+def _papers(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
+    if "literature" not in data:
         return None
     return Section(
         "papers",
@@ -323,12 +323,12 @@ def _papers(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Secti
         " no array, no lockstep. Iso-accuracy asks for the first epoch that reaches float32's final"
         " accuracy. BitOPs and weight compression are those of the last step. Beside them, the"
         " tables above say what the described machines make of it.",
-        tables=[("Means over seeds.", tables.literature(found["literature"]))],
+        tables=[("Means over seeds.", tables.literature(data["literature"]))],
     )
 
 
-def _seeds(result: StudyResult, averages: pd.DataFrame, found: Tables) -> Section:
-    table = found["summary_by_seed"]
+def _seeds(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section:
+    table = data["summary_by_seed"]
     text = tables.readable(table).assign(seed=table["seed"].to_numpy())
     return Section("seeds", "Every seed", tables=[("A row a run and accelerator.", text)])
 
@@ -349,12 +349,12 @@ _SECTIONS: dict[str, Callable[[StudyResult, pd.DataFrame, Tables], Section | Non
 
 def adaptive(result: StudyResult) -> list[tuple[str, Run, bool]]:
     """The first run of every policy that moves word lengths, and whether block by block."""
-    found = {}
+    policies = {}
     for (name, _), run in result.runs.items():
-        if run.integer and name not in found:
+        if run.integer and name not in policies:
             operands = run.trace().operands
             lengths = operands["word_bits"] / (operands["rows"] * operands["columns"])
             moves = (lengths.groupby([operands[LAYER], operands[ROLE]]).nunique() > 1).any()
             if moves:
-                found[name] = (name, run, int(operands["blocks"].max()) > 1)
-    return list(found.values())
+                policies[name] = (name, run, int(operands["blocks"].max()) > 1)
+    return list(policies.values())

@@ -76,9 +76,9 @@ def pareto(result: SweepResult) -> pd.DataFrame:
     if good.empty:
         return good
     senses = {COLUMNS[name]: BETTER[name] for name in objectives}
-    kept = good[~curves.dominated(good, senses)]
+    front = good[~curves.dominated(good, senses)]
     first = objectives[0]
-    return kept.sort_values(COLUMNS[first], ascending=BETTER[first] < 0, kind="stable")
+    return front.sort_values(COLUMNS[first], ascending=BETTER[first] < 0, kind="stable")
 
 
 def readable(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
@@ -90,11 +90,11 @@ def readable(result: SweepResult, table: pd.DataFrame) -> pd.DataFrame:
         for axis in result.sweep.axes
         if axis.name in table
     }
-    wanted = [
+    columns = [
         *spec.objectives,
         *(n for n in ("accuracy", "cycles", "energy", "area") if n not in spec.objectives),
     ]
-    for name in wanted:
+    for name in columns:
         if COLUMNS[name] in table:
             scaled = table[COLUMNS[name]] * _SCALES.get(name, 1)
             shown[LABELS[name]] = [f"{v:,.4g}" if v == v else "-" for v in scaled]
@@ -110,12 +110,12 @@ def _number(value: Any) -> str:
 
 def _values(result: SweepResult, row: pd.Series) -> dict[str, Any]:
     """The values of a row's axes, as the YAML has them."""
-    found = {}
+    values = {}
     for axis in result.sweep.axes:
         shown = row[axis.name]
         names = [v for v in axis.values or [] if str(plain(v)) == str(shown)]
-        found[axis.name] = names[0] if names else shown
-    return found
+        values[axis.name] = names[0] if names else shown
+    return values
 
 
 def _answer(

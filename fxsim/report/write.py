@@ -24,11 +24,11 @@ def study(
 
     Returns the averages that it is about, see `fxsim.studies.results.averages`, and the files.
     """
-    found = study_page.tables_of(result)
+    tables = study_page.tables_of(result)
     with styled():
-        page = study_page.page(result, found["summary"], found)
-    return found["summary"], files(
-        page, found, result.directory, result.study.spec.report.figures, tell
+        page = study_page.page(result, tables["summary"], tables)
+    return tables["summary"], files(
+        page, tables, result.directory, result.study.spec.report.figures, tell
     )
 
 

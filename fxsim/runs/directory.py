@@ -78,12 +78,12 @@ class Run(Displayed):
         """The decisions that hold for the whole run."""
         path = self.directory / "constants.json"
         try:
-            found: Decisions = json.loads(path.read_text(encoding="utf-8"))
+            decisions: Decisions = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as problem:
             raise DataError(f"{path}: must be a run's constant decisions: {problem}") from None
-        return found
+        return decisions
 
     def decided(self, step: int) -> Decisions:
         """All decisions of a step."""

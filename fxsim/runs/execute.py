@@ -83,9 +83,9 @@ def execute(
         if done.manifest["inputs_sha256"] == digest:  # stopped after it was finished
             resume_state.remove(directory)
             return done
-    with resume_state.ResumeState(directory, digest, keep) as kept:
-        progress = kept.resumed()
-        writer = TraceWriter(kept.trace, policy.accumulator.bits)
+    with resume_state.ResumeState(directory, digest, keep) as state:
+        progress = state.resumed()
+        writer = TraceWriter(state.trace, policy.accumulator.bits)
         costs = {}
         if progress is None:
             settings = inputs.workload.training.settings(inputs.epochs)
@@ -93,10 +93,10 @@ def execute(
             costs = initial_bit_costs.of(inputs.model, request, settings, inputs.machine)
 
         def after(now: loop.Progress, ended: bool) -> None:
-            kept.after(now, ended, writer)
+            state.after(now, ended, writer)
 
         network = train(inputs, policy, writer, watcher, None, progress, after, costs)
-        _finish(inputs, digest, directory, network, started, (writer, kept))
+        _finish(inputs, digest, directory, network, started, (writer, state))
     resume_state.remove(directory)
     return Run.load(directory)
 
@@ -121,10 +121,10 @@ def _finish(
         if inputs.initial is not None:
             shutil.copyfile(inputs.initial, fresh / "initial.npz")
         if unfinished is not None:
-            recorder, kept = unfinished
+            recorder, state = unfinished
             recorder.join(fresh / "trace")
             _check_whole(fresh / "trace", directory, len(network.metrics))
-            shutil.copytree(kept.checkpoints, fresh / "checkpoints")
+            shutil.copytree(state.checkpoints, fresh / "checkpoints")
         manifest = {
             "inputs_sha256": digest,
             "workload": inputs.workload.name,

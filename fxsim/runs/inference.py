@@ -79,10 +79,10 @@ def evaluate(
     decisions = run.decided(step)
     rows: list[pd.DataFrame] = []
     batches = -(-inputs.dataset.test_size // loop.EVALUATION_BATCH)
-    told = tell(batches) if tell else lambda label: None
+    announce = tell(batches) if tell else lambda label: None
 
     def one(batch: Batch) -> dict[str, float]:
-        told("test samples")
+        announce("test samples")
         context = StepContext(
             inputs.seed, step, False, policy, decisions, parameters, dict(running), gains
         )
@@ -101,9 +101,9 @@ def evaluate(
         )
         return integer_metrics(probability, batch[1])
 
-    found = loop.mean_metrics(inputs.dataset, one)
+    metrics = loop.mean_metrics(inputs.dataset, one)
     if predictions is not None:
         table = pd.concat(rows, ignore_index=True)
         with atomic_file(predictions) as fresh:
             table.to_csv(fresh, index_label="sample")
-    return found
+    return metrics

@@ -37,8 +37,8 @@ def of(
     """
     if request is None:
         return {}
-    found = machine or resources.find("accelerators", request.accelerator)
-    on = accelerator.load(found)
+    document = machine or resources.find("accelerators", request.accelerator)
+    on = accelerator.load(document)
     plain = synthetic_trace.one_step(model, Uniform(), settings)
     costs = bit_costs.bit_costs(
         plain, on, request.candidates, request.objective, request.reference_bits

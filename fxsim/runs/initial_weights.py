@@ -45,13 +45,13 @@ def load(path: Path, model: Model) -> checkpoint.Trained:
     lacking = [name for name in model.initial_running() if name not in running]
     if lacking:
         raise ConfigError(f"{path}: must hold the running statistics of {lacking[0]!r}")
-    for name, wanted in model.initial_parameters(0).items():
-        known = parameters.get(name)
-        whole = known is not None and known.master.codes.dtype.kind == "i"
-        if not whole or known is None or known.master.shape != wanted.master.shape:
-            shape = "none" if known is None else f"{known.master.codes.dtype} {known.master.shape}"
+    for name, expected in model.initial_parameters(0).items():
+        given = parameters.get(name)
+        whole = given is not None and given.master.codes.dtype.kind == "i"
+        if not whole or given is None or given.master.shape != expected.master.shape:
+            shape = "none" if given is None else f"{given.master.codes.dtype} {given.master.shape}"
             raise ConfigError(
-                f"{path}: must hold {name!r} of shape {list(wanted.master.shape)} for this"
+                f"{path}: must hold {name!r} of shape {list(expected.master.shape)} for this"
                 f" workload, not {shape}"
             )
     return parameters, running

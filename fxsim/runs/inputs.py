@@ -108,11 +108,11 @@ def prepare(
                 f" (fxsim estimate {source.path})",
             )
     for name in policy.own_layers:
-        known = [layer.name for layer in model.layers]
-        if name not in known:
+        layers = [layer.name for layer in model.layers]
+        if name not in layers:
             raise ConfigError(
                 f"{source.path}: the policy's layers must be the network's; it has no"
-                f" {name!r}{hint(name, known)}"
+                f" {name!r}{hint(name, layers)}"
             )
     data = dataset or datasets.load(
         data_name or workload.dataset, data_directory, model.input_shape

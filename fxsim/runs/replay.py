@@ -40,16 +40,16 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
     if inputs.dataset.digest() != run.manifest["dataset_sha256"]:
         raise ReplayError(f"{run.directory}: the dataset is not the one that the run was made with")
     if isinstance(policy, IntegerPolicy):
-        found = _replay_integer(run, inputs, policy, watcher)
+        replayed = _replay_integer(run, inputs, policy, watcher)
     else:
-        found = train_float32(inputs, watcher).weights_sha256
-    wanted = run.manifest["weights_sha256"]
-    if found != wanted:
+        replayed = train_float32(inputs, watcher).weights_sha256
+    recorded = run.manifest["weights_sha256"]
+    if replayed != recorded:
         raise ReplayError(
-            f"{run.directory}: the replayed weights' SHA-256 must be {wanted[:16]}..., it is"
-            f" {found[:16]}..."
+            f"{run.directory}: the replayed weights' SHA-256 must be {recorded[:16]}..., it is"
+            f" {replayed[:16]}..."
         )
-    return found
+    return replayed
 
 
 def _replay_integer(

@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from filelock import FileLock, Timeout
+
 from fxsim.errors import ConfigError, DataError
 from fxsim.identifiers import STEP
 from fxsim.persistence.atomic import atomic_file
@@ -44,11 +46,10 @@ class ResumeState:
         if not (self.directory / "inputs.json").is_file():
             with atomic_file(self.directory / "inputs.json") as fresh:
                 fresh.write_text(json.dumps({"inputs_sha256": inputs_sha256}), encoding="utf-8")
-        self._lock = (self.directory / "lock").open("w")
+        self._lock = FileLock(self.directory / "lock", timeout=0)
         try:
-            _take(self._lock)
-        except OSError:
-            self._lock.close()
+            self._lock.acquire()
+        except Timeout:
             raise ConfigError(
                 f"{self.directory}: another process is training this run; wait for it, or stop it"
             ) from None
@@ -70,8 +71,9 @@ class ResumeState:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in [*self._files.values(), self._lock]:
+        for file in self._files.values():
             file.close()
+        self._lock.release()
 
     def resumed(self) -> Progress | None:
         """The state of the newest checkpoint, with its rows; what is newer is cut off."""
@@ -139,23 +141,14 @@ class ResumeState:
         self._files[table].flush()
 
 
-def _take(file: TextIO) -> None:
-    """Lock a file for this process, until it is closed or the process ends; OSError if taken."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # a system without it
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def drop_other(run: Path, inputs_sha256: str) -> None:
     """Forget what an unfinished run of other inputs left; a finished one is replaced, too."""
     try:
         text = (unfinished(run) / "inputs.json").read_text(encoding="utf-8")
-        known = json.loads(text)["inputs_sha256"]
+        digest = json.loads(text)["inputs_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if known != inputs_sha256:
+    if digest != inputs_sha256:
         remove(run)
 
 
@@ -177,15 +170,15 @@ def check(run: Path, inputs_sha256: str, resume: bool, force: bool) -> None:
     if not place.is_dir():
         return
     try:
-        known = json.loads((place / "inputs.json").read_text(encoding="utf-8"))["inputs_sha256"]
+        digest = json.loads((place / "inputs.json").read_text(encoding="utf-8"))["inputs_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        known = ""
+        digest = ""
     newest = checkpoint.latest(place / "checkpoints")
     step = int(newest.name.removeprefix(checkpoint.PREFIX)) if newest else 0
-    if not known and not step:
+    if not digest and not step:
         shutil.rmtree(place, ignore_errors=True)  # stopped before it began
         return
-    if known != inputs_sha256:
+    if digest != inputs_sha256:
         raise ConfigError(
             f"{place}: holds an unfinished run of other inputs (code, workload, data, policy,"
             f" epochs or seed), at step {step}; --force begins again without it"
@@ -199,19 +192,19 @@ def check(run: Path, inputs_sha256: str, resume: bool, force: bool) -> None:
 
 def _rows(path: Path, step: int) -> list[dict[str, Any]]:
     """A table's rows of steps before `step`."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 if None in row.values() or None in row:
                     break  # cut short when the run was killed
                 if int(row[STEP]) < step:
-                    found.append({name: _number(text) for name, text in row.items()})
+                    rows.append({name: _number(text) for name, text in row.items()})
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError) as problem:
         raise DataError(f"{path}: must be a table of an unfinished run: {problem}") from None
-    return found
+    return rows
 
 
 def _number(text: str) -> int | float:

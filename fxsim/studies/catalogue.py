@@ -12,20 +12,20 @@ READERS = {**DATASETS, **{f"{prefix}:PATH": reader for prefix, reader in PREFIXE
 
 def everything() -> dict[str, dict[str, str]]:
     """{kind: {name: description}}."""
-    found = {"policies": {n: f"{p.summary} [{p.source}]" for n, p in POLICIES.items()}}
+    entries = {"policies": {n: f"{p.summary} [{p.source}]" for n, p in POLICIES.items()}}
     for kind, key in (("workloads", "source"), ("accelerators", "source"), ("reports", "title")):
         for name, path in resources.names(kind).items():
             data = yaml_document.read(path).data
             place = {"study": "studies", "sweep": "sweeps"}.get(data["kind"], kind)
-            found.setdefault(place, {})[name] = " ".join(str(data.get(key, "")).split())
-    found["datasets"] = {
+            entries.setdefault(place, {})[name] = " ".join(str(data.get(key, "")).split())
+    entries["datasets"] = {
         name: str(reader.__doc__).splitlines()[0] for name, reader in READERS.items()
     }
     chosen = instruction_set.chosen()
-    found["engine paths"] = {
+    entries["engine paths"] = {
         machine.value: "in use"
         if machine is chosen
         else f"{instruction_set.VARIABLE}={machine.value}"
         for machine in instruction_set.available()
     }
-    return found
+    return entries

@@ -97,14 +97,14 @@ def gather(sources: Sequence[Path]) -> tuple[dict[str, list[Run]], list[pd.DataF
             for path in inside or [source / "run.json"]
             if not path.parent.name.startswith(".")  # one that is being written
         ]
-    found: dict[str, list[Run]] = {}
+    runs_by_name: dict[str, list[Run]] = {}
     for name, several in _told_apart(runs).items():
         seeds = [run.manifest["seed"] for run in several]
         if len(set(seeds)) < len(seeds):
             twice = next(seed for seed in seeds if seeds.count(seed) > 1)
             raise DataError(f"{name}: seed {twice} is given twice; a run counts once")
-        found[name] = several
-    return found, tables
+        runs_by_name[name] = several
+    return runs_by_name, tables
 
 
 def _told_apart(runs: Sequence[tuple[str, Run]]) -> dict[str, list[Run]]:
@@ -114,18 +114,18 @@ def _told_apart(runs: Sequence[tuple[str, Run]]) -> dict[str, list[Run]]:
         around = run.directory.parent
         around = around.parent if around.name == "runs" else around
         groups.setdefault(name, {}).setdefault((_recipe(run), around.name), []).append(run)
-    found: dict[str, list[Run]] = {}
+    runs_by_name: dict[str, list[Run]] = {}
     for name, parts in groups.items():
         seeds = [run.manifest["seed"] for part in parts.values() for run in part]
         recipes = {recipe for recipe, _ in parts}
         if len(recipes) == 1 and len(set(seeds)) == len(seeds):
-            found[name] = [run for part in parts.values() for run in part]
+            runs_by_name[name] = [run for part in parts.values() for run in part]
             continue
         places = [place for _, place in parts]
         for number, ((_, place), part) in enumerate(parts.items(), 1):
             mark = f"{place}/{name}" if places.count(place) == 1 else f"{place}/{name}#{number}"
-            found[mark] = part
-    return found
+            runs_by_name[mark] = part
+    return runs_by_name
 
 
 def _recipe(run: Run) -> str:
@@ -163,9 +163,9 @@ def _foreign(path: Path) -> pd.DataFrame:
         if column == "test_accuracy":
             wrong |= ~numbers.between(0, 1)
         if wrong.any():
-            wanted = "a fraction from 0 to 1" if column == "test_accuracy" else "a number"
+            expected = "a fraction from 0 to 1" if column == "test_accuracy" else "a number"
             value = table[column][wrong].iloc[0]
-            raise DataError(f"{path}:{_line(wrong)}: {column} must be {wanted}, not {value!r}")
+            raise DataError(f"{path}:{_line(wrong)}: {column} must be {expected}, not {value!r}")
         table[column] = numbers
     twice = table.duplicated([*KEYS, "seed"])
     if twice.any():
@@ -203,7 +203,7 @@ def of_runs(
                 }
                 if on is not None and run.integer:
                     tell(f"{run.label} on {on.name}")
-                    cost = cache.costs(run, on, kept=cache.beside(run))
+                    cost = cache.costs(run, on, folder=cache.beside(run))
                     row |= {
                         "cycles": cost.cycles,
                         "energy_uj": cost.energy_pj / 1e6,
@@ -211,11 +211,11 @@ def of_runs(
                     }
                 rows.append({**row, "weights_sha256": run.manifest["weights_sha256"]})
     table = pd.concat([pd.DataFrame(rows), *tables], ignore_index=True)
-    known = list(dict.fromkeys(table["policy"]))
-    first = baseline or known[0]
-    if first not in known:
+    names = list(dict.fromkeys(table["policy"]))
+    first = baseline or names[0]
+    if first not in names:
         raise ConfigError(
-            f"--baseline must be one of {', '.join(known)}, not {first!r}{hint(first, known)}"
+            f"--baseline must be one of {', '.join(names)}, not {first!r}{hint(first, names)}"
         )
     clash = table.duplicated([*KEYS, "seed"])
     if clash.any():
@@ -255,10 +255,10 @@ class Threshold:
         """From `speedup<4`, `dynasty:accuracy_change<-1` or `dynasty@int8_systolic:speedup<1`."""
         match = re.fullmatch(r"(?:([^:<>]+):)?\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)", text.strip())
         try:
-            found = cls(text, match[1], match[2], match[3], float(match[4]))  # type: ignore[index]
-            if not math.isfinite(found.limit):
+            threshold = cls(text, match[1], match[2], match[3], float(match[4]))  # type: ignore[index]
+            if not math.isfinite(threshold.limit):
                 raise ValueError
-            return found
+            return threshold
         except (TypeError, ValueError):
             raise ConfigError(
                 "--fail-if must be [POLICY[@ACCELERATOR]:]COLUMN<NUMBER (or <=, >, >=), as in"
@@ -274,12 +274,12 @@ class Threshold:
                 f"{hint(self.column, numbers)}; there are {', '.join(numbers)}"
             )
         names = [(row.policy, f"{row.policy}@{row.accelerator}") for row in table.itertuples()]
-        known = {name for pair in names for name in pair}
-        if self.who is not None and self.who not in known:
+        everyone = {name for pair in names for name in pair}
+        if self.who is not None and self.who not in everyone:
             raise ConfigError(
-                f"--fail-if {self.text}: there is no {self.who!r}{hint(self.who, known)}"
+                f"--fail-if {self.text}: there is no {self.who!r}{hint(self.who, everyone)}"
             )
-        found = []
+        lines = []
         values = [
             (pair, value)
             for pair, value in zip(names, table[self.column], strict=True)
@@ -289,7 +289,7 @@ class Threshold:
             raise ConfigError(f"--fail-if {self.text}: nothing that it is of has a {self.column}")
         for pair, value in values:
             if _SIGNS[self.sign](value, self.limit):
-                found.append(
+                lines.append(
                     f"{pair[1]}: {self.column} is {value:.4g}, and {self.text!r} was to fail"
                 )
-        return found
+        return lines

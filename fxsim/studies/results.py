@@ -103,7 +103,7 @@ def literature_table(result: StudyResult) -> pd.DataFrame:
     for (name, seed), run_ in result.runs.items():
         if run_.integer:
             target = result.runs[standard, seed].manifest["test_accuracy"]
-            reached = [float(found) for found in run_.evaluations["test_accuracy"]]
+            reached = [float(accuracy) for accuracy in run_.evaluations["test_accuracy"]]
             counted = paper_metrics.figures(run_.trace(), run_.decisions, reached, target)
             rows.append({"policy": name, "seed": seed, **counted})
     return pd.DataFrame(rows)
@@ -138,9 +138,9 @@ def bits_table(result: StudyResult) -> pd.DataFrame:
             {"policy": name, "seed": seed, ROLE: role, "bits": bits, "words": count}
             for (role, bits), count in sorted(counts.items())
         ]
-    found = pd.DataFrame(parts)
-    totals = found.groupby(["policy", "seed", ROLE])["words"].transform("sum")
-    return found.assign(share=found["words"] / totals)
+    counted = pd.DataFrame(parts)
+    totals = counted.groupby(["policy", "seed", ROLE])["words"].transform("sum")
+    return counted.assign(share=counted["words"] / totals)
 
 
 def numbers_table(result: StudyResult) -> pd.DataFrame:
@@ -160,14 +160,14 @@ def numbers_table(result: StudyResult) -> pd.DataFrame:
         powers = trace.maps.groupby(keys, sort=False)[["noise", "signal"]].sum(min_count=1)
         ratio = powers["noise"] / powers["signal"]
         noise = 10 * np.log10(ratio.where(ratio > 0).astype(float))
-        found = pd.DataFrame(
+        shares = pd.DataFrame(
             {
                 "saturated": sums["saturated"] / sums["words"],
                 "zeros": sums["zeros"] / sums["words"],
                 "noise_db": noise.reindex(sums.index),
             }
         )
-        parts.append(found.reset_index().assign(policy=name, seed=seed))
+        parts.append(shares.reset_index().assign(policy=name, seed=seed))
     return pd.concat(parts, ignore_index=True)[
         ["policy", "seed", LAYER, ROLE, "saturated", "zeros", "noise_db"]
     ]

@@ -202,7 +202,7 @@ def _policies(
     i: int,
     entry: PolicySpec,
     layers: list[str],
-    found: dict[str, tuple[str, Policy]],
+    policies: dict[str, tuple[str, Policy]],
 ) -> None:
     """Add the policies of an entry, one for each combination of parameters given as lists."""
     at = ("policies", i)
@@ -227,7 +227,7 @@ def _policies(
     for values in itertools.product(*(parameters[key] for key in several)):
         chosen = dict(zip(several, values, strict=True))
         name = "-".join([entry.name, *(overrides.label_of(k, v) for k, v in chosen.items())])
-        if name in found:
+        if name in policies:
             document.fail((*at, "name"), f"policies.{i}.name: {name!r} is given twice")
         built = document.build(POLICIES[entry.kind], {**parameters, **chosen}, at)
         if (request := built.bit_cost_request) is not None:
@@ -240,12 +240,12 @@ def _policies(
                     (*at, "layers", layer),
                     f"policies.{i}.layers: the network has no layer {layer!r}{hint(layer, layers)}",
                 )
-        found[name] = (entry.kind, built)
+        policies[name] = (entry.kind, built)
 
 
 def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accelerator, str]]:
     """The accelerators that a place in a YAML file asks for, each with its YAML."""
-    found = []
+    machines = []
     for variant in variants_of(document, at, "accelerators", use):
         machine = accelerator.load(variant.document)
         name = use.name or machine.name
@@ -264,8 +264,8 @@ def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accele
                 ("source",): (source, mark),
             }
             text = variant.document.changed(named).text
-        found.append((machine.model_copy(update={"name": name, "source": source}), text))
-    return found
+        machines.append((machine.model_copy(update={"name": name, "source": source}), text))
+    return machines
 
 
 def variants_of(document: Document, at: Location, kind: str, use: Use) -> list[Variant]:
@@ -315,42 +315,42 @@ def run(
                 near=study.path.parent,
             )
             dataset = planned[name, seed].dataset
-    found: dict[tuple[str, int], Run] = {}
+    runs: dict[tuple[str, int], Run] = {}
     for (name, seed), inputs in planned.items():
         place = directory / "runs" / f"{name}-seed{seed}"
         old = None if force else finished(place, inputs)
         following = watcher.run(f"{name}, seed {seed}", old is not None)
         if old is None:
             resume_state.drop_other(place, inputs.sha256())
-        found[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
+        runs[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
     if force:
         shutil.rmtree(directory / cache.FOLDER, ignore_errors=True)
-    return priced(study, directory, found, watcher)
+    return priced(study, directory, runs, watcher)
 
 
 def priced(
     study: Study,
     directory: Path,
-    found: dict[tuple[str, int], Run],
+    runs: dict[tuple[str, int], Run],
     watcher: StudyWatcher | None = None,
 ) -> StudyResult:
     """Price every integer run on every accelerator of a study."""
     objective = study.spec.objective
     tasks = [
         (name, seed, machine)
-        for (name, seed), run_ in found.items()
+        for (name, seed), run_ in runs.items()
         if run_.integer
         for machine in study.machines.values()
     ]
-    told = watcher.pricing(len(tasks)) if watcher else lambda label: None
+    announce = watcher.pricing(len(tasks)) if watcher else lambda label: None
     bills: dict[tuple[str, int, str], RunCost] = {}
     for name, seed, machine in tasks:
-        told(f"{name}, seed {seed}, on {machine.name}")
+        announce(f"{name}, seed {seed}, on {machine.name}")
         bills[name, seed, machine.name] = cache.costs(
-            found[name, seed], machine, objective, directory / cache.FOLDER
+            runs[name, seed], machine, objective, directory / cache.FOLDER
         )
-    told("")
-    return StudyResult(study, directory, found, bills)
+    announce("")
+    return StudyResult(study, directory, runs, bills)
 
 
 def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = None) -> StudyResult:
@@ -358,19 +358,19 @@ def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = No
 
     Raises DataError if one of them was made from another policy, workload or number of epochs.
     """
-    found: dict[tuple[str, int], Run] = {}
+    runs: dict[tuple[str, int], Run] = {}
     for name, (kind, policy) in study.policies.items():
         for seed in study.spec.seeds:
             run_ = Run.load(directory / "runs" / f"{name}-seed{seed}")
             same = run_.matches(kind, policy, study.workload, study.spec.epochs)
-            wanted = study.spec.dataset or study.workload.data["dataset"]
-            if not same or run_.manifest["dataset"] != wanted:
+            dataset = study.spec.dataset or study.workload.data["dataset"]
+            if not same or run_.manifest["dataset"] != dataset:
                 raise DataError(
                     f"{run_.directory}: must be a run of the study as it is now, not of an earlier"
                     f" version; fxsim run {study.path}"
                 )
-            found[name, seed] = run_
-    return priced(study, directory, found, watcher)
+            runs[name, seed] = run_
+    return priced(study, directory, runs, watcher)
 
 
 def default_directory(study: Study) -> Path:

@@ -106,28 +106,28 @@ def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float
     trained : what `train` said of its runs
     """
     started = time.perf_counter()
-    failed = [found for found in trained if isinstance(found, Failure)]
+    failed = [runs for runs in trained if isinstance(runs, Failure)]
     if failed:
         return failed[0]
     try:
         _at_home(job.directory)
         set_threads(job.threads)
-        found = [Run.load(place) for place in job.places]
-        kept = job.directory / cache.FOLDER
-        costs = [cache.costs(run, job.machine, job.objective, kept) for run in found]
+        runs = [Run.load(place) for place in job.places]
+        costs_folder = job.directory / cache.FOLDER
+        costs = [cache.costs(run, job.machine, job.objective, costs_folder) for run in runs]
         columns: dict[str, list[float]] = {
-            "test_accuracy": [run.manifest["test_accuracy"] for run in found],
+            "test_accuracy": [run.manifest["test_accuracy"] for run in runs],
             "cycles": [cost.cycles for cost in costs],
             "seconds": [cost.seconds for cost in costs],
             "energy_uj": [cost.energy_pj / 1e6 for cost in costs],
             "edp_js": [cost.edp_js for cost in costs],
         }
         for role in OPERAND_ROLES:
-            columns[f"{role}_bits"] = [run.mean_bits()[role] for run in found]
+            columns[f"{role}_bits"] = [run.mean_bits()[role] for run in runs]
         means = {name: float(sum(values) / len(values)) for name, values in columns.items()}
         spread = sum((v - means["test_accuracy"]) ** 2 for v in columns["test_accuracy"])
-        if len(found) > 1:
-            means["test_accuracy_sd"] = float((spread / (len(found) - 1)) ** 0.5)
+        if len(runs) > 1:
+            means["test_accuracy_sd"] = float((spread / (len(runs) - 1)) ** 0.5)
         means["area_mm2"] = job.machine.area_mm2
         means["wall_s"] = sum(map(float, trained)) + time.perf_counter() - started  # type: ignore[arg-type]
         return means

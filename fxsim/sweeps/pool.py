@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from fxsim.errors import ConfigError
+from fxsim.errors import ConfigError, missing_extra
 from fxsim.sweeps.jobs import Failure, Pricing, Training, line, measure, train
 from fxsim.training.settings import Watcher
 
@@ -115,9 +115,12 @@ def pool(jobs: int, scheduler: str | None, watch: Watch) -> Iterator[Pool]:
     if scheduler is None and jobs == 1:
         yield Here(watch)
         return
-    import dask
-    from distributed import Client, LocalCluster
-
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError:
+        what = "--scheduler" if scheduler else f"--jobs {jobs}"
+        raise missing_extra(what, "sweeps", "--jobs 1") from None
     dask.config.set({"distributed.scheduler.allowed-failures": _ALLOWED_LOSSES})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ports and disks; what matters fails

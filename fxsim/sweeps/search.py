@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fxsim.errors import missing_extra
 from fxsim.sweeps.spec import COLUMNS, Axis, GridSearch, Sweep
 
 Values = dict[str, Any]
@@ -25,11 +26,14 @@ def generations(sweep: Sweep) -> Iterator[list[Values]]:
 
 
 def _searched(sweep: Sweep) -> Any:
-    import optuna
-    from optuna.trial import TrialState
-
     search, spec = sweep.spec.search, sweep.spec
     assert not isinstance(search, GridSearch)
+    try:
+        import optuna
+        from optuna.trial import TrialState
+    except ModuleNotFoundError:
+        what = f"{sweep.path}: search.kind: pareto"
+        raise missing_extra(what, "sweeps", "kind: grid") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     samplers = optuna.samplers

@@ -71,8 +71,8 @@ class Range(BaseModel):
             return None
         step = self.step or 1
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        found = [self.low + i * step for i in range(count)]
-        return [int(v) for v in found] if self.whole else found
+        numbers = [self.low + i * step for i in range(count)]
+        return [int(v) for v in numbers] if self.whole else numbers
 
 
 class GridSearch(BaseModel):

@@ -88,9 +88,9 @@ class _Planner:
                 self._threads,
             )
             network = recipe.workload.data
-            known = json.dumps([spec.dataset or network["dataset"], network["input"]])
-            inputs = inputs_of(job, self._datasets.get(known))
-            self._datasets[known] = inputs.dataset
+            dataset_key = json.dumps([spec.dataset or network["dataset"], network["input"]])
+            inputs = inputs_of(job, self._datasets.get(dataset_key))
+            self._datasets[dataset_key] = inputs.dataset
             fields = {n: getattr(job, n) for n in Training.__dataclass_fields__}
             trainings.append(Training(**{**fields, "sha256": inputs.sha256()}))
         pricing = Pricing(
@@ -127,16 +127,16 @@ def run(
     threads = max(1, available_threads() // jobs) if scheduler is None else 1
     data = data_directory and data_directory.resolve()
     planner = _Planner(sweep, home, data, threads)
-    kept = _kept(directory)
+    measured = _kept(directory)
     rows: list[dict[str, Any]] = []
     steps = search.generations(sweep)
     grid = isinstance(sweep.spec.search, GridSearch)
     with pool(jobs, scheduler, lambda label: watcher.run(label, False)) as workers:
         generation = next(steps)
         total = len(generation) if grid else sweep.spec.search.points  # type: ignore[union-attr]
-        base = _baseline(sweep, planner, kept, workers, directory)
+        base = _baseline(sweep, planner, measured, workers, directory)
         while generation:
-            found: list[dict[str, Any]] = [
+            points: list[dict[str, Any]] = [
                 {**_named(sweep, values), "error": "", "within": True, "reused": False}
                 for values in generation
             ]
@@ -147,34 +147,34 @@ def run(
                 try:
                     key, trainings, pricing = planner.jobs(values)
                 except FxsimError as problem:
-                    found[i]["error"] = line(problem)
+                    points[i]["error"] = line(problem)
                     continue
-                if key in kept:
-                    found[i] |= {**kept[key], "reused": True}
+                if key in measured:
+                    points[i] |= {**measured[key], "reused": True}
                 elif any(key == other for _, other in waiting):
                     again.append((i, key))
                 else:
                     waiting.append((i, key))
-                    work.append((found[i]["point"], trainings, pricing))
-            ready = len(found) - len(waiting)
+                    work.append((points[i]["point"], trainings, pricing))
+            ready = len(points) - len(waiting)
             for number, outcome in workers.work(work):
                 i, key = waiting[number]
-                _take(found[i], outcome)
-                if not found[i]["error"]:
-                    kept[key] = _numbers(found[i])
-                    _keep(directory, key, found[i])
+                _take(points[i], outcome)
+                if not points[i]["error"]:
+                    measured[key] = _numbers(points[i])
+                    _keep(directory, key, points[i])
                 ready += 1
-                said = found[i]["error"] or _words(sweep, found[i])
-                watcher.point(f"{found[i]['point']}: {said}", len(rows) + ready, total)
+                said = points[i]["error"] or _words(sweep, points[i])
+                watcher.point(f"{points[i]['point']}: {said}", len(rows) + ready, total)
             for i, key in again:
-                first = next(found[j] for j, other in waiting if other == key)
-                found[i] |= {**_numbers(first), "error": first["error"], "reused": True}
-            for row in found:
+                first = next(points[j] for j, other in waiting if other == key)
+                points[i] |= {**_numbers(first), "error": first["error"], "reused": True}
+            for row in points:
                 if not row["error"]:
                     within = search.excesses(sweep.spec.limits, row)
                     row["within"] = all(v <= 0 for v in within)
-            rows += found
-            generation = _next(steps, found)
+            rows += points
+            generation = _next(steps, points)
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*table.columns, *(set(COLUMNS.values()) - set(table.columns))])
     if base is not None:
@@ -185,8 +185,8 @@ def run(
 
 def _next(steps: Any, rows: list[dict[str, Any]]) -> list[search.Values]:
     try:
-        found: list[search.Values] = steps.send(rows)
-        return found
+        generation: list[search.Values] = steps.send(rows)
+        return generation
     except StopIteration:
         return []
 
@@ -201,15 +201,15 @@ def _claim(sweep: Sweep, directory: Path) -> None:
 
 def _kept(directory: Path) -> dict[str, dict[str, Any]]:
     """{key: numbers} of the points that are kept."""
-    found = {}
+    rows_by_key = {}
     for path in sorted((directory / POINTS).glob("[!.]*.parquet")):
         try:
             row = pd.read_parquet(path).iloc[0].to_dict()
         except (OSError, ValueError, IndexError) as problem:
             reason = str(problem).splitlines()[0]
             raise DataError(f"{path}: must be a point's result: {reason}; remove it") from None
-        found[path.stem] = _numbers(row)
-    return found
+        rows_by_key[path.stem] = _numbers(row)
+    return rows_by_key
 
 
 def _keep(directory: Path, key: str, row: Mapping[str, Any]) -> None:
@@ -262,18 +262,22 @@ def _words(sweep: Sweep, row: Mapping[str, Any]) -> str:
 
 
 def _baseline(
-    sweep: Sweep, planner: _Planner, kept: dict[str, dict[str, Any]], workers: Any, directory: Path
+    sweep: Sweep,
+    planner: _Planner,
+    measured: dict[str, dict[str, Any]],
+    workers: Any,
+    directory: Path,
 ) -> dict[str, Any] | None:
     """What the baseline costs."""
     if sweep.spec.baseline is None:
         return None
     key, trainings, pricing = planner.of(sweep.baseline()).jobs({})
-    if key not in kept:
+    if key not in measured:
         ((_, outcome),) = workers.work([("baseline", trainings, pricing)])
         if isinstance(outcome, Failure):
             raise DataError(f"{sweep.document.mark(('baseline',))}: baseline: {outcome.problem}")
-        kept[key] = _numbers(outcome)
+        measured[key] = _numbers(outcome)
         _keep(
             directory, key, {"point": "baseline", "error": "", "reused": 0, "within": 0, **outcome}
         )
-    return kept[key]
+    return measured[key]

@@ -40,11 +40,11 @@ def print_table(table: pd.DataFrame, title: str) -> None:
     Console(width=console.width if console.is_terminal else 200).print(drawn)
 
 
-def print_catalogue(found: dict[str, dict[str, str]]) -> None:
+def print_catalogue(catalogue: dict[str, dict[str, str]]) -> None:
     """Names and their descriptions: wrapped on a terminal, a line each elsewhere."""
-    width = max(len(name) for entries in found.values() for name in entries)
+    width = max(len(name) for entries in catalogue.values() for name in entries)
     room = shutil.get_terminal_size().columns - width - 4
-    for kind, entries in found.items():
+    for kind, entries in catalogue.items():
         typer.secho(kind, bold=True)
         for name, words in entries.items():
             lines = textwrap.wrap(words, max(room, 40)) if sys.stdout.isatty() else [words]

@@ -62,8 +62,10 @@ class Trace:
             plain: Contraction = kinds[kind]()
             return plain
         fields = Convolution.__dataclass_fields__
-        found: Contraction = kinds[kind](Convolution(**{name: int(row[name]) for name in fields}))
-        return found
+        convolution: Contraction = kinds[kind](
+            Convolution(**{name: int(row[name]) for name in fields})
+        )
+        return convolution
 
     def owner(self, layer: str, role: str) -> str:
         """The layer whose cast made an operand: a weight may serve several products."""
@@ -109,12 +111,12 @@ class Trace:
     def word_statistics(self, step: int) -> dict[tuple[str, str], WordStatistics]:
         """{(layer, role): what the operand's words were like} of a sampled step."""
         rows = self.maps[self.maps[STEP] == step]
-        found = {}
+        statistics = {}
         for r in rows.itertuples():
             counts = (np.asarray(getattr(r, name), np.int64) for name in WORD_COLUMNS)
             words = int(r.rows * r.columns)
-            found[str(r.layer), str(r.role)] = WordStatistics(words, bool(r.signed), *counts)
-        return found
+            statistics[str(r.layer), str(r.role)] = WordStatistics(words, bool(r.signed), *counts)
+        return statistics
 
 
 class _Maps(Mapping[tuple[str, str], BlockMap]):

@@ -48,16 +48,16 @@ def arrays_of(progress: Progress) -> dict[str, Any]:
 
 def state_of(arrays: Any) -> Trained:
     """Parameters and running statistics from `arrays_of`."""
-    found: dict[str, dict[str, Any]] = {}
+    parts_by_name: dict[str, dict[str, Any]] = {}
     for key in arrays:
         name, _, part = key.rpartition("/")
-        found.setdefault(name, {})[part] = arrays[key]
+        parts_by_name.setdefault(name, {})[part] = arrays[key]
 
     def tensor(codes: Any, format: FixedPoint) -> FixedTensor:
         return FixedTensor.trusted(codes, format)
 
     parameters, running = {}, {}
-    for name, parts in found.items():
+    for name, parts in parts_by_name.items():
         if "master" in parts:
             adam = "square" in parts
             momentum = tensor(parts["momentum"], update.FIRST if adam else update.MOMENTUM)
@@ -104,8 +104,8 @@ def load(path: Path) -> Progress:
         for key in [key for key in arrays if key.startswith(GAINS)]:
             layer, _, role = key.removeprefix(GAINS).rpartition("/")
             gains[layer, Role(role)] = arrays.pop(key)
-        kept = [key for key in arrays if key.startswith(MEMORY)]
-        memory = {key.removeprefix(MEMORY): arrays.pop(key) for key in kept}
+        memory_keys = [key for key in arrays if key.startswith(MEMORY)]
+        memory = {key.removeprefix(MEMORY): arrays.pop(key) for key in memory_keys}
         parameters, running = state_of(arrays)
         feedback = described["feedback"]
         return Progress(

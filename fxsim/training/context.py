@@ -45,10 +45,10 @@ class Parameter:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The codes by name, in order."""
-        found = {"master": self.master.codes, "momentum": self.momentum.codes}
+        codes = {"master": self.master.codes, "momentum": self.momentum.codes}
         if self.square is not None:
-            found["square"] = self.square.codes
-        return found
+            codes["square"] = self.square.codes
+        return codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,27 +204,27 @@ class StepContext:
 
     def operand(self, layer: str, role: Role, tensor: FixedTensor) -> FixedTensor:
         """Cast a tensor to the format in which it enters the multiplier array."""
-        wanted = self.format_of(layer, role, tensor)
+        form = self.format_of(layer, role, tensor)
         like = Role.ACTIVATION if role is Role.PARTNER else role
         key = self.key(layer, role)
         saturated = analysed = 0
-        if isinstance(wanted, TensorFormat):
-            result, overflows = casts.quantise_tensor(tensor, wanted, key)
+        if isinstance(form, TensorFormat):
+            result, overflows = casts.quantise_tensor(tensor, form, key)
             saturated = overflows.overflowed
-        elif isinstance(wanted, BlockFormat):
+        elif isinstance(form, BlockFormat):
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
-            result, seen = block_casts.quantise_blocks(tensor, wanted, gain, key)
-            turns = wanted.rounds + 1 if isinstance(wanted, CostAwareBlockFormat) else 1
-            analysed = len(wanted.candidates) * turns
+            result, seen = block_casts.quantise_blocks(tensor, form, gain, key)
+            turns = form.rounds + 1 if isinstance(form, CostAwareBlockFormat) else 1
+            analysed = len(form.candidates) * turns
             # relative to the tensor, so that layers count alike whatever their scale
             self.sensitivity[like] = self.sensitivity.get(like, 0) + (
                 seen.sensitivity << 16
             ) // max(seen.signal, 1)
             self.signal[like] = self.signal.get(like, 0) + (1 << 16)
-        elif isinstance(wanted, TanhFormat):
-            result = quantisers.tanh_levels(tensor, wanted)
+        elif isinstance(form, TanhFormat):
+            result = quantisers.tanh_levels(tensor, form)
         else:
-            result = quantisers.clipped_levels(tensor, wanted, self.clipping_level(layer, wanted))
+            result = quantisers.clipped_levels(tensor, form, self.clipping_level(layer, form))
         self._count(like, result)
         if self.recorder is not None:
             source = self.stored_bits if role is Role.WEIGHT else VECTOR_BITS
@@ -236,7 +236,7 @@ class StepContext:
         """The word length in which weights are kept."""
         return self.decisions.get("stored_bits", update.MASTER.bits)
 
-    def clipping_level(self, layer: str, wanted: ClippedFormat) -> Fraction:
+    def clipping_level(self, layer: str, form: ClippedFormat) -> Fraction:
         """The learned clipping level of a layer's input, a parameter since it was first asked."""
         name = f"{layer}{CLIP}.alpha"
         if name not in self.parameters:
@@ -244,7 +244,7 @@ class StepContext:
                 raise FormatError(
                     f"no clipping level {name!r}: these weights are of another policy"
                 )
-            first = np.array([wanted.alpha << update.MASTER.frac], np.int32)
+            first = np.array([form.alpha << update.MASTER.frac], np.int32)
             self.parameters[name] = Parameter(
                 FixedTensor.trusted(first, update.MASTER),
                 FixedTensor.trusted(np.zeros(1, np.int32), update.MOMENTUM),
@@ -260,8 +260,8 @@ class StepContext:
 
     def gradient(self, name: str, exact: FixedTensor) -> None:
         """Add to a parameter's gradient, in exact sums."""
-        known = self.exact.get(name)
-        self.exact[name] = exact if known is None else _exact_sum(known, exact)
+        sum_so_far = self.exact.get(name)
+        self.exact[name] = exact if sum_so_far is None else _exact_sum(sum_so_far, exact)
 
     def gradients(self) -> Iterator[tuple[str, FixedTensor]]:
         """Each parameter's gradient as the update takes it."""
@@ -270,15 +270,15 @@ class StepContext:
             owner, _, part = name.rpartition(".")
             if part == "weight":
                 master = self.parameters[name].master
-                wanted = policy.operand_format(self.decisions, owner, Role.WEIGHT)
-                if isinstance(wanted, TanhFormat):
-                    exact = quantisers.tanh_slope(to_int16(exact), master, wanted)
+                form = policy.operand_format(self.decisions, owner, Role.WEIGHT)
+                if isinstance(form, TanhFormat):
+                    exact = quantisers.tanh_slope(to_int16(exact), master, form)
                 if policy.l1_decay:
                     exact = update.plus_sign(exact, master, policy.l1_decay)
             target = policy.gradient_format(self.decisions, name)
             key = self.key(name, Role.WEIGHT_GRADIENT)
-            found = casts.quantise_tensor(exact, target, key, operand=False)[0]
-            yield name, update.normalised(found) if policy.normalises_gradients else found
+            rounded = casts.quantise_tensor(exact, target, key, operand=False)[0]
+            yield name, update.normalised(rounded) if policy.normalises_gradients else rounded
 
     def on_gradient(self, layer: str, role: Role, gradient: FixedTensor) -> None:
         """Show the policy the gradient of an operand, for the sensitivities of the next step."""

@@ -58,20 +58,20 @@ def loss_of(
     logits: Floats, labels: NDArray[np.int64], settings: TrainingSettings
 ) -> tuple[dict[str, float], Floats]:
     """(cross-entropy and accuracy, the gradient of the settings' mean loss)."""
-    flat, known = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
-    classes, rows = flat.shape[1], np.arange(len(known))
+    flat, flat_labels = logits.reshape(-1, logits.shape[-1]), labels.reshape(-1)
+    classes, rows = flat.shape[1], np.arange(len(flat_labels))
     power = np.exp(flat - flat.max(axis=1, keepdims=True))
     probability = power / power.sum(axis=1, keepdims=True)
-    loss = float(-np.log(np.maximum(probability[rows, known], 1e-30)).mean())
-    accuracy = float((flat.argmax(axis=1) == known).mean())
+    loss = float(-np.log(np.maximum(probability[rows, flat_labels], 1e-30)).mean())
+    accuracy = float((flat.argmax(axis=1) == flat_labels).mean())
     target = np.zeros_like(flat)
-    target[rows, known] = 1
+    target[rows, flat_labels] = 1
     if settings.loss == "mse":
         error = 2 * (flat - target) / flat.size
     else:
         smooth = float(settings.label_smoothing)
         target = (1 - smooth) * target + smooth / classes
-        error = (probability - target) / len(known)
+        error = (probability - target) / len(flat_labels)
     return {"loss": loss, "accuracy": accuracy}, error.astype(flat.dtype).reshape(logits.shape)
 
 
@@ -198,8 +198,8 @@ def _train(
         for chosen in batches(data, seed, epoch, settings.batch):
             code = settings.schedule.rate_code(settings.learning_rate, number, steps, plateau.drops)
             batch = data.train_batch(chosen, seed, epoch)
-            found = step(model, state, batch, settings, code / 2**20, seed, number)
-            metrics = {STEP: number, "epoch": epoch, **found}
+            batch_metrics = step(model, state, batch, settings, code / 2**20, seed, number)
+            metrics = {STEP: number, "epoch": epoch, **batch_metrics}
             network.metrics.append(metrics)
             number += 1
             if number % per_epoch == 0:

@@ -103,8 +103,8 @@ def windows(x: Floats, size: tuple[int, int], stride: int, padding: int, outside
     around = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
     padded = np.pad(x, around, constant_values=outside) if padding else x
     view = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
-    kept = view[:, ::stride, ::stride]
-    return kept.reshape(*kept.shape[:4], size[0] * size[1])
+    strided = view[:, ::stride, ::stride]
+    return strided.reshape(*strided.shape[:4], size[0] * size[1])
 
 
 def scattered(
@@ -123,8 +123,8 @@ def scattered(
 
 
 def _sigmoid(x: Floats) -> Floats:
-    found: Floats = 0.5 * (np.tanh(0.5 * x) + 1)
-    return found
+    value: Floats = 0.5 * (np.tanh(0.5 * x) + 1)
+    return value
 
 
 def _sigmoid_pair(x: Floats) -> tuple[Floats, Floats]:

@@ -192,8 +192,8 @@ class FloatOperations:
         key = np.uint64(stream_key(self.seed, self.step, name, "dropout"))
         draws = np.empty(x.tensor.size, np.int64)
         casting.masks_range(0, draws.size, draws, key)
-        kept = (draws >= threshold).reshape(x.shape) / (1 - threshold / 2**16)
-        factor = kept.astype(x.tensor.dtype)
+        scale = (draws >= threshold).reshape(x.shape) / (1 - threshold / 2**16)
+        factor = scale.astype(x.tensor.dtype)
         return self._record(x.tensor * factor, [x], lambda e: [e[0] * factor])
 
     # --- arithmetic --------------------------------------------------------------------------
@@ -297,8 +297,8 @@ class FloatOperations:
     # --- what all share ----------------------------------------------------------------------
 
     def _gradient(self, name: str, gradient: Floats) -> None:
-        known = self.gradients.get(name)
-        self.gradients[name] = gradient if known is None else known + gradient
+        sum_so_far = self.gradients.get(name)
+        self.gradients[name] = gradient if sum_so_far is None else sum_so_far + gradient
 
     def _record(
         self,

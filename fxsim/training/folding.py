@@ -46,12 +46,12 @@ def fold(
         single = before is not None and users[before.name] == 1
         if isinstance(layer, BatchNorm) and single and isinstance(before, Conv2d | Linear):
             folded[layer.name] = before.name
-    kept = dict(parameters)
+    folded_parameters = dict(parameters)
     for norm, name in folded.items():
-        weight, bias = _folded(kept, name, norm, running[norm])
-        kept[f"{name}.weight"], kept[f"{name}.bias"] = weight, bias
+        weight, bias = _folded(folded_parameters, name, norm, running[norm])
+        folded_parameters[f"{name}.weight"], folded_parameters[f"{name}.bias"] = weight, bias
         for part in ("gamma", "beta"):
-            del kept[f"{norm}.{part}"]
+            del folded_parameters[f"{norm}.{part}"]
     layers: list[Layer] = []
     for layer in model.layers:
         if layer.name in folded:
@@ -60,7 +60,7 @@ def fold(
         if layer.name in folded.values() and isinstance(wired, Conv2d | Linear):
             wired = replace(wired, bias=True)
         layers.append(wired)
-    return Model(tuple(layers), model.input_shape, model.classes), kept
+    return Model(tuple(layers), model.input_shape, model.classes), folded_parameters
 
 
 def _factors(gamma: Ints, variance: Ints) -> tuple[Ints, Ints]:
@@ -95,8 +95,8 @@ def _scaled(codes: Ints, factor: Ints, shift: Ints) -> Ints:
     half = np.where(right > 0, np.int64(1) << np.maximum(np.minimum(right, 62) - 1, 0), 0)
     down = np.where(right > 62, 0, (product + half) >> np.minimum(right, 62))
     left = np.minimum(np.maximum(-shift, 0), 30)
-    found: Ints = np.left_shift(np.clip(down, -(1 << 32), 1 << 32), left, dtype=np.int64)
-    return found
+    scaled: Ints = np.left_shift(np.clip(down, -(1 << 32), 1 << 32), left, dtype=np.int64)
+    return scaled
 
 
 def _limited(codes: Ints) -> Ints:

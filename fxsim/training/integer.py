@@ -289,11 +289,11 @@ class IntegerOperations(IntegerProducts):
         ]
 
         def backward(errors: list[FixedTensor | None]) -> list[FixedTensor]:
-            known = next(error for error in errors if error is not None)
-            empty = FixedTensor.trusted(np.zeros(known.shape, np.int16), known.format)
-            found = [empty if error is None else vector_int16.to_int16(error) for error in errors]
+            first = next(error for error in errors if error is not None)
+            empty = FixedTensor.trusted(np.zeros(first.shape, np.int16), first.format)
+            filled = [empty if error is None else vector_int16.to_int16(error) for error in errors]
             self._work(name, Pass.BACKWARD, x.tensor.codes.size, adds=1)
-            return [vector_int16.concatenate(found, axis)]
+            return [vector_int16.concatenate(filled, axis)]
 
         if x.needs:
             self.tape.record(list(cut), [x], backward)
@@ -327,15 +327,15 @@ class IntegerOperations(IntegerProducts):
     def embed(self, name: str, tokens: Value[Any], table: str) -> Int16Value:
         small = vector_int16.to_int16(self.context.parameters[table].master)
         rows = small.shape[0]
-        known = tokens.tensor
-        if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= rows:
-            raise FormatError(f"tokens must be 0 to {rows - 1}, not {int(known.max())}")
-        out = FixedTensor.trusted(small.codes[known], small.format)
+        indices = tokens.tensor
+        if int(indices.min(initial=0)) < 0 or int(indices.max(initial=0)) >= rows:
+            raise FormatError(f"tokens must be 0 to {rows - 1}, not {int(indices.max())}")
+        out = FixedTensor.trusted(small.codes[indices], small.format)
         self._work(name, Pass.FORWARD, out.codes.size, fetched=VECTOR_BITS)
 
         def backward(errors: list[FixedTensor]) -> list[None]:
             self.context.gradient(
-                table, vector_int16.scatter(vector_int16.to_int16(errors[0]), known, rows)
+                table, vector_int16.scatter(vector_int16.to_int16(errors[0]), indices, rows)
             )
             self._work(name, Pass.BACKWARD, out.codes.size, adds=1)
             return [None]

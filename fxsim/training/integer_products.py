@@ -42,11 +42,11 @@ def _worth(sums: FixedTensor, *operands: FixedTensor) -> FixedTensor:
 
 def _bias_in(bias: FixedTensor, frac: int, share: Fraction) -> FixedTensor:
     """A bias as codes of sums that are worth `share` each."""
-    wanted = FixedPoint(48, frac)
+    target = FixedPoint(48, frac)
     if share == 1:
-        return casts.cast(bias, wanted)[0]
+        return casts.cast(bias, target)[0]
     factor = Fraction(2) ** (frac - bias.format.frac) / share
-    return casts.rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), wanted)[0]
+    return casts.rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), target)[0]
 
 
 class IntegerProducts(ABC):
@@ -61,8 +61,8 @@ class IntegerProducts(ABC):
     ) -> Int16Value:
         context, policy = self.context, self.context.policy
         owner = weight.rpartition(".")[0]
-        if isinstance(wanted := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
-            context.clipping_level(name, wanted)  # a parameter from now on
+        if isinstance(form := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
+            context.clipping_level(name, form)  # a parameter from now on
             x = self.learned_clip(f"{name}{CLIP}", x)
         elif (most := policy.input_limit(context.decisions, name)) is not None:
             x = self.clip(f"{name}{CLIP}", x, most)
@@ -120,13 +120,13 @@ class IntegerProducts(ABC):
         right: tuple[str, Role],
     ) -> FixedTensor:
         bound = contraction.forward_bound(a, w)
-        wanted = self.context.policy.result_format(self.context.decisions, name)
-        if bias is not None and wanted is not None:
+        form = self.context.policy.result_format(self.context.decisions, name)
+        if bias is not None and form is not None:
             key = self.context.key(name, "bias")
-            bias = casts.quantise_tensor(bias, wanted, key, operand=False)[0]
+            bias = casts.quantise_tensor(bias, form, key, operand=False)[0]
         out, overflows = self._words_of(contraction.forward, a, w, bound, bias)
-        if wanted is not None:
-            out = casts.quantise_tensor(out, wanted, self.context.key(name, "result"), False)[0]
+        if form is not None:
+            out = casts.quantise_tensor(out, form, self.context.key(name, "result"), False)[0]
         operands = ((name, Role.ACTIVATION), right)
         self.context.product(name, Pass.FORWARD, contraction, overflows, *operands)
         if bias is not None:

@@ -129,12 +129,12 @@ def train(
             f"batch must be at most the {data.train_size} training samples of {data.name},"
             f" not {settings.batch}"
         )
-    steps, order, known = settings.epochs * per_epoch, [], -1
+    steps, order, ordered_epoch = settings.epochs * per_epoch, [], -1
     constants = policy.constants(now.policy_state) if recorded is None else {}
     for step in range(now.step, steps):
         epoch, position = divmod(step, per_epoch)
-        if epoch != known:
-            order, known = batches(data, seed, epoch, settings.batch), epoch
+        if epoch != ordered_epoch:
+            order, ordered_epoch = batches(data, seed, epoch, settings.batch), epoch
         step_info = StepInfo(step, steps, per_epoch)
         decisions = _decide(now, policy, settings, step_info, recorded)
         context = StepContext(
@@ -167,10 +167,10 @@ def train(
         now.step = step + 1
         ended = position == per_epoch - 1
         if ended:
-            found = evaluate(model, context, data)
-            now.plateau.epoch(found["test_loss"], settings.schedule.patience)
-            now.evaluations.append({"epoch": epoch, STEP: step, **found})
-            metrics = {**metrics, **found}
+            test_metrics = evaluate(model, context, data)
+            now.plateau.epoch(test_metrics["test_loss"], settings.schedule.patience)
+            now.evaluations.append({"epoch": epoch, STEP: step, **test_metrics})
+            metrics = {**metrics, **test_metrics}
         if after is not None:
             after(now, ended)
         if watcher is not None:
@@ -202,7 +202,7 @@ def _probe(
 
     They stand in the trace as layers `<layer>@<probe>`, so that their cost is counted.
     """
-    found = {}
+    losses = {}
     for name, changes in context.policy.probes(context.decisions).items():
         recorder = None if context.recorder is None else Renamed(context.recorder, f"@{name}")
         decisions = {**context.decisions, **changes}
@@ -223,8 +223,8 @@ def _probe(
             if _alike(context, decisions, weight.rpartition(".")[0])
         }
         logits, _ = model.forward(probe, inputs)
-        found[name] = integer_metrics(softmax.softmax(logits.tensor), labels)["loss"]
-    return found
+        losses[name] = integer_metrics(softmax.softmax(logits.tensor), labels)["loss"]
+    return losses
 
 
 def _alike(context: StepContext, decisions: Decisions, owner: str) -> bool:
@@ -337,8 +337,8 @@ def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> None
             parameter.master, gradient, decided["rate"], grid, bits, key
         )
     else:
-        kept = decided["gradient_bits"]
-        parameter.master = update_rules.niti(parameter.master, gradient, kept, grid, bits)
+        gradient_bits = decided["gradient_bits"]
+        parameter.master = update_rules.niti(parameter.master, gradient, gradient_bits, grid, bits)
 
 
 def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:

@@ -63,10 +63,10 @@ class Model:
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         """All parameters, a pure function of the seed."""
-        found: dict[str, Parameter] = {}
+        parameters: dict[str, Parameter] = {}
         for layer in self.layers:
-            found.update(layer.initial_parameters(seed))
-        return found
+            parameters.update(layer.initial_parameters(seed))
+        return parameters
 
     def initial_running(self) -> dict[str, RunningStatistics]:
         """The running statistics of all batch norms."""
@@ -99,7 +99,7 @@ def _fused(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     users = Counter(name for layer in layers for name in layer.inputs)
     followed = {layer.inputs[0]: layer.name for layer in layers if isinstance(layer, Relu)}
     standing: dict[str, str] = {}  # the ReLU's name to that of the layer which takes it in
-    found: list[Layer] = []
+    fused: list[Layer] = []
     for layer in layers:
         if layer.name in standing:
             continue
@@ -107,8 +107,8 @@ def _fused(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         if isinstance(wired, BatchNorm | Add) and users[layer.name] == 1 and layer.name in followed:
             standing[followed[layer.name]] = layer.name
             wired = replace(wired, relu=True)
-        found.append(wired)
-    return tuple(found)
+        fused.append(wired)
+    return tuple(fused)
 
 
 @contextmanager

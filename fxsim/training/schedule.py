@@ -7,7 +7,6 @@ from fractions import Fraction
 
 from fxsim.engine.update import RATE_FRAC, constant
 
-SCHEDULES = ("constant", "linear", "step", "cosine", "plateau")
 _FINE = 64
 
 

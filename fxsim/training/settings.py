@@ -13,8 +13,6 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.training.schedule import Schedule
 
 LN_2 = 0.6931471805599453
-OPTIMIZERS = ("sgd", "adam", "adamw")
-LOSSES = ("cross_entropy", "mse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,11 @@ def integer_metrics(probability: FixedTensor, labels: NDArray[np.int64]) -> dict
     Each sample's log2 is cut to 16 fractional bits, so the loss is at most 2**-16 high.
     """
     flat = probability.matrix()
-    known = np.ascontiguousarray(labels).reshape(-1)
-    hit = flat[np.arange(len(known)), known]
+    flat_labels = np.ascontiguousarray(labels).reshape(-1)
+    hit = flat[np.arange(len(flat_labels)), flat_labels]
     octaves = int(_log2(np.maximum(hit, 1).astype(np.int64)).sum())
-    bits = probability.format.frac - octaves / (len(known) << 16)
-    return {"loss": bits * LN_2, "accuracy": float((flat.argmax(axis=1) == known).mean())}
+    bits = probability.format.frac - octaves / (len(flat_labels) << 16)
+    return {"loss": bits * LN_2, "accuracy": float((flat.argmax(axis=1) == flat_labels).mean())}
 
 
 def _log2(codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -71,10 +69,10 @@ def _log2(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     for step in (16, 8, 4, 2, 1):
         high = codes >> (whole + step) > 0
         whole += step * high
-    rest, found = codes << (30 - whole), whole
+    rest, logarithm = codes << (30 - whole), whole
     for _ in range(16):
         rest = rest * rest >> 30
         carry = rest >> 31
         rest >>= carry
-        found = (found << 1) | carry
-    return found
+        logarithm = (logarithm << 1) | carry
+    return logarithm

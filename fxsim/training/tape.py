@@ -22,8 +22,8 @@ class Value(Generic[T]):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the tensor, batch first."""
-        found: tuple[int, ...] = self.tensor.shape  # type: ignore[attr-defined]
-        return found
+        shape: tuple[int, ...] = self.tensor.shape  # type: ignore[attr-defined]
+        return shape
 
 
 Backward = Callable[[list[Any]], Sequence[Any]]
@@ -46,11 +46,11 @@ class Tape(Generic[T]):
         errors: dict[int, T] = {id(last): error}
         while self.entries:
             outputs, inputs, undo = self.entries.pop()
-            found = [errors.pop(id(out), None) for out in outputs]
-            if all(part is None for part in found):
+            output_errors = [errors.pop(id(out), None) for out in outputs]
+            if all(part is None for part in output_errors):
                 continue
-            for value, back in zip(inputs, undo(found), strict=True):
+            for value, back in zip(inputs, undo(output_errors), strict=True):
                 if back is None or not value.needs:
                     continue
-                known = errors.get(id(value))
-                errors[id(value)] = back if known is None else self.add(known, back)
+                sum_so_far = errors.get(id(value))
+                errors[id(value)] = back if sum_so_far is None else self.add(sum_so_far, back)

@@ -24,12 +24,12 @@ class _Part(BaseModel):
 
 def _decimal(value: Any) -> Any:
     try:
-        found = Fraction(str(value))
+        exact = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"must be a number, not {value!r}") from None
-    if abs(found) > 1 << 64:
+    if abs(exact) > 1 << 64:
         raise ValueError(f"must be a number of a usual size, not {value!r}")
-    return found
+    return exact
 
 
 def _rate(value: Fraction) -> Fraction:
@@ -346,17 +346,15 @@ def load(source: Path | yaml_document.Document) -> tuple[Workload, Model]:
                 )
         least, most = INPUTS.get(spec.kind, (1, 1))
         if not least <= len(inputs) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}"
+            count = str(least) if least == most else f"{least} to {most}"
             document.fail(
                 ("layers", i, "inputs"),
-                f"layers.{i}.inputs: {spec.kind} {spec.name!r} takes {wanted}, not {len(inputs)}",
+                f"layers.{i}.inputs: {spec.kind} {spec.name!r} takes {count}, not {len(inputs)}",
             )
         given = [name for name in inputs if name in tokens]
         if bool(given) != (spec.kind == "embedding") and not (given and spec.kind == "slice"):
-            wanted = "the input's tokens" if spec.kind == "embedding" else "numbers, not tokens"
-            document.fail(
-                ("layers", i), f"layers.{i}, {spec.kind} {spec.name!r} must read {wanted}"
-            )
+            count = "the input's tokens" if spec.kind == "embedding" else "numbers, not tokens"
+            document.fail(("layers", i), f"layers.{i}, {spec.kind} {spec.name!r} must read {count}")
         if given and spec.kind == "slice":
             tokens.add(spec.name)
         try:

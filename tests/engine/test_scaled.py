@@ -15,7 +15,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
-from fxsim.numerics.scale import Scale, ScaledFormat
+from fxsim.numerics.scale import Scale
 
 INT32 = FixedPoint(32, 0)
 
@@ -79,7 +79,6 @@ def test_impossible_scales_say_why():
     ):
         with pytest.raises(FormatError, match=message):
             build()
-    assert ScaledFormat(4, Scale(3, 2)).codes == FixedPoint(4, 0)
 
 
 @given(

@@ -38,18 +38,26 @@ def import_(
 
     from fxsim.integrations.onnx.import_model import import_model
 
-    found = import_model(model, out, data, name)
-    warn([f"{found.workload}:{line}: not executable: {why}" for why, line in found.refused.items()])
+    imported = import_model(model, out, data, name)
+    warn(
+        [
+            f"{imported.workload}:{line}: not executable: {why}"
+            for why, line in imported.refused.items()
+        ]
+    )
     if json_:
-        paths = {"workload": str(found.workload), "study": found.study and str(found.study)}
-        print_json({**asdict(found), **paths})
+        paths = {
+            "workload": str(imported.workload),
+            "study": imported.study and str(imported.study),
+        }
+        print_json({**asdict(imported), **paths})
         return
-    for remark in found.remarks:
+    for remark in imported.remarks:
         typer.echo(f"note: {remark}")
-    use = "priced only" if found.refused else "executable"
-    size = f"{found.parameters:,} parameters, {found.macs:,} multiply-accumulates a sample"
-    typer.echo(f"{found.layers} layers, {size}; {use}")
-    print_files([found.workload, *([found.study] if found.study else [])])
+    use = "priced only" if imported.refused else "executable"
+    size = f"{imported.parameters:,} parameters, {imported.macs:,} multiply-accumulates a sample"
+    typer.echo(f"{imported.layers} layers, {size}; {use}")
+    print_files([imported.workload, *([imported.study] if imported.study else [])])
 
 
 def check(
@@ -78,10 +86,10 @@ def check(
         kind = document.data.get("kind") if isinstance(document.data, dict) else None
         if not isinstance(kind, str) or kind not in loaders:
             at = ("kind",) if kind is not None else ()
-            found = repr(kind) if kind is not None else "missing"
+            stated = repr(kind) if kind is not None else "missing"
             document.fail(
                 at,
-                f"kind must be one of {', '.join(loaders)}, not {found}{hint(str(kind), loaders)}",
+                f"kind must be one of {', '.join(loaders)}, not {stated}{hint(str(kind), loaders)}",
             )
         loaders[kind](path)
         typer.echo(f"{path}: a good {kind}")
@@ -94,8 +102,8 @@ def list_(json_: Json = False) -> None:
     """
     from fxsim.studies import catalogue
 
-    found = catalogue.everything()
+    entries = catalogue.everything()
     if json_:
-        print_json(found)
+        print_json(entries)
         return
-    print_catalogue(found)
+    print_catalogue(entries)

@@ -147,8 +147,8 @@ def compare(
     thresholds = [comparison.Threshold.parse(text) for text in fail_if or []]
     machines = [library.machine(name) for name in accelerator or []]
     with telling() as progress:
-        told = progress.task("pricing", None)
-        table = comparison.of_runs(runs_, machines, baseline, told)
+        announce = progress.task("pricing", None)
+        table = comparison.of_runs(runs_, machines, baseline, announce)
     first = baseline or str(table["policy"].iloc[0])
     met = [line for limit in thresholds for line in limit.met_by(table, first)]
     if json_:
@@ -188,11 +188,11 @@ def track(
     if tensorboard is None and mlflow is None:
         fail("--tensorboard or --mlflow must say where to")
     machines = [library.machine(name) for name in accelerator or []]
-    found = [run for several in comparison.gather(runs_)[0].values() for run in several]
+    runs = [run for several in comparison.gather(runs_)[0].values() for run in several]
     with telling() as progress:
-        told = progress.task("runs", len(found))
+        announce = progress.task("runs", len(runs))
         if tensorboard is not None:
-            print_files(trackers.tensorboard(found, tensorboard, machines, told))
+            print_files(trackers.tensorboard(runs, tensorboard, machines, announce))
         if mlflow is not None:
-            for identity in trackers.mlflow(found, mlflow, experiment, machines, told):
+            for identity in trackers.mlflow(runs, mlflow, experiment, machines, announce):
                 typer.echo(f"logged {identity}")

@@ -111,12 +111,12 @@ def evaluate(
     use_threads(threads)
     with telling() as progress:
         tell = partial(progress.task, "inference")
-        found = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold, tell)
+        metrics = inference.evaluate(source, checkpoint, data, data_dir, predictions, fold, tell)
     if json_:
-        print_json(found)
+        print_json(metrics)
         return
-    typer.echo(f"test accuracy   {100 * found['test_accuracy']:.2f} %")
-    typer.echo(f"test loss       {found['test_loss']:.4f}")
+    typer.echo(f"test accuracy   {100 * metrics['test_accuracy']:.2f} %")
+    typer.echo(f"test loss       {metrics['test_loss']:.4f}")
     if predictions is not None:
         print_files([predictions])
 

@@ -46,12 +46,12 @@ def map_row(source, target, width, shift, base, even, sign, always):
         tie = np.int32(np.int32(shift_right(code, s) & even) ^ always)
         tie = np.int32(tie ^ np.int32(shift_right(code, last) & sign))
         half = np.int32(np.int32(shift_right(unit, one) - rounds) + np.int32(tie & rounds))
-        kept = shift_right(np.int32(code + half), s)
+        rounded = shift_right(np.int32(code + half), s)
         limit = shift_right(shift_left(one, width[c]), one)  # 0 bits: no code but 0
         most = np.int32(limit - np.int32(limit > zero))
-        inside = min(max(kept, np.int32(-limit)), most)
+        inside = min(max(rounded, np.int32(-limit)), most)
         dropped = np.int32(dropped + np.int32(np.int32(code & np.int32(unit - one)) != zero))
-        outside = np.int32(outside + np.int32(inside != kept))
+        outside = np.int32(outside + np.int32(inside != rounded))
         target[c] = shift_left(inside, up)
     return dropped, outside
 

@@ -9,7 +9,7 @@ from fxsim.engine.jit import kernel
 def level_elements_range(start, stop, bits, rows, columns, block_rows, block_columns):
     """Elements of each word length (0 to 63) in a range of block rows; ragged tiles as they are."""
     blocks = np.zeros(64, np.int64)
-    found = np.zeros(64, np.int64)
+    elements = np.zeros(64, np.int64)
     for r in range(start, stop):
         height = min(rows - r * block_rows, block_rows)
         blocks[:] = 0
@@ -17,9 +17,9 @@ def level_elements_range(start, stop, bits, rows, columns, block_rows, block_col
         for c in range(last):
             blocks[bits[r, c]] += 1
         for level in range(64):
-            found[level] += blocks[level] * height * block_columns
-        found[bits[r, last]] += height * (columns - last * block_columns)
-    return found
+            elements[level] += blocks[level] * height * block_columns
+        elements[bits[r, last]] += height * (columns - last * block_columns)
+    return elements
 
 
 @kernel
@@ -46,14 +46,14 @@ def position_counts_range(start, stop, level, counts):
 def level_planes_range(start, stop, index, widths, block_rows, planes):
     """planes[l, row] = codes of level l in a row, for block rows [start, stop)."""
     levels, rows = planes.shape
-    found = np.zeros(levels, np.int32)
+    counts = np.zeros(levels, np.int32)
     for r in range(start, stop):
-        found[:] = 0
+        counts[:] = 0
         for c in range(index.shape[1]):
-            found[index[r, c]] += np.int32(widths[c])
+            counts[index[r, c]] += np.int32(widths[c])
         for level in range(levels):
             for row in range(r * block_rows, min((r + 1) * block_rows, rows)):
-                planes[level, row] = found[level]
+                planes[level, row] = counts[level]
 
 
 @kernel

@@ -126,7 +126,7 @@ def encode_strip(strip, shift, base, rounding, key, index, codes):
         first, low, top_key = np.int32(index), low_word(key), high_word(key)
         for i in range(size):
             word, s = np.int32(strip[i]), np.int32(shift[i])
-            kept = shift_right(np.int32(~s), np.int32(31))
+            mask = shift_right(np.int32(~s), np.int32(31))
             s = np.int32(s & np.int32(15))
             floor = shift_right(word, s)
             rest = np.int32(word - shift_left(floor, s))
@@ -135,24 +135,24 @@ def encode_strip(strip, shift, base, rounding, key, index, codes):
                 hash32(np.int32(first + np.int32(i)), low, top_key), np.int32(16)
             )
             code = np.int32(floor + shift_right(np.int32(top + noise), np.int32(16)))
-            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
+            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & mask)
         return
     if rounding in (TRN, TRN_ZERO, JAM):
         zero, jam = np.int32(rounding == TRN_ZERO), np.int32(rounding == JAM)
         for i in range(size):
             word, s = np.int32(strip[i]), np.int32(shift[i])
-            kept = shift_right(np.int32(~s), np.int32(31))
+            mask = shift_right(np.int32(~s), np.int32(31))
             s = np.int32(s & np.int32(15))
             code = shift_right(word, s)
             lost = np.int32(shift_left(code, s) != word)
             code = np.int32(code + np.int32(np.int32(lost & zero) & np.int32(word < 0)))
             code = np.int32(code | np.int32(lost & jam))
-            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
+            codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & mask)
         return
     even, sign, always = tie_weights(rounding)
     for i in range(size):
         word, s = np.int32(strip[i]), np.int32(shift[i])
-        kept = shift_right(np.int32(~s), np.int32(31))
+        mask = shift_right(np.int32(~s), np.int32(31))
         s = np.int32(s & np.int32(15))
         rounds = np.int32(s > 0)
         up = np.int32(shift_right(shift_left(one, s), one) - rounds)
@@ -160,7 +160,7 @@ def encode_strip(strip, shift, base, rounding, key, index, codes):
         tie = np.int32(last ^ np.int32(shift_right(word, np.int32(31)) & sign))
         tie = np.int32(np.int32(tie ^ always) & rounds)
         code = shift_right(np.int32(np.int32(word + up) + tie), s)
-        codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & kept)
+        codes[i] = np.int32(shift_left(code, np.int32(s - least) & np.int32(15)) & mask)
 
 
 @kernel
@@ -202,7 +202,7 @@ def encode_blocks_range(
     exponent = np.empty(lines * columns, np.int8)
     flat, flat_codes = x.reshape(-1), codes.reshape(-1)
     most_shift = np.empty((gain.shape[1], candidates.shape[0]), np.int64)
-    known, sensitivity = np.int64(-1), np.int64(0)
+    last_row, sensitivity = np.int64(-1), np.int64(0)
     for first in range(start, stop, down):
         last = min(first + down, stop)
         begin, end = first * block_rows, min(last * block_rows, rows)
@@ -210,10 +210,10 @@ def encode_blocks_range(
         fold_columns(strip, columns, block_columns, grid_columns, peak, total)
         for b in range(first, last):
             line_of_gain = min(b, gain.shape[0] - 1)
-            if line_of_gain != known:
-                known = line_of_gain
+            if line_of_gain != last_row:
+                last_row = line_of_gain
                 largest_exponents(
-                    gain[known], candidates, base, largest, limit, elements, most_shift
+                    gain[last_row], candidates, base, largest, limit, elements, most_shift
                 )
             top = (b * block_rows - begin) * grid_columns
             bottom = (min((b + 1) * block_rows, end) - begin) * grid_columns

@@ -53,7 +53,7 @@ def fold_depthwise(
     size = 1 if path == VNNI_S8 else 2
     row_bytes = 4 // size * groups * tap_bytes + 64  # the last lanes may read beyond
     panel, sums = np.zeros((BLOCK, row_bytes), np.uint8), np.empty((BLOCK, width), np.int32)
-    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    lost, over, altered, first_altered = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     for first in range(start, stop, BLOCK):
         last = min(first + BLOCK, stop)
         gather_rows(first, last, source, shape, panel.ctypes.data, row_bytes, flip)
@@ -72,8 +72,8 @@ def fold_depthwise(
         lost += counted[0]
         over += counted[1]
         altered += counted[2]
-        found = earlier(found, counted[3])
-    return lost, over, altered, found
+        first_altered = earlier(first_altered, counted[3])
+    return lost, over, altered, first_altered
 
 
 @kernel

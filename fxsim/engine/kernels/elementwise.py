@@ -153,9 +153,9 @@ def drop_range(start, stop, x, scale, threshold, key, out):
     up, odd = np.int32((1 << 13) - 1), np.int32(1)
     for i in range(part.shape[0]):
         word = hash32(np.int32(first + np.int32(i)), low, high)
-        kept = shift_right_unsigned(word, np.int32(16)) >= limit
+        stays = shift_right_unsigned(word, np.int32(16)) >= limit
         scaled = nearest_even(np.int32(np.int32(part[i]) * factor), np.int32(14), up, odd)
-        to[i] = np.int16(scaled) if kept else np.int16(0)
+        to[i] = np.int16(scaled) if stays else np.int16(0)
 
 
 @kernel

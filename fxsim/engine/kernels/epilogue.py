@@ -53,11 +53,11 @@ def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift
     Returns (quantised, overflowed, sums that wrapped, first of them as row * width + j, or -1).
     """
     kind = fields[KIND]
-    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    lost, over, altered, first_altered = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if rows == 0 or width == 0:
-        return lost, over, altered, found
+        return lost, over, altered, first_altered
     if fields[SUM_BITS] < 64:
-        altered, found = wrap_sums(
+        altered, first_altered = wrap_sums(
             sums, rows, width, np.int64(64) - fields[SUM_BITS], first * width
         )
     if kind == SCALED:
@@ -75,7 +75,7 @@ def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift
             )
             lost += counted[0]
             over += counted[1]
-        return lost, over, altered, found
+        return lost, over, altered, first_altered
     if kind == GENERAL:
         for r in range(rows):
             counted = epilogue_row(
@@ -90,7 +90,7 @@ def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift
             )
             lost += counted[0]
             over += counted[1]
-        return lost, over, altered, found
+        return lost, over, altered, first_altered
     if kind == NARROW:
         prepare_narrow(sums, rows, width, bias, fields[RELU])
     flat = sums.reshape(-1)
@@ -103,7 +103,7 @@ def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift
         target = out.reshape(-1)[first * width : (first + rows) * width]
         index = fields[BASE] + first * width
         lost, over = epilogue_flat(codes, target, kind, shift[0], fields, key, index)
-        return lost, over, altered, found
+        return lost, over, altered, first_altered
     for r in range(rows):
         counted = epilogue_flat(
             flat[r * width : (r + 1) * width],
@@ -116,27 +116,27 @@ def epilogue_rows(sums, rows, out, first, column, width, bias, multiplier, shift
         )
         lost += counted[0]
         over += counted[1]
-    return lost, over, altered, found
+    return lost, over, altered, first_altered
 
 
 @kernel
 def wrap_sums(sums, rows, width, unused, number):
     """Keep the low 64 - unused bits; (how many had others, number of the first or -1)."""
-    altered, found = np.int64(0), np.int64(-1)
+    altered, first_altered = np.int64(0), np.int64(-1)
     for r in range(rows):
         row, changed = sums[r, :width], np.int64(0)
         for j in range(width):
             changed += np.int64((np.int64(row[j]) << unused) >> unused != row[j])
-        if changed > 0 and found < 0:
+        if changed > 0 and first_altered < 0:
             j = 0
             while (np.int64(row[j]) << unused) >> unused == row[j]:
                 j += 1
-            found = number + r * width + j
+            first_altered = number + r * width + j
         altered += changed
         if changed > 0:
             for j in range(width):
                 row[j] = (np.int64(row[j]) << unused) >> unused
-    return altered, found
+    return altered, first_altered
 
 
 @kernel
@@ -182,10 +182,10 @@ def scaled_row(total, target, bias, multiplier, bit_shift, rounding, low, high, 
         code = max((np.int64(total[j]) + bias[j]) * multiplier[j], least)
         shift = bit_shift[j]
         tie = ((code >> shift) & even) ^ ((code >> np.int64(63)) & sign) ^ always
-        kept = (code + ((one << (shift - one)) - one) + tie) >> shift
-        inside = min(max(kept, low), high)
+        rounded = (code + ((one << (shift - one)) - one) + tie) >> shift
+        inside = min(max(rounded, low), high)
         lost += np.int64((code & ((one << shift) - one)) != 0)
-        over += np.int64(inside != kept)
+        over += np.int64(inside != rounded)
         target[j] = inside
     return lost, over
 

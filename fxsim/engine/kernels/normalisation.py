@@ -79,17 +79,19 @@ def affine_range(start, stop, x, tile, centre, scale, offset, shift, least, out)
 
 
 @kernel
-def error_sums_range(start, stop, error, x, tile, masked, centre, scale, offset, shift, kept):
+def error_sums_range(
+    start, stop, error, x, tile, masked, centre, scale, offset, shift, masked_error
+):
     """Per place: sum of errors, sum of error * x, largest |error|.
 
-    masked : count, and write to `kept`, only errors at which the affine result is positive
+    masked : count, and write to `masked_error`, only errors at which the affine result is positive
     """
     total, cross = np.zeros(tile, np.int64), np.zeros(tile, np.int64)
     largest = np.zeros(tile, np.int32)
     for t in range(start, stop):
         part, seen = x[t * tile : (t + 1) * tile], error[t * tile : (t + 1) * tile]
         if masked:
-            to = kept[t * tile : (t + 1) * tile]
+            to = masked_error[t * tile : (t + 1) * tile]
             for j in range(part.shape[0]):
                 near = np.int32(np.int32(part[j]) - centre[j])
                 code = shift_right(np.int32(np.int32(near * scale[j]) + offset[j]), shift[j])
@@ -216,14 +218,14 @@ def projection_coefficients(mantissas, exponents, reach, scale_error, scale_x, s
     reach : (3, columns); the result has `scale` more fractional bits than the terms' product
     """
     columns = reach.shape[1]
-    most, found = np.int64(0), False
+    most, any_term = np.int64(0), False
     for t in range(3):
         for c in range(columns):
             if mantissas[t, c] != 0 and reach[t, c] > 0:
                 size = bit_length(abs(mantissas[t, c]) * reach[t, c]) - exponents[t, c]
-                most = size if not found else max(most, size)
-                found = True
-    grid = 45 - most if found else np.int64(0)
+                most = size if not any_term else max(most, size)
+                any_term = True
+    grid = 45 - most if any_term else np.int64(0)
     largest = np.int64(1)
     for c in range(columns):
         bound = np.int64(3)
@@ -248,13 +250,13 @@ def projection_coefficients(mantissas, exponents, reach, scale_error, scale_x, s
 @kernel
 def common_scale(mantissas, exponents, out):
     """Values with exponents of their own as 31-bit codes of one scale, which is returned."""
-    most, found = np.int64(0), False
+    most, any_term = np.int64(0), False
     for c in range(mantissas.shape[0]):
         if mantissas[c] != 0:
             size = bit_length(abs(mantissas[c])) - exponents[c]
-            most = size if not found else max(most, size)
-            found = True
-    frac = 30 - most if found else np.int64(0)
+            most = size if not any_term else max(most, size)
+            any_term = True
+    frac = 30 - most if any_term else np.int64(0)
     for c in range(mantissas.shape[0]):
         out[c] = shifted(mantissas[c], exponents[c] - frac)
     return frac
@@ -312,13 +314,13 @@ def project_rows_range(start, stop, error, normal, centred, out, largest):
 @kernel
 def row_shifts(largest, root, bit_shift, shift):
     """By how much each row's product is shifted so that the largest of all keeps 30 bits; frac."""
-    most, found = np.int64(0), False
+    most, any_term = np.int64(0), False
     for r in range(largest.shape[0]):
         if largest[r] > 0:
             size = np.int64(bit_length(largest[r]) + bit_length(root[r])) - bit_shift[r]
-            most = size if not found else max(most, size)
-            found = True
-    frac = 30 - most if found else np.int64(30)
+            most = size if not any_term else max(most, size)
+            any_term = True
+    frac = 30 - most if any_term else np.int64(30)
     for r in range(largest.shape[0]):
         shift[r] = min(bit_shift[r] - frac, np.int64(62)) if largest[r] > 0 else np.int64(0)
     return frac

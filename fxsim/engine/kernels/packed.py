@@ -167,7 +167,7 @@ def fold_rows(
     sums = np.empty((BLOCK, columns), np.int32)
     chunks = starts.shape[0]
     totals = np.empty((BLOCK if chunks * digits > 1 else 0, columns), np.int64)
-    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    lost, over, altered, first_altered = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     if path == AMX_S8:
         amx.begin(configuration.ctypes.data)
     for first in range(start, stop, BLOCK):
@@ -206,10 +206,10 @@ def fold_rows(
         lost += counted[0]
         over += counted[1]
         altered += counted[2]
-        found = earlier(found, counted[3])
+        first_altered = earlier(first_altered, counted[3])
     if path == AMX_S8:
         amx.end(0)
-    return lost, over, altered, found
+    return lost, over, altered, first_altered
 
 
 @kernel

@@ -13,19 +13,19 @@ def max_pool_range(start, stop, image, size, stride, padding, out, choice):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
                 best, place = out[n, y, x], choice[n, y, x]
-                found = False
+                inside_any = False
                 for tap in range(size * size):
                     row = y * stride + tap // size - padding
                     column = x * stride + tap % size - padding
                     if row < 0 or row >= height or column < 0 or column >= width:
                         continue
                     code = image[n, row, column]
-                    if not found:
+                    if not inside_any:
                         for c in range(code.shape[0]):
                             best[c] = code[c]
                         for c in range(code.shape[0]):
                             place[c] = tap
-                        found = True
+                        inside_any = True
                     else:
                         for c in range(code.shape[0]):
                             place[c] = np.uint8(tap) if code[c] > best[c] else place[c]

@@ -70,10 +70,10 @@ def narrow_nearest(codes, target, shift, rounding, low, high):
     for i in range(codes.shape[0]):
         code = np.int32(codes[i])
         tie = np.int32((shift_right(code, s) & even) ^ (shift_right(code, np.int32(31)) & sign))
-        kept = shift_right(np.int32(np.int32(code + up) + np.int32(tie ^ always)), s)
-        inside = min(max(kept, least), most)
+        rounded = shift_right(np.int32(np.int32(code + up) + np.int32(tie ^ always)), s)
+        inside = min(max(rounded, least), most)
         lost = np.int32(lost + np.int32(np.int32(code & mask) != 0))
-        over = np.int32(over + np.int32(inside != kept))
+        over = np.int32(over + np.int32(inside != rounded))
         target[i] = inside
     return lost, over
 
@@ -88,12 +88,12 @@ def narrow_directed(codes, target, shift, rounding, low, high):
     for i in range(codes.shape[0]):
         code = np.int32(codes[i])
         dropped = np.int32(np.int32(code & mask) != 0)
-        kept = shift_right(code, s)
-        kept = np.int32(kept + np.int32(np.int32(dropped & toward_zero) & np.int32(code < 0)))
-        kept = np.int32(kept | np.int32(dropped & jam))
-        inside = min(max(kept, least), most)
+        rounded = shift_right(code, s)
+        rounded = np.int32(rounded + np.int32(np.int32(dropped & toward_zero) & np.int32(code < 0)))
+        rounded = np.int32(rounded | np.int32(dropped & jam))
+        inside = min(max(rounded, least), most)
         lost = np.int32(lost + dropped)
-        over = np.int32(over + np.int32(inside != kept))
+        over = np.int32(over + np.int32(inside != rounded))
         target[i] = inside
     return lost, over
 
@@ -112,9 +112,9 @@ def narrow_stochastic(codes, target, shift, low, high, key, index, bits):
         word = hash32(np.int32(first + np.int32(i)), low_key, high_key)
         noise = shift_right_unsigned(word, unused)
         top = shift_right(np.int32(shift_left(np.int32(code & mask), finer)), coarser)
-        kept = np.int32(shift_right(code, s) + shift_right(np.int32(top + noise), n))
-        inside = min(max(kept, least), most)
+        rounded = np.int32(shift_right(code, s) + shift_right(np.int32(top + noise), n))
+        inside = min(max(rounded, least), most)
         lost = np.int32(lost + np.int32(np.int32(code & mask) != 0))
-        over = np.int32(over + np.int32(inside != kept))
+        over = np.int32(over + np.int32(inside != rounded))
         target[i] = inside
     return lost, over

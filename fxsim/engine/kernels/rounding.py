@@ -155,8 +155,8 @@ def limit(code, low, high, bits, signed, mode, n):
     if mode == SAT_ZERO:
         return np.int64(0)
     if mode == NUMERIC_STD:
-        kept = code & ((np.int64(1) << (bits - 1)) - 1)
-        return kept - (np.int64(1) << (bits - 1)) if code < 0 else kept
+        low_bits = code & ((np.int64(1) << (bits - 1)) - 1)
+        return low_bits - (np.int64(1) << (bits - 1)) if code < 0 else low_bits
     if mode < WRAP or mode == ERROR or (n >= bits and n > 0):
         return high if code > high else low
     if mode == WRAP:

@@ -86,25 +86,28 @@ def expand_rows(panel, first, rows, shifts, masks, out):
 
 
 @kernel
-def take_over(sums, exact, spare, first, width, found):
+def take_over(sums, exact, spare, first, width, first_altered):
     """Store exact >> spare into sums (both (rows, columns)); (how many differ, first of them).
 
-    first : number of the first sum; width : sums of a whole row; found : the first one so far
+    first : number of the first sum; width : sums of a whole row
+    first_altered : the first that differs so far
     """
     altered = np.int64(0)
     for r in range(sums.shape[0]):
         row, other, changed = sums[r], exact[r], np.int32(0)
         for j in range(row.shape[0]):
             changed = np.int32(changed + np.int32(shift_right(other[j], spare) != row[j]))
-        if changed > 0 and (found < 0 or first + r * width < found):
+        if changed > 0 and (first_altered < 0 or first + r * width < first_altered):
             for j in range(row.shape[0] - 1, -1, -1):
                 index = first + r * width + j
-                if shift_right(other[j], spare) != row[j] and (found < 0 or index < found):
-                    found = index
+                if shift_right(other[j], spare) != row[j] and (
+                    first_altered < 0 or index < first_altered
+                ):
+                    first_altered = index
         altered += np.int64(changed)
         for j in range(row.shape[0]):
             row[j] = shift_right(other[j], spare)
-    return altered, found
+    return altered, first_altered
 
 
 @kernel
@@ -181,7 +184,7 @@ def saturating_mac_rows(
         for j in range(columns):
             total_start[j] = np.int32(total_start[j] + starts[c, j])
     narrow_spare = np.int32(spare)
-    lost, over, altered, found = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    lost, over, altered, first_altered = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
     for first in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - first)
         gather_rows(first, first + rows, source, shape, panel.ctypes.data, depth_bytes, 0x80)
@@ -235,13 +238,13 @@ def saturating_mac_rows(
                         is_expanded = True
                     direct_tile(double, expanded[i - band :], paired, pairs, p, zero, exact)
                     last = min(16 * p + span, width)
-                    changed, found = take_over(
+                    changed, first_altered = take_over(
                         sums[i:end, 16 * p : last],
                         exact,
                         narrow_spare,
                         (first + i) * width + 16 * p,
                         width,
-                        found,
+                        first_altered,
                     )
                     altered += changed
         counted = epilogue_rows(
@@ -249,4 +252,4 @@ def saturating_mac_rows(
         )
         lost += counted[0]
         over += counted[1]
-    return lost, over, altered, found
+    return lost, over, altered, first_altered

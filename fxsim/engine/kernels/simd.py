@@ -34,9 +34,9 @@ def vector(element, lanes):
 
 def load(builder, address, kind):
     """An unaligned load."""
-    found = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
-    found.align = 1
-    return found
+    value = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
+    value.align = 1
+    return value
 
 
 def store(builder, address, value):
@@ -115,8 +115,8 @@ def _copy(builder, target, source, length, flip):
     byte = builder.trunc(flip, I8)
 
     def piece(at, size):
-        found = load(builder, builder.add(source, at), vector(I8, size))
-        turned = builder.xor(found, splat(builder, byte, size))
+        value = load(builder, builder.add(source, at), vector(I8, size))
+        turned = builder.xor(value, splat(builder, byte, size))
         store(builder, builder.add(target, at), turned)
 
     _pieces(builder, length, piece, 64)
@@ -311,8 +311,8 @@ def tracked(rows, panels, step, available, groups_per_look):
             for r, p in shift:
                 place = offset(builder, out, (out_row, r), (I64(64), p))
                 store(builder, place, builder.load(totals[r, p]))
-            found = call(builder, "llvm.vector.reduce.umax.v16i32", I32, builder.load(peak))
-            return builder.zext(found, I64)
+            largest = call(builder, "llvm.vector.reduce.umax.v16i32", I32, builder.load(peak))
+            return builder.zext(largest, I64)
 
         return signature(types.int64, *[types.int64] * 9), emit
 

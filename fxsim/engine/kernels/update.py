@@ -34,11 +34,11 @@ def sgd_range(
     saturated = 0
     for i in range(start, stop):
         weight = np.int64(master[i])
-        kept = round_shift(np.int64(momentum[i]) * friction, np.int64(15), RND_CONV, np.int64(0))
+        rubbed = round_shift(np.int64(momentum[i]) * friction, np.int64(15), RND_CONV, np.int64(0))
         pull = round_shift(weight * decay, np.int64(22), RND_CONV, np.int64(0))
         pull += np.int64(gradient[i])
-        velocity = limited(kept + pull)
-        saturated += np.int64(velocity != kept + pull)
+        velocity = limited(rubbed + pull)
+        saturated += np.int64(velocity != rubbed + pull)
         ahead = velocity
         if nesterov:
             more = round_shift(velocity * friction, np.int64(15), RND_CONV, np.int64(0)) + pull

@@ -10,9 +10,9 @@ from fxsim.integrations.onnx.network import Network, Shape, channels_last
 
 
 def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -> None:
-    known = net.graph.shapes.get(node.output[0])
-    shape = channels_last(known[1:]) if known is not None else net.shape(tensors[0])
-    if known is None:
+    dimensions = net.graph.shapes.get(node.output[0])
+    shape = channels_last(dimensions[1:]) if dimensions is not None else net.shape(tensors[0])
+    if dimensions is None:
         net.remarks.append(f"{described(node)}: its result's shape is taken as its input's")
     product = product_of(net, node, tensors, shape)
     fields: dict[str, Any] = {"operator": described(node), "out": list(shape or (1,))}

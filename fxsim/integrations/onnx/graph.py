@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.errors import ConfigError, DataError
+from fxsim.errors import ConfigError, DataError, missing_extra
 
 QUANTISERS = ("Quant", "BipolarQuant", "IntQuant")  # QONNX's, under Brevitas's and FINN's domains
 _PASSED = ("Identity", "Cast")
@@ -66,8 +66,8 @@ def attributes(node: Any) -> dict[str, Any]:
     """A node's attributes as Python values; text as text."""
     from onnx import helper
 
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
 
 
 def read(path: Path) -> Graph:
@@ -76,7 +76,7 @@ def read(path: Path) -> Graph:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise ConfigError("fxsim import needs onnx: pip install 'fxsim[onnx]'") from None
+        raise missing_extra("fxsim import", "onnx") from None
     try:
         model = onnx.load(path, load_external_data=False)
     except FileNotFoundError:
@@ -93,8 +93,10 @@ def read(path: Path) -> Graph:
     domains = {o.domain for o in model.opset_import}
     for domain in {n.domain for n in model.graph.node} - domains:
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
-    known = _shapes(onnx, path, model)
-    inputs = {v.name: known.get(v.name, ()) for v in model.graph.input if v.name not in constants}
+    shapes_by_name = _shapes(onnx, path, model)
+    inputs = {
+        v.name: shapes_by_name.get(v.name, ()) for v in model.graph.input if v.name not in constants
+    }
     integers = {
         v.name
         for v in model.graph.input
@@ -107,7 +109,7 @@ def read(path: Path) -> Graph:
         [v.name for v in model.graph.output],
         integers,
         constants,
-        known,
+        shapes_by_name,
         quantisers,
     )
     for _ in range(2):  # shapes that depend on constants that depend on shapes
@@ -123,12 +125,12 @@ def _shapes(onnx: Any, path: Path, model: Any) -> dict[str, tuple[int, ...]]:
     except Exception as problem:
         reason = " ".join(str(problem).split())
         raise DataError(f"{path}: the shapes of its tensors contradict: {reason}") from None
-    found = {}
+    shapes = {}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         shape = _shape(value)
         if shape is not None:
-            found[value.name] = shape
-    return found
+            shapes[value.name] = shape
+    return shapes
 
 
 def _know_more(onnx: Any, model: Any, graph: Graph) -> None:
@@ -152,8 +154,8 @@ def _array(onnx: Any, tensor: Any) -> NDArray[Any]:
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
-    found: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
-    return found
+    array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    return array
 
 
 def _fix_batch(graph: Any) -> None:
@@ -186,15 +188,15 @@ def id_of(node: Any) -> str:
 
 def _constant_nodes(onnx: Any, graph: Any) -> dict[str, NDArray[Any]]:
     """{result: value} of nodes that are constants."""
-    found = {}
+    constants = {}
     for node in graph.node:
         if node.op_type == "Constant":
             value = next(iter(attributes(node).values()), None)
             if isinstance(value, onnx.TensorProto):
-                found[node.output[0]] = _array(onnx, value)
+                constants[node.output[0]] = _array(onnx, value)
             elif isinstance(value, int | float | list | tuple):
-                found[node.output[0]] = np.asarray(value)
-    return found
+                constants[node.output[0]] = np.asarray(value)
+    return constants
 
 
 def _without_quantisers(
@@ -204,10 +206,10 @@ def _without_quantisers(
 
     What only moves words, or picks some, leaves them quantised.
     """
-    found: dict[tuple[str, int], Quantiser] = {}
+    quantisers: dict[tuple[str, int], Quantiser] = {}
     tagged: dict[str, Quantiser] = {}
     renamed: dict[str, str] = {}
-    kept = []
+    others = []
     for node in graph.node:
         tags = [tagged.get(name) for name in node.input]
         for i, name in enumerate(node.input):
@@ -222,22 +224,22 @@ def _without_quantisers(
                 bits = int(np.ceil(float(width.reshape(-1)[0])))
             tagged[node.output[0]] = Quantiser(bits, described(node))
             continue
-        kept.append(node)
+        others.append(node)
         if node.op_type in _MOVING and tags and tags[0] is not None:
             tagged[node.output[0]] = tags[0]
-        found |= {(id_of(node), i): tag for i, tag in enumerate(tags) if tag is not None}
+        quantisers |= {(id_of(node), i): tag for i, tag in enumerate(tags) if tag is not None}
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(others)
     for value in graph.output:
         value.name = renamed.get(value.name, value.name)
-    return found
+    return quantisers
 
 
 def _fold(graph: Graph) -> None:
     """Compute what depends on constants and shapes alone, and drop what changes nothing."""
     from onnx.reference import ReferenceEvaluator
 
-    kept = []
+    others = []
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         for i, name in enumerate(node.input):
@@ -256,10 +258,10 @@ def _fold(graph: Graph) -> None:
             try:
                 results = ReferenceEvaluator(node).run(None, feeds)
             except Exception:  # it is left as it is, and named where it is converted
-                kept.append(node)
+                others.append(node)
                 continue
             graph.constants |= dict(zip(node.output, results, strict=True))
             continue
-        kept.append(node)
-    graph.nodes = kept
+        others.append(node)
+    graph.nodes = others
     graph.outputs = [renamed.get(name, name) for name in graph.outputs]

@@ -131,19 +131,19 @@ def _network(path: Path) -> tuple[Network, Shape, int]:
     for node in graph.nodes:
         if needed & set(node.output):
             convert(net, node)
-    found = net.made.get(graph.outputs[0])
-    if found is None or not net.layers:
+    last = net.made.get(graph.outputs[0])
+    if last is None or not net.layers:
         raise DataError(f"{path}: nothing gives its output {graph.outputs[0]!r}")
-    return net, shape, found[1][-1]
+    return net, shape, last[1][-1]
 
 
 def _needed(nodes: list[Any], outputs: list[str]) -> set[str]:
     """The tensors that lead to some outputs."""
-    found = set(outputs)
+    needed = set(outputs)
     for node in reversed(nodes):
-        if found & set(node.output):
-            found |= set(node.input)
-    return found
+        if needed & set(node.output):
+            needed |= set(node.input)
+    return needed
 
 
 def _tokens(net: Network) -> bool:

@@ -66,20 +66,20 @@ class Network:
 
     def alias(self, node: Any, tensor: str, shape: Shape | None = None) -> None:
         """The node's result is a tensor that there is already."""
-        name, known = self.made[tensor]
-        self.made[node.output[0]] = (name, shape or known)
+        name, layout = self.made[tensor]
+        self.made[node.output[0]] = (name, shape or layout)
 
     def _quantised(self, node: Any, name: str, inputs: list[str], kind: str) -> None:
         if kind not in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "opaque"):
             return
         roles = {}
         for index, role in ((0, "activation"), (1, "weight")):
-            found = self.graph.quantisers.get((id_of(node), index))
-            if found is not None:
-                roles[role] = min(max(found.bits, NARROWEST), WIDEST)
-                if roles[role] != found.bits:
+            quantiser = self.graph.quantisers.get((id_of(node), index))
+            if quantiser is not None:
+                roles[role] = min(max(quantiser.bits, NARROWEST), WIDEST)
+                if roles[role] != quantiser.bits:
                     self.remarks.append(
-                        f"{found.node}: {found.bits} bits, executed at {roles[role]}"
+                        f"{quantiser.node}: {quantiser.bits} bits, executed at {roles[role]}"
                     )
         if roles:
             self.bits[name] = roles

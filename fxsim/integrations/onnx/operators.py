@@ -39,10 +39,10 @@ def _window(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     pads = list(given.get("pads", [0, 0, 0, 0]))
     if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        known = net.graph.shapes
-        if node.output[0] not in known or node.input[0] not in known:
+        shapes = net.graph.shapes
+        if node.output[0] not in shapes or node.input[0] not in shapes:
             raise NotExecutableError("automatic padding of an unknown shape")
-        out, size = known[node.output[0]][2:], known[node.input[0]][2:]
+        out, size = shapes[node.output[0]][2:], shapes[node.input[0]][2:]
         need = [
             max((o - 1) * s + (k - 1) * d + 1 - i, 0)
             for o, s, k, d, i in zip(out, strides, kernel, dilations, size, strict=True)
@@ -59,13 +59,13 @@ def _window(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -
     ):
         if len(set(values)) > 1:
             raise NotExecutableError(f"{what} of {list(values)}, not the same in all directions")
-    found = {
+    fields = {
         "kernel": int(kernel[0]),
         "stride": int(strides[0]),
         "padding": int(pads[0]) + extra,
         "dilation": int(dilations[0]),
     }
-    return {k: v for k, v in found.items() if k == "kernel" or v != (0 if k == "padding" else 1)}
+    return {k: v for k, v in fields.items() if k == "kernel" or v != (0 if k == "padding" else 1)}
 
 
 def _weights(net: Network, node: Any) -> Shape:
@@ -306,8 +306,8 @@ def _constant_operand(net: Network, node: Any, tensor: str, kind: str) -> None:
 def _concat(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     shapes = [net.shape(tensor) for tensor in tensors]
     rank = len(shapes[0]) + 1
-    wanted = 1 if rank == 4 else rank - 1
-    if given["axis"] % rank != wanted or len(tensors) < len(node.input):
+    channel_axis = 1 if rank == 4 else rank - 1
+    if given["axis"] % rank != channel_axis or len(tensors) < len(node.input):
         raise NotExecutableError("parts that are not computed, or not side by side in channels")
     channels = sum(shape[-1] for shape in shapes)
     net.add(node, "concat", (*shapes[0][:-1], channels), tensors)
@@ -316,13 +316,13 @@ def _concat(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) 
 def _reshaped(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     """Flatten, Reshape, Squeeze, Unsqueeze: to a vector, or nothing but axes of one."""
     before = net.shape(tensors[0])
-    known = net.graph.shapes.get(node.output[0])
+    dimensions = net.graph.shapes.get(node.output[0])
     if node.op_type == "Flatten" and given.get("axis", 1) == 1:
-        known = (1, prod(before))
-    if known is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
-        wanted = [int(v) for v in net.graph.constants[node.input[1]]]
-        known = (1, prod(before)) if len(wanted) == 2 else None
-    after = channels_last(tuple(known[1:])) if known else None
+        dimensions = (1, prod(before))
+    if dimensions is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
+        requested = [int(v) for v in net.graph.constants[node.input[1]]]
+        dimensions = (1, prod(before)) if len(requested) == 2 else None
+    after = channels_last(tuple(dimensions[1:])) if dimensions else None
     if after == before:
         net.alias(node, tensors[0])
     elif after == (prod(before),):

@@ -30,8 +30,8 @@ def unknown(name: str) -> str:
     """What is wrong with a dataset's name; empty if nothing is."""
     if name in DATASETS or (name.partition(":")[0] in PREFIXES and ":" in name):
         return ""
-    known = [*DATASETS, *(f"{prefix}:PATH" for prefix in PREFIXES)]
-    return f"dataset must be one of {', '.join(known)}, not {name!r}{hint(name, known)}"
+    names = [*DATASETS, *(f"{prefix}:PATH" for prefix in PREFIXES)]
+    return f"dataset must be one of {', '.join(names)}, not {name!r}{hint(name, names)}"
 
 
 def load(

@@ -164,15 +164,15 @@ class ImageDataset:
         return FixedTensor.trusted(out, INPUT_WORD)
 
     def digest(self) -> str:
-        found = hashlib.sha256(repr(self.augmentation).encode())
+        sha = hashlib.sha256(repr(self.augmentation).encode())
         for array in (self.train_images, self.test_images):
             narrow = "<i2" if array.dtype.itemsize > 1 else "u1"
-            found.update(np.ascontiguousarray(array, narrow).tobytes())
+            sha.update(np.ascontiguousarray(array, narrow).tobytes())
         for labels in (self.train_labels, self.test_labels):
-            found.update(np.ascontiguousarray(labels, "<i8").tobytes())
+            sha.update(np.ascontiguousarray(labels, "<i8").tobytes())
         if self.table is not None:
-            found.update(np.ascontiguousarray(self.table, "<i2").tobytes())
-        return found.hexdigest()
+            sha.update(np.ascontiguousarray(self.table, "<i2").tobytes())
+        return sha.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,7 +217,7 @@ class TokenDataset:
         return self.test[start:stop], self.test_labels[start:stop]
 
     def digest(self) -> str:
-        found = hashlib.sha256()
+        sha = hashlib.sha256()
         for array in (self.train, self.train_labels, self.test, self.test_labels):
-            found.update(np.ascontiguousarray(array, "<i8").tobytes())
-        return found.hexdigest()
+            sha.update(np.ascontiguousarray(array, "<i8").tobytes())
+        return sha.hexdigest()

@@ -87,9 +87,9 @@ def fetch(
     Raises DataError in one line: unknown name, no connection, another checksum.
     """
     if name not in DOWNLOADS:
-        known = ", ".join(DOWNLOADS)
+        names = ", ".join(DOWNLOADS)
         raise DataError(
-            f"dataset to fetch must be one of {known}, not {name!r}{hint(name, DOWNLOADS)}"
+            f"dataset to fetch must be one of {names}, not {name!r}{hint(name, DOWNLOADS)}"
         )
     return [_one(download, directory, tell) for download in DOWNLOADS[name]]
 
@@ -104,13 +104,15 @@ def _one(download: Download, directory: Path, tell: Callable[[str, int, int], No
         _continue(download.url, part, lambda done, total: tell(path.name, done, total))
     except (OSError, urllib.error.URLError) as problem:
         reason = str(getattr(problem, "reason", problem)).splitlines()[0]
-        kept = f"; what has come lies in {part} and is continued next time" if part.exists() else ""
-        raise DataError(f"{download.url}: could not be fetched: {reason}{kept}") from None
-    found = _digest(part, download.checksum)
-    if found != download.checksum:
+        remark = (
+            f"; what has come lies in {part} and is continued next time" if part.exists() else ""
+        )
+        raise DataError(f"{download.url}: could not be fetched: {reason}{remark}") from None
+    digest = _digest(part, download.checksum)
+    if digest != download.checksum:
         part.unlink()
         raise DataError(
-            f"{download.url}: must have the checksum {download.checksum}, not {found}; fetch again"
+            f"{download.url}: must have the checksum {download.checksum}, not {digest}; fetch again"
         )
     part.replace(path)
     return path

@@ -38,12 +38,13 @@ _FOLDERS = {
 }
 
 
-def digits(request: Request) -> Dataset:
-    """scikit-learn's bundled 8x8 digits: 1,437 train and 360 test images."""
-    from sklearn.datasets import load_digits
+DIGITS = Path(__file__).parent / "digits.csv.gz"  # see digits.md beside it
 
-    bunch = load_digits()
-    images, labels = bunch.images.astype(np.uint8)[..., None], bunch.target.astype(np.int64)
+
+def digits(request: Request) -> Dataset:
+    """UCI's 8x8 handwritten digits, carried along: 1,437 train and 360 test images."""
+    table = np.loadtxt(DIGITS, np.uint8, delimiter=",")
+    images, labels = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int64)
     order = permutation(len(labels), stream_key(0, 0, "digits", "split"))
     train, test = order[360:], order[:360]
     return ImageDataset(
@@ -54,7 +55,7 @@ def digits(request: Request) -> Dataset:
         labels[test],
         10,
         "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998;"
-        " the copy that scikit-learn bundles; 1,437 train and 360 test images",
+        " as scikit-learn bundles it; 1,437 train and 360 test images",
         input_table(16, (0.3053,), (0.3761,)),
     )
 
@@ -116,12 +117,12 @@ def cifar100(request: Request) -> Dataset:
 def _cifar(
     request: Request, classes: int, means: tuple[float, ...], deviations: tuple[float, ...]
 ) -> Dataset:
-    name, known = request.name, CIFAR[request.name]
-    places = tuple(f"{known.folder}{suffix}" for suffix in ("", ".tar.gz", ".tar.xz", ".tar"))
-    binary = tuple(f"{known.binary_folder}{suffix}" for suffix in ("", ".tar.gz"))
+    name, release = request.name, CIFAR[request.name]
+    places = tuple(f"{release.folder}{suffix}" for suffix in ("", ".tar.gz", ".tar.xz", ".tar"))
+    binary = tuple(f"{release.binary_folder}{suffix}" for suffix in ("", ".tar.gz"))
     path = _find(name, (*binary, *places), request.files_directory())
-    is_binary = path.name.startswith(known.binary_folder)
-    files = known.binary if is_binary else known.python
+    is_binary = path.name.startswith(release.binary_folder)
+    files = release.binary if is_binary else release.python
     raw = (
         {file: read(path / file) for file in files}
         if path.is_dir()
@@ -155,12 +156,12 @@ def _planes(rows: Any, where: str) -> NDArray[np.uint8]:
 
 
 def _cifar_python(raw: bytes, where: str, classes: int) -> tuple[NDArray[np.uint8], Ints]:
-    found = loads(raw, where)
+    batch = loads(raw, where)
     key = "fine_labels" if classes == 100 else "labels"
-    labels = found.get(key)
-    if not isinstance(labels, list) or "data" not in found:
+    labels = batch.get(key)
+    if not isinstance(labels, list) or "data" not in batch:
         raise DataError(f"{where}: must hold 'data' and a list of {key!r}")
-    return _planes(found["data"], where), np.array(labels, np.int64)
+    return _planes(batch["data"], where), np.array(labels, np.int64)
 
 
 def _cifar_binary(raw: bytes, where: str, classes: int) -> tuple[NDArray[np.uint8], Ints]:
@@ -292,13 +293,13 @@ class FolderDataset:
 
     def digest(self) -> str:
         """Of names, sizes and times of change: contents may be hundreds of gigabytes."""
-        found = hashlib.sha256(f"{self.shape} {self.mirror}".encode())
+        sha = hashlib.sha256(f"{self.shape} {self.mirror}".encode())
         for files in (self.train_files, self.test_files):
             for file in files:
-                known = file.stat()
-                line = f"{file.parent.name}/{file.name} {known.st_size} {known.st_mtime_ns}"
-                found.update(line.encode() + b"\0")
-        return found.hexdigest()
+                status = file.stat()
+                line = f"{file.parent.name}/{file.name} {status.st_size} {status.st_mtime_ns}"
+                sha.update(line.encode() + b"\0")
+        return sha.hexdigest()
 
 
 def folder(request: Request) -> Dataset:
@@ -306,7 +307,7 @@ def folder(request: Request) -> Dataset:
     root = request.path
     assert root is not None
     test = next((root / part for part in ("val", "test") if (root / part).is_dir()), root / "val")
-    found = []
+    samples = []
     classes: list[str] = []
     for part in (root / "train", test):
         if not part.is_dir():
@@ -324,7 +325,7 @@ def folder(request: Request) -> Dataset:
         ]
         if not pairs:
             raise DataError(f"{part}: must hold .jpg or .png images in folders, one a class")
-        found.append((tuple(f for f, _ in pairs), np.array([n for _, n in pairs], np.int64)))
+        samples.append((tuple(f for f, _ in pairs), np.array([n for _, n in pairs], np.int64)))
     table = input_table(255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     shape = request.shape or (224, 224, 3)
     if len(shape) != 3 or shape[2] != 3:
@@ -332,8 +333,8 @@ def folder(request: Request) -> Dataset:
     return FolderDataset(
         request.name,
         shape,
-        *found[0],
-        *found[1],
+        *samples[0],
+        *samples[1],
         len(classes),
         f"the user's folder {root.name}",
         table,

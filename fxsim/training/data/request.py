@@ -37,11 +37,11 @@ class Request:
 
 def checked(path: Path, raw: bytes, digest: str, name: str) -> bytes:
     """The bytes, if they are the official ones."""
-    found = hashlib.sha256(raw).hexdigest()
-    if found != digest:
+    actual = hashlib.sha256(raw).hexdigest()
+    if actual != digest:
         raise DataError(
             f"{path}: must be {name}'s official file, SHA-256 {digest[:16]}... decompressed,"
-            f" not {found[:16]}...; is it another dataset's, or damaged?"
+            f" not {actual[:16]}...; is it another dataset's, or damaged?"
         )
     return raw
 
@@ -54,22 +54,22 @@ def read(path: Path) -> bytes:
         raise DataError(f"{path}: must be a readable gzip or idx file: {problem}") from None
 
 
-def members(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
+def members(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Files of a tar archive, by the last part of their names; nothing is written to disk."""
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 name = member.name.rpartition("/")[2]
-                if member.isfile() and name in wanted:
+                if member.isfile() and name in names:
                     stream = opened.extractfile(member)
-                    found[name] = stream.read() if stream is not None else b""
+                    contents[name] = stream.read() if stream is not None else b""
     except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as problem:
         raise DataError(f"{archive}: must be a readable tar archive: {problem}") from None
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in names if name not in contents]
     if missing:
         raise DataError(f"{archive}: must hold {missing[0]}; it does not")
-    return found
+    return contents
 
 
 __all__ = ["DATA_VARIABLE", "Request", "checked", "members", "read"]

@@ -61,12 +61,12 @@ def _windows(request: Request, path: Path, raw: bytes, source: str) -> Dataset:
     table = {letter: i for i, letter in enumerate(letters)}
     tokens = np.array([table[letter] for letter in text], np.int64)
     cut = len(tokens) - len(tokens) // TEST_SHARE
-    found: list[NDArray[np.int64]] = []
+    windows: list[NDArray[np.int64]] = []
     for part, step in ((tokens[:cut], max(length // 2, 1)), (tokens[cut:], length)):
         view = np.lib.stride_tricks.sliding_window_view(part, length + 1)[::step]
-        kept = view if step < length else view[:MOST_TEST_WINDOWS]
-        found += [np.ascontiguousarray(kept[:, :-1]), np.ascontiguousarray(kept[:, 1:])]
-    train, train_labels, test, test_labels = found
+        chosen = view if step < length else view[:MOST_TEST_WINDOWS]
+        windows += [np.ascontiguousarray(chosen[:, :-1]), np.ascontiguousarray(chosen[:, 1:])]
+    train, train_labels, test, test_labels = windows
     return TokenDataset(request.name, train, train_labels, test, test_labels, len(letters), source)
 
 
@@ -80,7 +80,7 @@ def reversal(request: Request) -> Dataset:
     if whole % 2:
         raise DataError(f"dataset reversal: samples have source and answer, not {whole} positions")
     length = whole // 2
-    found: list[NDArray[np.int64]] = []
+    sequences: list[NDArray[np.int64]] = []
     for part, count in (("train", 8192), ("test", 512)):
         draws = np.empty(count * length, np.uint64)
         key = np.uint64(stream_key(0, 0, "reversal", part))
@@ -88,8 +88,8 @@ def reversal(request: Request) -> Dataset:
         source = (draws % REVERSAL_LETTERS).astype(np.int64).reshape(count, length)
         answer = np.ascontiguousarray(source[:, ::-1])
         start = np.full((count, 1), _START, np.int64)
-        found += [np.concatenate([source, start, answer[:, :-1]], axis=1), answer]
-    train, train_labels, test, test_labels = found
+        sequences += [np.concatenate([source, start, answer[:, :-1]], axis=1), answer]
+    train, train_labels, test, test_labels = sequences
     return TokenDataset(
         request.name,
         train,

@@ -12,13 +12,9 @@ import pickle
 from typing import Any
 
 import numpy as np
+from numpy._core.multiarray import _reconstruct
 
 from fxsim.errors import DataError
-
-try:
-    from numpy._core.multiarray import _reconstruct
-except ImportError:  # before NumPy 2
-    from numpy.core.multiarray import _reconstruct  # type: ignore[no-redef]
 
 
 def _array(kind: Any, shape: Any, typecode: Any) -> Any:
@@ -57,13 +53,13 @@ class _Strict(pickle.Unpickler):
 def loads(raw: bytes, where: str) -> dict[str, Any]:
     """A pickled dict, its keys as text; DataError if it is anything but plain data."""
     try:
-        found = _Strict(io.BytesIO(raw), encoding="bytes").load()
+        value = _Strict(io.BytesIO(raw), encoding="bytes").load()
     except Exception as problem:  # a hostile pickle can make the machine raise anything
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise DataError(f"{where}: must be a pickle of plain data: {reason}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where}: must hold a dict, not {type(found).__name__}")
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: must hold a dict, not {type(value).__name__}")
     return {
         k.decode("ascii", "replace") if isinstance(k, bytes) else str(k): v
-        for k, v in found.items()
+        for k, v in value.items()
     }

@@ -63,8 +63,10 @@ class _Recurrent(Layer):
     @property
     def macs(self) -> int:
         length, channels = self.in_shapes[0]
-        known = length if len(self.in_shapes) == 2 else length - 1  # a zero state needs no product
-        return self.gates * self.units * (length * channels + known * self.units)
+        positions = (
+            length if len(self.in_shapes) == 2 else length - 1
+        )  # a zero state needs no product
+        return self.gates * self.units * (length * channels + positions * self.units)
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         rows, channels = self.gates * self.units, self.in_shapes[0][1]
@@ -102,11 +104,11 @@ class Lstm(_Recurrent):
     gates: ClassVar[int] = 4
 
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
-        found = _Recurrent.initial_parameters(self, seed)
+        parameters = _Recurrent.initial_parameters(self, seed)
         name = f"{self.name}.input.bias"
-        codes = np.array(found[name].master.codes)
-        codes[self.units : 2 * self.units] = 1 << found[name].master.format.frac
-        return {**found, name: parameter(codes)}
+        codes = np.array(parameters[name].master.codes)
+        codes[self.units : 2 * self.units] = 1 << parameters[name].master.format.frac
+        return {**parameters, name: parameter(codes)}
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         name, outputs = self.name, []
@@ -122,8 +124,8 @@ class Lstm(_Recurrent):
             if cell is None:
                 cell = update
             else:
-                kept = ops.multiply(name, cell, ops.function(name, f, "sigmoid"))
-                cell = ops.add(name, kept, update, False)
+                remembered = ops.multiply(name, cell, ops.function(name, f, "sigmoid"))
+                cell = ops.add(name, remembered, update, False)
             state = ops.multiply(
                 name, ops.function(name, o, "sigmoid"), ops.function(name, cell, "tanh")
             )
@@ -209,6 +211,6 @@ class Attention(Layer):
         scores = ops.pairwise(f"{name}.scores", query, key)
         scores = ops.scaled(name, scores, isqrt((1 << 28) // size), 14)
         shares = ops.softmax(name, scores, self.causal)
-        found = ops.pairwise(f"{name}.values", shares, value)
-        joined = ops.transpose(ops.reshape(found, count, self.heads, length, size), 0, 2, 1, 3)
+        mixed = ops.pairwise(f"{name}.values", shares, value)
+        joined = ops.transpose(ops.reshape(mixed, count, self.heads, length, size), 0, 2, 1, 3)
         return self._project(ops, ops.reshape(joined, count, length, channels), "project")

@@ -55,7 +55,7 @@ def weights_of(
 ) -> dict[str, Parameter]:
     """`<name>.weight`, and `<name>.bias` where there are any."""
     weight = f"{name}.weight"
-    found = {weight: uniform_parameter(seed, weight, shape, fan_in, gain)}
+    parameters = {weight: uniform_parameter(seed, weight, shape, fan_in, gain)}
     if biases:
-        found[f"{name}.bias"] = constant_parameter((biases,), 0)
-    return found
+        parameters[f"{name}.bias"] = constant_parameter((biases,), 0)
+    return parameters
