@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.cost.data_dependent_cycles import Steps, all_steps, staggered
+from fxsim.cost.data_dependent_cycles import all_steps, staggered
 from fxsim.cost.tile_cycles import Grid, lockstep, tiled, uniform_step_cycles
 from fxsim.cost.trace_arrays import Product, TraceArrays
 from fxsim.engine.bit_pair_histogram import canonical, geometry_of, joint_histogram
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.hardware.step_cycles import Steps, UnitGroup
 from fxsim.identifiers import Pass
 from fxsim.mapping.problem import Problem
 from fxsim.numerics.block_map import BlockMap
@@ -157,14 +158,11 @@ class Lockstep:
                 words = self.arrays.statistics(counted_steps[at])
                 taken = all_steps(
                     pe,
-                    words[product.left],
-                    words[product.right],
+                    (words[product.left], words[product.right]),
                     bits,
                     problem.original,
                     problem.nest.sizes[2],
-                    windows,
-                    across[1],
-                    across[2],
+                    UnitGroup(windows, across[1], across[2]),
                 )
                 time = staggered(steps, taken, columns) if stagger else steps * taken.mean
                 times[at, *bits] = time, steps * taken.mean

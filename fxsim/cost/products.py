@@ -14,6 +14,7 @@ from fxsim.cost.trace_arrays import Product, TraceArrays
 from fxsim.errors import ConfigError, DataError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
+from fxsim.mapping.kernels import evaluation, layout
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.problem import Movement, Problem, WordBits
 from fxsim.mapping.search import Found, Objective, best_mapping
@@ -194,8 +195,8 @@ def cycles_and_energy(
 ) -> tuple[dict[str, Any], Floats]:
     """(columns of the table, (steps, levels, operands, 2) bits moved, off-chip first).
 
-    bits : (operands, steps) average bits of a word; active : unit-cycles at work. The formulas
-    are those of the mapper's kernel, for many steps at once.
+    bits : (operands, steps) average bits of a word; active : unit-cycles at work. Cycles and
+    energies are the mapper's own (`kernels.evaluation`), for many steps at once.
     """
     machine, pe = problem.machine, problem.machine.pe
     moved = movement.moved[None] * bits.T[:, None, :, None]
@@ -206,43 +207,22 @@ def cycles_and_energy(
         results_bits = float(machine.results.stored_bits or 0)
         moved[:, top, 2, 1] += movement.results * results_bits
         store = np.full(len(store), float(movement.stored.sum()) * results_bits)
-    overhead = movement.folds * float(problem.record["overhead"])
-    fill = max(overhead - 1, 0.0) if overhead else 0.0
     compute = computing.cycles
+    fill = float(evaluation.fold_cycles(movement.folds, problem.record))
     array = compute + fill
-    times = np.zeros((len(compute), top + 1))
-    overlapped = np.zeros(top + 1, bool)
-    dram = machine.dram
     _whole_bursts(problem, movement, bits, moved)
-    for i in range(top + 1):
-        read, written = (moved[:, i, :, side].sum(axis=1) for side in (0, 1))
-        if i == top:
-            read, written = np.maximum(read - load, 0), np.maximum(written - store, 0)
-        r = problem.record
-        if r["shared_port"][i]:
-            times[:, i] = (read + written) / r["read_rate"][i]
-        else:
-            times[:, i] = np.maximum(read / r["read_rate"][i], written / r["write_rate"][i])
-        overlapped[i] = bool(r["overlapped"][i])
-    beside = times[:, overlapped].max(axis=1, initial=0.0)
-    after = times[:, ~overlapped].sum(axis=1)
-    write_rate = dram.write_bandwidth_bits_per_cycle or dram.bandwidth_bits_per_cycle
-    ends = np.ceil(load / dram.bandwidth_bits_per_cycle) + np.ceil(store / write_rate)
-    cycles = np.ceil(np.maximum(array, beside) + after) + ends
+    times, energy = np.zeros((len(compute), top + 1)), np.zeros((len(compute), top + 1))
+    results, state = np.zeros((len(compute), 7)), layout.record(layout.STATE)
+    evaluation.evaluate_steps(
+        moved, load, store, array, problem.record, state, times, energy, results
+    )
+    cycles = results[:, layout.CYCLES]
     busiest = np.array([*movement.levels], object)[times.argmax(axis=1)]
     elastic = active / machine.units
     steps_done = float(movement.steps)
     average = active / max(problem.nest.macs, 1) * float(np.prod(problem.unit)) * steps_done
     average = np.clip(average, np.minimum(elastic, compute), compute)
     idle = np.maximum(machine.units * compute - active, 0) * pe.idle_energy
-    energy = np.stack(
-        [
-            moved[:, i, :, 0].sum(axis=1) * problem.record["read_pj"][i]
-            + moved[:, i, :, 1].sum(axis=1) * problem.record["write_pj"][i]
-            for i in range(top + 1)
-        ],
-        axis=1,
-    )
     columns = {
         "macs": problem.nest.macs,
         "cycles": cycles,
@@ -252,7 +232,7 @@ def cycles_and_energy(
         "lockstep_cycles": compute - average,
         "fill_cycles": np.full(len(compute), fill),
         "stall_cycles": cycles - array,
-        "memory_cycles": beside + after + ends,
+        "memory_cycles": results[:, layout.MEMORY_CYCLES],
         "vector_cycles": 0.0,
         "array_pj": (active + idle) * pe.energy_pj_per_unit_cycle,
         "buffer_pj": energy[:, :top].sum(axis=1),
@@ -262,7 +242,7 @@ def cycles_and_energy(
         "dram_bits": moved[:, top].sum(axis=(1, 2)),
         "buffer_bits": moved[:, :top].sum(axis=(1, 2, 3)),
         "maps": computing.origin,
-        "bound_by": np.where(beside + after > array, busiest, "array"),
+        "bound_by": np.where(results[:, layout.BUSY_CYCLES] > array, busiest, "array"),
     }
     return columns, moved[:, ::-1]
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from fxsim.config import yaml_document
 from fxsim.display import Displayed
 from fxsim.hardware.dataflow import LETTER, Dataflow, Operand
-from fxsim.hardware.memory import OPERANDS, MemoryLevel, NotNegative, Packing, Positive, Section
-from fxsim.hardware.pe import PE, Text
+from fxsim.hardware.memory import OPERANDS, MemoryLevel, Packing
+from fxsim.hardware.pe import PE
+from fxsim.hardware.section import AreaMm2, EnergyPj, Positive, Section, Text, Unit, quantity
 
 __all__ = ["OPERANDS", "Accelerator", "MemoryLevel", "Operand", "Packing", "load"]
 
@@ -25,9 +26,9 @@ RESERVED = "registers"
 class Technology(Section):
     """Process node [nm], clock [Hz], and supply [V], which scaling to another node needs."""
 
-    node_nm: Annotated[float, Field(gt=0)]
-    clock_hz: Annotated[float, Field(gt=0)]
-    supply_v: Annotated[float, Field(gt=0, le=5)] | None = None
+    node_nm: Annotated[float, quantity(Unit.NM, gt=0)]
+    clock_hz: Annotated[float, quantity(Unit.HZ, gt=0)]
+    supply_v: Annotated[float | None, quantity(Unit.V, gt=0, le=5)] = None
 
 
 class Array(Section):
@@ -56,16 +57,16 @@ class VectorUnit(Section):
     """Elementwise work: one add or multiply a lane and cycle, not overlapped with the array."""
 
     lanes: Positive
-    add_energy_pj: NotNegative
-    multiply_energy_pj: NotNegative
-    area_mm2: NotNegative = 0.0
+    add_energy_pj: EnergyPj
+    multiply_energy_pj: EnergyPj
+    area_mm2: AreaMm2 = 0.0
 
 
 class AnalyticsUnit(Section):
     """Adders that compute a block-wise policy's sensitivities while tensors are cast."""
 
     adders: Positive
-    add_energy_pj: NotNegative
+    add_energy_pj: EnergyPj
 
 
 class Results(Section):

@@ -22,14 +22,6 @@ _SECTIONS = (
     "analytics_unit",
 )
 _OPERANDS = {"left": "left operand", "right": "right operand", "output": "sums"}
-_FAMILIES = {
-    "bit_parallel": "multipliers of one width: wider words take passes, narrower ones waste it",
-    "composable": "bricks that fuse: fewer bits, more products at once",
-    "serial": "one operand bit by bit: fewer of its bits, fewer cycles",
-    "serial_serial": "both operands bit by bit",
-    "term_serial": "only the bits that are one take time: the data decides",
-    "floating_point": "floating-point units: every word in their format",
-}
 
 
 def text(machine: Accelerator) -> str:
@@ -90,7 +82,7 @@ def _drawing(machine: Accelerator) -> list[str]:
     array, pe = machine.pe_array, machine.pe
     inside = [
         f"array of {array.rows} x {array.columns} {pe.kind} units",
-        _FAMILIES[pe.kind],
+        pe.describes,
         f"{machine.dataflow.kind}: {_loops(machine, 'rows')} on rows, "
         f"{_loops(machine, 'columns')} on columns",
         _lockstep(machine),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from fxsim.hardware.dataflow import Loop, Operand
+from fxsim.hardware.section import (
+    AreaMm2,
+    BitsPerCycle,
+    EnergyPjPerBit,
+    Positive,
+    Section,
+    Text,
+    Unit,
+    quantity,
+)
 
-Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1, le=1 << 60)]
-NotNegative = Annotated[float, Field(ge=0)]
 OPERANDS: tuple[Operand, ...] = ("left", "right", "output")
-
-
-class Section(BaseModel):
-    """A part of the YAML; each carries the source of its numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    source: Text
 
 
 def _unlimited(value: object) -> object:
@@ -44,18 +44,20 @@ class MemoryLevel(Section):
     name: Text
     holds: Annotated[tuple[Operand, ...], Field(min_length=1)]
     capacity_bits: Annotated[Positive | None, BeforeValidator(_unlimited)]
-    bandwidth_bits_per_cycle: Annotated[float, Field(gt=0)]
-    write_bandwidth_bits_per_cycle: Annotated[float, Field(gt=0)] | None = None
-    read_energy_pj_per_bit: NotNegative
-    write_energy_pj_per_bit: NotNegative
+    bandwidth_bits_per_cycle: BitsPerCycle
+    write_bandwidth_bits_per_cycle: Annotated[float | None, quantity(Unit.BITS_PER_CYCLE, gt=0)] = (
+        None
+    )
+    read_energy_pj_per_bit: EnergyPjPerBit
+    write_energy_pj_per_bit: EnergyPjPerBit
     double_buffered: bool = True
     overlapped: bool | None = None
     per_pe: bool = False
     shared_along: tuple[Loop, ...] = ()
     multicast: bool = True
     burst_bits: Positive = 1
-    leakage_mw: NotNegative = 0.0
-    area_mm2: NotNegative = 0.0
+    leakage_mw: Annotated[float, quantity(Unit.MW, ge=0)] = 0.0
+    area_mm2: AreaMm2 = 0.0
 
     @property
     def overlaps(self) -> bool:

@@ -14,19 +14,28 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fxsim.hardware.dataflow import Loop, Operand
+from fxsim.hardware.section import Section, Unit, quantity
+from fxsim.hardware.step_cycles import (
+    Steps,
+    UnitGroup,
+    distinct_positions,
+    in_bit_cycles,
+    longest_word,
+    term_products,
+)
+from fxsim.numerics.word_statistics import WordStatistics
 
-Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=32)]
 Statistic = Literal["top_bit", "ones", "booth"]
 
 
-class Unit(BaseModel):
+class ProcessingElement(Section):
     """What every kind has.
 
     lanes : products that a unit does side by side, by loop
@@ -38,18 +47,17 @@ class Unit(BaseModel):
     idle_energy : what a unit without work draws, as a share of one at work
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    describes: ClassVar[str]  # the kind in a line, for drawings
 
-    lanes: dict[Loop, Count] = {}
+    lanes: Annotated[dict[Loop, Count], Field(default_factory=dict)]
     tile: Annotated[int, Field(ge=1, le=16)] = 1
     skip_zero_blocks: bool = False
     skip_zero_words: frozenset[Literal["left", "right"]] = frozenset()
     max_bits: Width = 32
-    energy_pj_per_unit_cycle: Annotated[float, Field(gt=0)]
+    energy_pj_per_unit_cycle: Annotated[float, quantity(Unit.PJ_PER_UNIT_CYCLE, gt=0)]
     idle_energy: Annotated[float, Field(ge=0, le=1)] = 0.0
-    leakage_uw_per_unit: Annotated[float, Field(ge=0)]
-    area_um2_per_unit: Annotated[float, Field(gt=0)]
-    source: Text
+    leakage_uw_per_unit: Annotated[float, quantity(Unit.UW_PER_UNIT, ge=0)]
+    area_um2_per_unit: Annotated[float, quantity(Unit.UM2_PER_UNIT, gt=0)]
 
     @property
     def products_per_step(self) -> int:
@@ -91,6 +99,23 @@ class Unit(BaseModel):
         """What of an operand's words decides the time beyond their length."""
         return None
 
+    def step_distribution(
+        self,
+        left: WordStatistics | None,
+        right: WordStatistics | None,
+        bits: tuple[int, int],
+        group: UnitGroup,
+    ) -> Steps:
+        """How long a step of a group of units takes.
+
+        Parameters
+        ----------
+        left, right : what the operands' words were like, where `statistic` asks for it
+        bits : their word lengths
+        group : the units that step together
+        """
+        return Steps.always(float(self.step_cycles(*bits)))
+
     @property
     def word_bits(self) -> int | None:
         """The one word length of every operand, None where it is that of the data."""
@@ -101,13 +126,17 @@ class Unit(BaseModel):
         return {}
 
 
-class BitParallel(Unit):
+class BitParallel(ProcessingElement):
     """A multiplier of one width: wider words take several passes, narrower ones waste it.
 
     width_bits : of both operands, or of the left one where `right_width_bits` is given
     passes : "product", a pass for each pair of parts (multipliers); "widest", for the parts of the
         wider operand rounded up to a power of two (vector instructions, whose lanes halve)
     """
+
+    describes: ClassVar[str] = (
+        "multipliers of one width: wider words take passes, narrower ones waste it"
+    )
 
     kind: Literal["bit_parallel"]
     width_bits: Width
@@ -122,13 +151,15 @@ class BitParallel(Unit):
         )
 
 
-class Composable(Unit):
+class Composable(ProcessingElement):
     """Bricks that fuse to wider multipliers.
 
     A product of a and b bits takes ceil(a/brick) * ceil(b/brick) of a unit's bricks for a cycle.
     packs : the loop along which a unit does several narrow products at once, where it has no tile
     Source: Sharma et al., "Bit Fusion", ISCA 2018, arXiv 1712.01507 (16 bricks of 2x2 bits).
     """
+
+    describes: ClassVar[str] = "bricks that fuse: fewer bits, more products at once"
 
     kind: Literal["composable"]
     brick_bits: Annotated[int, Field(ge=1, le=8)]
@@ -152,7 +183,7 @@ class Composable(Unit):
         }
 
 
-class Serial(Unit):
+class Serial(ProcessingElement):
     """One operand comes bit by bit, the other whole: a product takes as many cycles as that has.
 
     adaptive : time follows the longest word (top bit) of the values that march together, not the
@@ -160,6 +191,8 @@ class Serial(Unit):
     Source: Judd et al., "Stripes", MICRO 2016; Delmas et al., "ShapeShifter", MICRO 2019; cycles
     as in their simulator, DNNsim.
     """
+
+    describes: ClassVar[str] = "one operand bit by bit: fewer of its bits, fewer cycles"
 
     kind: Literal["serial"]
     serial_operand: Literal["left", "right"] = "left"
@@ -174,13 +207,31 @@ class Serial(Unit):
     def statistic(self, operand: Operand) -> Statistic | None:
         return "top_bit" if self.adaptive and operand == self.serial_operand else None
 
+    def step_distribution(
+        self,
+        left: WordStatistics | None,
+        right: WordStatistics | None,
+        bits: tuple[int, int],
+        group: UnitGroup,
+    ) -> Steps:
+        """The longest serial word, once for each pass over the whole one."""
+        if self.serial_operand == "left":
+            words, count, empty, whole = left, group.windows * group.lanes, group.empty, bits[1]
+        else:
+            words, count, empty, whole = right, group.filters * group.lanes, False, bits[0]
+        assert words is not None
+        passes = Steps.always(-(-whole // self.parallel_bits))
+        return in_bit_cycles(longest_word(words, count, empty).times(passes), self.bits_per_cycle)
 
-class SerialSerial(Unit):
+
+class SerialSerial(ProcessingElement):
     """Both operands come bit by bit: a product takes a * b cycles of one-bit products.
 
     adaptive : the operands whose time follows the longest word of the values that march together
     Source: Sharify et al., "Loom", DAC 2018, arXiv 1706.07853; cycles as in DNNsim.
     """
+
+    describes: ClassVar[str] = "both operands bit by bit"
 
     kind: Literal["serial_serial"]
     bits_per_cycle: Width = 1
@@ -192,8 +243,29 @@ class SerialSerial(Unit):
     def statistic(self, operand: Operand) -> Statistic | None:
         return "top_bit" if operand in self.adaptive else None
 
+    def step_distribution(
+        self,
+        left: WordStatistics | None,
+        right: WordStatistics | None,
+        bits: tuple[int, int],
+        group: UnitGroup,
+    ) -> Steps:
+        """The product of both lengths: the longest words where adaptive, else the tensor's."""
+        steps = Steps.always(1.0)
+        for words, operand, count, length in (
+            (left, "left", group.windows * group.lanes, bits[0]),
+            (right, "right", group.filters * group.lanes, bits[1]),
+        ):
+            if operand in self.adaptive:
+                assert words is not None
+                empty = group.empty and operand == "left"
+                steps = steps.times(longest_word(words, count, empty))
+            else:
+                steps = steps.times(Steps.always(max(length, 1)))
+        return in_bit_cycles(steps, self.bits_per_cycle)
 
-class TermSerial(Unit):
+
+class TermSerial(ProcessingElement):
     """Only essential bits take time: the ones of a word's magnitude, or its Booth digits.
 
     operands : ["left"], all lanes of a column at the same bit position (Bit-Pragmatic, single
@@ -201,6 +273,8 @@ class TermSerial(Unit):
     Source: Albericio et al., "Bit-Pragmatic", MICRO 2017; Sharify et al., "Laconic",
     arXiv 1805.04513; cycles as in DNNsim.
     """
+
+    describes: ClassVar[str] = "only the bits that are one take time: the data decides"
 
     kind: Literal["term_serial"]
     operands: tuple[Literal["left"]] | tuple[Literal["left"], Literal["right"]] = ("left",)
@@ -220,12 +294,31 @@ class TermSerial(Unit):
             return None
         return "booth" if self.booth else "ones"
 
+    def step_distribution(
+        self,
+        left: WordStatistics | None,
+        right: WordStatistics | None,
+        bits: tuple[int, int],
+        group: UnitGroup,
+    ) -> Steps:
+        """The most terms of a product, or bit positions of a window, in the group."""
+        if group.empty:
+            return Steps.always(1.0)
+        assert left is not None
+        if len(self.operands) == 2:
+            assert right is not None
+            return term_products(left, right, group, self.booth)
+        passes = Steps.always(-(-bits[1] // self.parallel_bits))
+        return distinct_positions(left, group.lanes, group.windows, self.booth).times(passes)
+
 
 FLOAT_BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8}
 
 
-class FloatingPoint(Unit):
+class FloatingPoint(ProcessingElement):
     """A floating-point multiply-accumulate unit; every operand has the format's word length."""
+
+    describes: ClassVar[str] = "floating-point units: every word in their format"
 
     kind: Literal["floating_point"]
     format: Literal["fp32", "bf16", "fp16", "fp8"]

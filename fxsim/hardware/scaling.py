@@ -17,6 +17,7 @@ from typing import Any
 
 from fxsim.errors import ConfigError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.hardware.section import Section, unit_of
 
 NODES = (180, 130, 90, 65, 45, 32, 20, 16, 14, 10, 7)
 _ENERGY = {
@@ -109,36 +110,52 @@ def area_ratio(from_nm: float, to_nm: float) -> float:
 
 
 def scaled(machine: Accelerator, to_nm: float, supply_v: float | None = None) -> Accelerator:
-    """The machine at another node: on-chip energies, areas, and leakage with the energy.
+    """Move a machine to another node: on-chip energies, areas, and leakage with the energy.
 
-    supply_v : at the new node; its usual one if None. Cycles and off-chip memory stay as they are.
+    Parameters
+    ----------
+    machine : the machine at its own node
+    to_nm : the new node [nm]
+    supply_v : the supply there [V]; None: the node's usual one
+
+    Returns
+    -------
+    The machine with every on-chip number scaled whose unit says so (`fxsim.hardware.section.Unit`).
+    Cycles, the clock and off-chip memory stay as they are; each scaled section's source says it.
+
+    Raises
+    ------
+    ConfigError : for a node or supply that the equations were not fitted to
     """
     tech = machine.technology
-    energy = energy_at(to_nm, supply_v) / energy_at(tech.node_nm, tech.supply_v)
-    area = area_ratio(tech.node_nm, to_nm)
-    data: dict[str, Any] = machine.model_dump(mode="json")
+    factors = {
+        "energy": energy_at(to_nm, supply_v) / energy_at(tech.node_nm, tech.supply_v),
+        "area": area_ratio(tech.node_nm, to_nm),
+    }
     note = f"; scaled from {tech.node_nm:g} to {to_nm:g} nm, Stillmaker and Baas 2017"
-    data["technology"] |= {"node_nm": to_nm, "supply_v": supply_v, "source": tech.source + note}
-    pe, unit = data["pe"], data["vector_unit"]
-    for section, energies, areas in (
-        (pe, ("energy_pj_per_unit_cycle", "leakage_uw_per_unit"), ("area_um2_per_unit",)),
-        (unit, ("add_energy_pj", "multiply_energy_pj"), ("area_mm2",)),
-        *(
-            (
-                level,
-                ("read_energy_pj_per_bit", "write_energy_pj_per_bit", "leakage_mw"),
-                ("area_mm2",),
-            )
-            for level in data["memory"][1:]
-        ),
-        *(((data["analytics_unit"], ("add_energy_pj",), ()),) if data["analytics_unit"] else ()),
-    ):
-        for name in energies:
-            section[name] *= energy
-        for name in areas:
-            section[name] *= area
-        section["source"] += note
-    data["memory"][0]["capacity_bits"] = None
-    for axis in ("rows", "columns"):
-        data["dataflow"][axis] = [tuple(item) for item in data["dataflow"][axis]]
-    return Accelerator.model_validate(data)
+    sections = {
+        name: _scaled_section(section, factors, note)
+        for name in type(machine).model_fields
+        if isinstance(section := getattr(machine, name), Section)
+    }
+    on_chip = [_scaled_section(level, factors, note) for level in machine.memory[1:]]
+    moved = {"node_nm": to_nm, "supply_v": supply_v, "source": tech.source + note}
+    return machine.model_copy(
+        update={
+            **sections,
+            "technology": tech.model_copy(update=moved),
+            "memory": (machine.dram, *on_chip),
+        }
+    )
+
+
+def _scaled_section(section: Section, factors: dict[str, float], note: str) -> Section:
+    """A section with the numbers scaled whose units say so; its source says it if any were."""
+    changes: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        unit = unit_of(type(section), name)
+        if unit is not None and unit.scales is not None:
+            changes[name] = getattr(section, name) * factors[unit.scales]
+    if not changes:
+        return section
+    return section.model_copy(update={**changes, "source": section.source + note})

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from support import ROOT, shared
 
-from fxsim.cost.data_dependent_cycles import Steps, all_steps, staggered
+from fxsim.cost.data_dependent_cycles import all_steps, staggered
 from fxsim.cost.tile_cycles import uniform_step_cycles
 from fxsim.engine.geometry import Convolution
 from fxsim.hardware import accelerator
+from fxsim.hardware.step_cycles import Steps, UnitGroup
 from fxsim.mapping.nest import Nest
 from fxsim.mapping.problem import Problem, WordBits
 from fxsim.numerics.word_statistics import WordStatistics
@@ -55,14 +56,11 @@ def cycles(machine, nest, bits):
         windows = int(across[0] * across[3] * across[4])
         steps = all_steps(
             pe,
-            words("left", bits[0]),
-            words("right", bits[1]),
+            (words("left", bits[0]), words("right", bits[1])),
             bits,
             nest,
             nest.sizes[2],
-            windows,
-            int(across[1]),
-            int(across[2]),
+            UnitGroup(windows, int(across[1]), int(across[2])),
         )
     else:
         step_cycles = uniform_step_cycles(machine, [bits[0]], [bits[1]])

@@ -376,7 +376,7 @@ def test_lockstep_of_a_large_batch_looks_at_some_images_and_says_so(monkeypatch)
 
 def test_a_trace_without_word_counts_is_refused_by_units_that_need_them():
     trace = linear_trace()
-    old = replace(trace, maps=trace.maps.assign(signed=None))
+    old = replace(trace, maps=trace.maps.iloc[:0])
     loom = accelerator.load(ROOT / "accelerators" / "loom.yaml")
     with pytest.raises(DataError, match="fc, forward: loom's units follow the data itself"):
         evaluate_cost(old, loom)

@@ -18,12 +18,14 @@ from fxsim.mapping.kernels.footprints import (
     whole_tile,
 )
 from fxsim.mapping.kernels.layout import (
+    BUSY_CYCLES,
     CYCLES,
     EACH,
     ENERGY,
     FOLDS,
     FX,
     FY,
+    MEMORY_CYCLES,
     OUTSIDE,
     OX,
     OY,
@@ -284,37 +286,77 @@ def port_time(level, read, written, p):
     return max(read / p.read_rate[level], written / p.write_rate[level])
 
 
+@inlined
+def time_and_energy(load, store, array, p, s):
+    """Fill cycles and energy [pJ] of `result`, and each level's, from the bits of its port.
+
+    `s.read` and `s.written` are bits by level. load, store : bits off-chip before the first step,
+    and after the last; array : cycles of the array. What runs beside the array takes the longest of
+    all; what does not, the sum.
+    """
+    top = p.levels - 1
+    energy, beside, after = 0.0, 0.0, 0.0
+    for level in range(p.levels):
+        read, written = s.read[level], s.written[level]
+        s.energy[level] = read * p.read_pj[level] + written * p.write_pj[level]
+        energy += s.energy[level]
+        if level == top:
+            read, written = max(read - load, 0.0), max(written - store, 0.0)
+        s.time[level] = port_time(level, read, written, p)
+        if p.overlapped[level]:
+            beside = max(beside, s.time[level])
+        else:
+            after += s.time[level]
+    ends = np.ceil(load / p.read_rate[top]) + np.ceil(store / p.write_rate[top])
+    s.result[CYCLES] = np.ceil(max(array, beside) + after) + ends
+    s.result[ENERGY] = energy
+    s.result[MEMORY_CYCLES] = beside + after + ends
+    s.result[BUSY_CYCLES] = beside + after
+
+
+@inlined
+def fold_cycles(folds, p):
+    """Cycles of filling and draining beyond the steps; the first fold starts at cycle 0."""
+    return max(folds * p.overhead - 1, 0.0) if p.overhead > 0 else 0.0
+
+
 @kernel
 def evaluate(p, s):
     """`count`, and cycles and energy [pJ] of memories in `result`."""
     if not count(p, s):
         return False
-    top = p.levels - 1
     own_length = p.result_bits > 0 and p.first_read == 0
     load, store = 0.0, 0.0
     for o in range(3):
         load += s.loaded[o] * p.bits[o]
         store += s.stored[o] * (p.result_bits if own_length else p.bits[o])
-    energy, together = 0.0, 0.0
-    longest = s.result[STEPS] * p.step_cycles
-    if p.overhead > 0:
-        longest += s.result[FOLDS] * p.overhead - 1  # the first fold starts at cycle 0
     for level in range(p.levels):
-        read, written = 0.0, 0.0
+        s.read[level], s.written[level] = 0.0, 0.0
         for o in range(3):
-            read += s.moved[level, o, 0] * p.bits[o]
-            written += s.moved[level, o, 1] * p.bits[o]
-        if level == top and own_length:
-            written += s.result[RESULTS] * p.result_bits
-        energy += read * p.read_pj[level] + written * p.write_pj[level]
-        if level == top:
-            read, written = max(read - load, 0.0), max(written - store, 0.0)
-        time = port_time(level, read, written, p)
-        if p.overlapped[level]:
-            longest = max(longest, time)
-        else:
-            together += time
-    ends = np.ceil(load / p.read_rate[top]) + np.ceil(store / p.write_rate[top])
-    s.result[CYCLES] = np.ceil(longest + together) + ends
-    s.result[ENERGY] = energy
+            s.read[level] += s.moved[level, o, 0] * p.bits[o]
+            s.written[level] += s.moved[level, o, 1] * p.bits[o]
+    if own_length:
+        s.written[p.levels - 1] += s.result[RESULTS] * p.result_bits
+    array = s.result[STEPS] * p.step_cycles + fold_cycles(s.result[FOLDS], p)
+    time_and_energy(load, store, array, p, s)
     return True
+
+
+@kernel
+def evaluate_steps(moved, load, store, array, p, s, times, energies, out):
+    """`time_and_energy` of many training steps.
+
+    moved : (steps, levels, operands, read and written) bits; load, store, array : (steps,)
+    times, energies : (steps, levels) of ports; out : (steps, results)
+    """
+    for i in range(moved.shape[0]):
+        for level in range(p.levels):
+            s.read[level], s.written[level] = 0.0, 0.0
+            for o in range(3):
+                s.read[level] += moved[i, level, o, 0]
+                s.written[level] += moved[i, level, o, 1]
+        time_and_energy(load[i], store[i], array[i], p, s)
+        for level in range(p.levels):
+            times[i, level], energies[i, level] = s.time[level], s.energy[level]
+        for n in range(out.shape[1]):
+            out[i, n] = s.result[n]

@@ -11,7 +11,8 @@ B, K, C, OY, OX, FY, FX, G = range(8)
 # columns of the table of extents, a row for each number of loops inside: the tile of the array, of
 # one unit, and how many such tiles there are along each loop
 EACH, OUTSIDE = 8, 16
-CYCLES, ENERGY, STEPS, FOLDS, RESULTS = range(5)
+# of an evaluation; MEMORY_CYCLES with what lies before the first step and after the last
+CYCLES, ENERGY, STEPS, FOLDS, RESULTS, MEMORY_CYCLES, BUSY_CYCLES = range(7)
 
 PROBLEM = np.dtype(
     [
@@ -70,7 +71,11 @@ STATE = np.dtype(
         ("stored", "f8", 3),  # words before the first step, after the last
         ("now", "i8", 3),  # loops inside the levels so far
         ("done", "i8", 8),
-        ("result", "f8", 5),
+        ("read", "f8", MOST_LEVELS),
+        ("written", "f8", MOST_LEVELS),  # bits of each level's port
+        ("time", "f8", MOST_LEVELS),  # cycles of each level's port
+        ("energy", "f8", MOST_LEVELS),  # of each level [pJ]
+        ("result", "f8", 7),
     ]
 )
 
