@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import HealthCheck, settings
 
+from fxsim.engine.operand import Operand
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 
@@ -17,3 +19,8 @@ def operand(rng, shape, bits, frac=0, signed=True):
     word = FixedPoint(bits, frac, signed)
     codes = rng.integers(word.min_code, word.max_code, shape, endpoint=True)
     return FixedTensor(codes.astype(storage(word)), word)
+
+
+def bounded(peak):
+    """An operand that is known by its bound alone."""
+    return Operand(np.empty(0, np.int64), peak, 0)

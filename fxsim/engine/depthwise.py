@@ -16,7 +16,7 @@ from fxsim.engine.operand import Operand
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
-from fxsim.numerics.formats import Accumulator, Overflow
+from fxsim.numerics.formats import Overflow
 
 LANES = 16  # channels of one vector
 PACKED = {  # the instruction that serves where a plan asks for a product on one
@@ -26,18 +26,19 @@ PACKED = {  # the instruction that serves where a plan asks for a product on one
 }
 
 
-def serves(a: Operand, b: Operand, depth: int, accumulator: Accumulator, plan: Plan) -> bool:
-    """Whether sums of `depth` products fit int32, and the register limits them as the kernel does.
+def serves(plan: Plan) -> bool:
+    """Whether the sums fit int32, and the register limits them as the kernel does.
 
     A clipped sum and the next product must fit too.
     """
+    accumulator = plan.accumulator
     saturates = (
         accumulator.overflow is Overflow.SAT
         and accumulator.signed
         and accumulator.tree == 1
         and accumulator.chunk == 0
     )
-    exact = depth * a.peak * b.peak <= INT32_MAX and plan.kernel.drops_nothing
+    exact = plan.exact_bound <= INT32_MAX and plan.kernel.drops_nothing
     return exact and (saturates or not plan.certify)
 
 
@@ -45,16 +46,15 @@ def fold(
     a: Operand,
     gather: Gather,
     weights: Codes,
-    accumulator: Accumulator,
     plan: Plan,
-    epilogue_args: EpilogueArguments,
+    arguments: EpilogueArguments,
     out: NDArray[Any],
 ) -> OverflowStatistics:
     """out (rows, channels) from (channels, taps) weights."""
     if not plan.certify and plan.kernel in PACKED:
-        return _fold_packed(a, gather, weights, PACKED[plan.kernel], epilogue_args, out)
+        return _fold_packed(a, gather, weights, PACKED[plan.kernel], arguments, out)
     taps = np.ascontiguousarray(weights.T, np.int32)
-    high = min((1 << (accumulator.bits - 1)) - 1, INT32_MAX)
+    high = min((1 << (plan.accumulator.bits - 1)) - 1, INT32_MAX)
     parts = split(
         depthwise.depthwise_range,
         gather.rows,
@@ -66,9 +66,9 @@ def fold(
         high,
         plan.certify,
         out,
-        *epilogue_args.arguments,
+        *arguments.arguments,
     )
-    return epilogue_args.overflows(parts)
+    return arguments.overflows(parts)
 
 
 def _fold_packed(
@@ -76,7 +76,7 @@ def _fold_packed(
     gather: Gather,
     weights: Codes,
     kernel: Kernel,
-    epilogue_args: EpilogueArguments,
+    arguments: EpilogueArguments,
     out: NDArray[Any],
 ) -> OverflowStatistics:
     """`fold` on the dot-product instructions: taps in the 4-byte groups."""
@@ -103,21 +103,19 @@ def _fold_packed(
         starts,
         groups,
         out,
-        *epilogue_args.arguments,
+        *arguments.arguments,
     )
-    return epilogue_args.overflows(parts)
+    return arguments.overflows(parts)
 
 
-def fold_pixels(
-    a: Operand, gather: Gather, errors: Codes, peak: int, plan: Plan
-) -> NDArray[np.int64]:
+def fold_pixels(a: Operand, gather: Gather, errors: Operand, plan: Plan) -> NDArray[np.int64]:
     """(channels, taps) sums over rows of the pixel that a tap reads, times (rows, channels) errors.
 
-    Precondition: max|a| * peak fits int32.
+    Precondition: max|a| * max|error| fits int32.
     """
     taps = gather.kernel_height * gather.kernel_width
-    flat = np.ascontiguousarray(errors).reshape(gather.rows, errors.shape[-1])
-    channels, largest = flat.shape[1], max(a.peak * peak, 1)
+    flat = np.ascontiguousarray(errors.codes).reshape(gather.rows, errors.codes.shape[-1])
+    channels, largest = flat.shape[1], max(a.peak * errors.peak, 1)
     kernel = PACKED.get(plan.kernel)
     if kernel is not None and largest * depthwise.BLOCK <= INT32_MAX:
         source, error = packing.typed(a.codes, kernel), packing.typed(flat, kernel)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from fxsim.engine import instruction_set
 from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.kernels import packed
+from fxsim.engine.operand import Operand
 from fxsim.errors import FormatError
-from fxsim.numerics.formats import Accumulator, Overflow, Rounding
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
@@ -52,53 +54,101 @@ class Kernel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A kernel and what makes it exact.
+    """How sums of products are executed, and what makes that exact; made once, and carried.
 
+    accumulator : that the sums obey
+    register : its format, with the fraction of these products
+    product_frac : fractional bits of an exact product
+    exact_bound : on the magnitude of any sum, were the register unlimited
+    kernel : see `Kernel`
     chunk : products whose sum is proven to fit int32 (0: sums are int64)
     digits : 2 if b's int16 codes are cut into two bytes, each summed apart
     wraps : results wrap once at the end
     certify : rows that may leave the register are executed addition by addition
     """
 
+    accumulator: Accumulator
+    register: FixedPoint
+    product_frac: int
+    exact_bound: int
     kernel: Kernel
     chunk: int = 0
     digits: int = 1
     wraps: bool = False
     certify: bool = False
 
+    @property
+    def excess_frac(self) -> int:
+        """Fractional bits that a product has beyond the register's (negative: lacks)."""
+        return self.product_frac - self.register.frac
+
+    @property
+    def bound(self) -> int:
+        """A bound on the magnitude of finished sums."""
+        limited = self.wraps or self.certify or self.kernel is Kernel.SEQUENTIAL
+        return 1 << self.accumulator.bits if limited else self.exact_bound
+
+    def certified(self) -> Plan:
+        """The same where no row can leave the register."""
+        return replace(self, certify=False)
+
+    def sequential(self) -> Plan:
+        """The same sums, addition by addition."""
+        return replace(self, kernel=Kernel.SEQUENTIAL, chunk=0, wraps=False, certify=False)
+
+
+def register_of(accumulator: Accumulator, frac: int) -> FixedPoint:
+    """The format of the sums of products with `frac` fractional bits."""
+    own = frac if accumulator.frac is None else accumulator.frac
+    return FixedPoint(accumulator.bits, own, accumulator.signed)
+
 
 def plan(
+    a: Operand,
+    b: Operand,
     depth: int,
-    peak_a: int,
-    peak_b: int,
     accumulator: Accumulator,
-    instruction_set: InstructionSet,
-    finer: int = 0,
+    instructions: InstructionSet | None = None,
 ) -> Plan:
-    """Choose the path of sums of `depth` products of codes with |a| <= peak_a, |b| <= peak_b.
+    """Choose how this machine executes sums of `depth` products of codes of a and b.
 
-    finer : fractional bits that a product has beyond the accumulator's
+    Parameters
+    ----------
+    a, b : the operands; their `peak` bounds every code's magnitude
+    depth : products of a sum
+    accumulator : that the sums obey
+    instructions : to run on; None: those in use
 
+    Raises
+    ------
+    FormatError : if a sum may need more than the engine's 64 bits
+
+    Notes
+    -----
     Proof. Every partial sum is at most depth * peak_a * peak_b in magnitude, whatever the order.
     Where that fits the register, no step overflows, and any wide enough sum is the same. A
     wrapping register is arithmetic modulo 2**bits: wrap once at the end. Otherwise a step may
     overflow, and the rows where it may are executed addition by addition. Products that are cast
     or rounded one by one are executed so as well, unless one instruction does exactly that.
     """
-    if accumulator.product is not None or finer:
-        return _rounded(depth, peak_a, peak_b, accumulator, instruction_set, finer)
-    worst = depth * peak_a * peak_b
+    instructions = instructions or instruction_set.chosen()
+    product_frac = a.frac + b.frac
+    register = register_of(accumulator, product_frac)
+    dropped = max(product_frac - register.frac, 0)
+    bound = depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
+    slow = Plan(accumulator, register, product_frac, bound, Kernel.SEQUENTIAL)
+    if accumulator.product is not None or slow.excess_frac:
+        return _rounded(slow, a, b, depth, instructions)
+    worst = depth * a.peak * b.peak
     modular = _is_modular(accumulator)
     if worst > INT64_MAX and not modular:
         raise FormatError(
-            f"dot product: |codes| up to {peak_a} and {peak_b} over K={depth} need more than the"
+            f"dot product: |codes| up to {a.peak} and {b.peak} over K={depth} need more than the"
             " engine's 64 bits; narrow an operand or split K"
         )
     fits = worst <= largest_safe(accumulator)
-    certify = not fits and not modular
-    return _wide(
-        depth, peak_a, peak_b, instruction_set, wraps=modular and not fits, certify=certify
-    )
+    wide = replace(slow, wraps=modular and not fits, certify=not fits and not modular)
+    return _wide(wide, a, b, depth, instructions)
 
 
 def largest_safe(accumulator: Accumulator) -> int:
@@ -120,52 +170,40 @@ def _is_modular(accumulator: Accumulator) -> bool:
     )
 
 
-def _wide(
-    depth: int,
-    peak_a: int,
-    peak_b: int,
-    instruction_set: InstructionSet,
-    wraps: bool,
-    certify: bool,
-) -> Plan:
-    largest = max(peak_a, peak_b)
-    chunk = INT32_MAX // max(peak_a * peak_b, 1)
-    if largest <= 128 and instruction_set in (InstructionSet.AMX, InstructionSet.VNNI):
-        kernel = Kernel.AMX_S8 if instruction_set is InstructionSet.AMX else Kernel.VNNI_S8
-        return Plan(kernel, chunk, 1, wraps, certify)
+def _wide(chosen: Plan, a: Operand, b: Operand, depth: int, instructions: InstructionSet) -> Plan:
+    """The plan with the fastest kernel whose chunks are proven to fit."""
+    largest = max(a.peak, b.peak)
+    chunk = INT32_MAX // max(a.peak * b.peak, 1)
+    if largest <= 128 and instructions in (InstructionSet.AMX, InstructionSet.VNNI):
+        kernel = Kernel.AMX_S8 if instructions is InstructionSet.AMX else Kernel.VNNI_S8
+        return replace(chosen, kernel=kernel, chunk=chunk)
     enough = chunk >= min(depth, WORTHWHILE)
-    if largest <= 1 << 15 and instruction_set is not InstructionSet.PORTABLE:
-        kernel = Kernel.AVX2_S16 if instruction_set is InstructionSet.AVX2 else Kernel.VNNI_S16
+    if largest <= 1 << 15 and instructions is not InstructionSet.PORTABLE:
+        kernel = Kernel.AVX2_S16 if instructions is InstructionSet.AVX2 else Kernel.VNNI_S16
         if enough:
-            return Plan(kernel, chunk, 1, wraps, certify)
-        return Plan(kernel, INT32_MAX // (peak_a * DIGIT), 2, wraps, certify)
+            return replace(chosen, kernel=kernel, chunk=chunk)
+        return replace(chosen, kernel=kernel, chunk=INT32_MAX // (a.peak * DIGIT), digits=2)
     if largest <= 1 << 15 and enough:
-        return Plan(Kernel.INT32, min(chunk, max(depth, 1)), 1, wraps, certify)
-    return Plan(Kernel.INT64, 0, 1, wraps, certify)
+        return replace(chosen, kernel=Kernel.INT32, chunk=min(chunk, max(depth, 1)))
+    return replace(chosen, kernel=Kernel.INT64)
 
 
-def _rounded(
-    depth: int,
-    peak_a: int,
-    peak_b: int,
-    accumulator: Accumulator,
-    instruction_set: InstructionSet,
-    finer: int,
-) -> Plan:
+def _rounded(slow: Plan, a: Operand, b: Operand, depth: int, instructions: InstructionSet) -> Plan:
     """VPMULHRSW and VPMULHW round int8 products half up and down; nothing may overflow."""
-    instructions = {Rounding.RND: Kernel.HALF_UP, Rounding.TRN: Kernel.TRUNCATED}
-    kernel = instructions.get(accumulator.product_rounding)
-    worst = depth * ((peak_a * peak_b >> finer) + 1) if finer > 0 else INT64_MAX
+    accumulator, excess = slow.accumulator, slow.excess_frac
+    kernels = {Rounding.RND: Kernel.HALF_UP, Rounding.TRN: Kernel.TRUNCATED}
+    kernel = kernels.get(accumulator.product_rounding)
+    worst = depth * ((a.peak * b.peak >> excess) + 1) if excess > 0 else INT64_MAX
     direct = (
         kernel is not None
         and accumulator.product is None
         and accumulator.sum_rounding is None
-        and max(peak_a, peak_b) <= 128
-        and finer <= 15
-        and instruction_set in (InstructionSet.AMX, InstructionSet.VNNI)
+        and max(a.peak, b.peak) <= 128
+        and excess <= 15
+        and instructions in (InstructionSet.AMX, InstructionSet.VNNI)
         and worst <= INT32_MAX
     )
     fits = worst <= largest_safe(accumulator)
     if kernel is not None and direct and (fits or _is_modular(accumulator)):
-        return Plan(kernel, max(depth, 1), 1, wraps=not fits)
-    return Plan(Kernel.SEQUENTIAL)
+        return replace(slow, kernel=kernel, chunk=max(depth, 1), wraps=not fits)
+    return slow

@@ -1,12 +1,11 @@
 """Matrix multiplication and convolution in all three passes, exact in the stated accumulator.
 
-Every function returns (result, what was lost). Without an `output` the result is the sums in the
-accumulator's format, int64; with one, it is cast on the fly.
+Every function returns (result, what was lost). Without an epilogue the result is the
+sums in the accumulator's format, int64; with one, it is cast on the fly.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,16 @@ from numpy.typing import NDArray
 from fxsim.engine import depthwise, dispatch, execution, geometry, packing
 from fxsim.engine.dispatch import Plan
 from fxsim.engine.epilogue import Epilogue
+from fxsim.engine.execution import EXACT
 from fxsim.engine.geometry import Convolution, Gather
 from fxsim.engine.operand import Operand
 from fxsim.engine.overflow_statistics import OverflowStatistics
+from fxsim.engine.product import Place, Product, arguments
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.errors import FormatError, ShapeError
-from fxsim.numerics.formats import MAX_ACCUMULATOR_BITS, Accumulator, Overflow, Rounding
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 
-LARGEST_RESULT = (
-    1 << 32
-) - 1  # elements: so many have a draw of their own, see `kernels.requantise`
+LARGEST_RESULT = (1 << 32) - 1  # elements: each has a draw of its own, see `kernels.requantise`
 
 
 def _empty(operation: str, shape: tuple[int, ...], epilogue: Epilogue | None) -> NDArray[Any]:
@@ -40,9 +39,7 @@ def _empty(operation: str, shape: tuple[int, ...], epilogue: Epilogue | None) ->
 def _result(
     codes: NDArray[Any],
     shape: tuple[int, ...],
-    a: Operand,
-    b: Operand,
-    accumulator: Accumulator,
+    plan: Plan,
     epilogue: Epilogue | None,
     overflows: OverflowStatistics,
 ) -> tuple[FixedTensor, OverflowStatistics]:
@@ -50,9 +47,7 @@ def _result(
         raise FormatError(
             f"output: {overflows.overflowed} of {codes.size} results do not fit {epilogue.format}"
         )
-    format = (
-        execution.register(accumulator, a.frac + b.frac) if epilogue is None else epilogue.format
-    )
+    format = plan.register if epilogue is None else epilogue.format
     return FixedTensor.trusted(codes.reshape(shape), format), overflows
 
 
@@ -77,33 +72,24 @@ def multiply(
         )
     left, right = Operand.of(a), Operand.of(b)
     rows, depth, width = a.shape[-2], a.shape[-1], b.shape[-2]
-    shape = (*a.shape[:-1], width)
+    shape, plan = (*a.shape[:-1], width), dispatch.plan(left, right, depth, accumulator)
     out = _empty("multiply", (int(np.prod(a.shape[:-1])), width), epilogue)
     if not batched:
         gather = geometry.matrix_rows(out.shape[0], depth)
-        begin = None if start is None else _begin(start, left, right, accumulator, width)
-        overflows = execution.multiply(left, gather, right, accumulator, epilogue, out, start=begin)
-        return _result(out, shape, left, right, accumulator, epilogue, overflows)
+        begin = None if start is None else _begin(start, plan.register, width)
+        product = Product(left, gather, right, plan, epilogue)
+        return _result(out, shape, plan, epilogue, execution.multiply(product, Place(out), begin))
     if start is not None:
         raise ShapeError("multiply: start serves one b (N, K), not a batch of them")
     overflows, gather = OverflowStatistics(), geometry.matrix_rows(rows, depth)
     for i in range(a.shape[0]):
-        overflows += execution.multiply(
-            left.like(a.codes[i]),
-            gather,
-            right.like(b.codes[i]),
-            accumulator,
-            epilogue,
-            out[i * rows : (i + 1) * rows],
-            base=i * rows * width,
-        )
-    return _result(out, shape, left, right, accumulator, epilogue, overflows)
+        one = Product(left.like(a.codes[i]), gather, right.like(b.codes[i]), plan, epilogue)
+        place = Place(out[i * rows : (i + 1) * rows], base=i * rows * width)
+        overflows += execution.multiply(one, place)
+    return _result(out, shape, plan, epilogue, overflows)
 
 
-def _begin(
-    start: FixedTensor, a: Operand, b: Operand, accumulator: Accumulator, width: int
-) -> NDArray[np.int64]:
-    register = execution.register(accumulator, a.frac + b.frac)
+def _begin(start: FixedTensor, register: FixedPoint, width: int) -> NDArray[np.int64]:
     if start.shape != (width,) or start.format != register:
         raise ShapeError(
             f"multiply: start must be ({width},) codes of {register}, not {start.shape} of"
@@ -142,9 +128,9 @@ def linear_grad_weight(
     left, right = Operand.of(error), Operand.of(x)
     out = _empty("linear grad_weight", shape, epilogue)
     gather = geometry.matrix_rows(x.shape[0], x.shape[1])
-    chosen = execution.planned(left, right, x.shape[0], accumulator)
-    overflows = _over_rows(right, gather, left, 0, shape[0], accumulator, epilogue, out, 0, chosen)
-    return _result(out, shape, left, right, accumulator, epilogue, overflows)
+    plan, columns = dispatch.plan(left, right, x.shape[0], accumulator), slice(0, shape[0])
+    overflows = _over_rows(right, gather, left, columns, plan, epilogue, Place(out))
+    return _result(out, shape, plan, epilogue, overflows)
 
 
 def _transposed(tensor: FixedTensor) -> FixedTensor:
@@ -195,20 +181,19 @@ def convolution_forward(
     _check_output(epilogue, g.filters)
     images, a, b = x.shape[0], Operand.of(x), Operand.of(weight)
     shape = (images, g.out_height, g.out_width, g.filters)
+    plan = dispatch.plan(a, b, g.depth, accumulator)
     out = _empty("convolution", (images * g.out_height * g.out_width, g.filters), epilogue)
-    if g.depthwise:
+    if g.depthwise and depthwise.serves(plan):
         gather = geometry.pixel_rows(geometry.forward_rows(g, images, 0), g.channels)
-        counted = _channels_apart(a, gather, b, b.codes, accumulator, epilogue, out)
-        if counted is not None:
-            return _result(out, shape, a, b, accumulator, epilogue, counted)
+        overflows = _channels_apart(a, gather, b.codes, plan, epilogue, out)
+        return _result(out, shape, plan, epilogue, overflows)
     overflows, filters = OverflowStatistics(), g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
-        gather = geometry.forward_rows(g, images, group)
-        overflows += execution.multiply(
-            a, gather, b.like(b.codes[mine]), accumulator, _part(epilogue, mine), out, mine.start
-        )
-    return _result(out, shape, a, b, accumulator, epilogue, overflows)
+        gather, weights = geometry.forward_rows(g, images, group), b.like(b.codes[mine])
+        product = Product(a, gather, weights, plan, _part(epilogue, mine))
+        overflows += execution.multiply(product, Place(out, mine.start))
+    return _result(out, shape, plan, epilogue, overflows)
 
 
 def convolution_grad_input(
@@ -230,37 +215,46 @@ def convolution_grad_input(
     images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
     shape = (images, g.height, g.width, g.channels)
     out = _empty("convolution", (images * g.height * g.width, g.channels), epilogue)
-    overflows, channels = OverflowStatistics(), g.channels // g.groups
-    depth = g.kernel * g.kernel * g.filters // g.groups
-    plain = execution.planned(a, b, depth, accumulator)
-    if g.stride > 1 and plain.kernel.sums_exactly and not plain.certify and not g.depthwise:
-        places_matter = epilogue is None or epilogue.rounding is Rounding.STOCHASTIC or plain.wraps
-        if not places_matter:
-            overflows = _by_phases(a, b, g, images, accumulator, epilogue, out.reshape(shape))
-            return _result(out, shape, a, b, accumulator, epilogue, overflows)
-        sums = np.empty(out.shape, np.int64)
-        wide = Accumulator(MAX_ACCUMULATOR_BITS, Overflow.WRAP)
-        _by_phases(a, b, g, images, wide, None, sums.reshape(shape))
-        epilogue_args = execution.epilogue_args_of(
-            a, b, depth, accumulator, plain, epilogue, g.channels
-        )
-        overflows = execution.apply_epilogue(sums, epilogue_args, out)
-        return _result(out, shape, a, b, accumulator, epilogue, overflows)
+    plan = dispatch.plan(a, b, g.kernel * g.kernel * g.filters // g.groups, accumulator)
+    if g.stride > 1 and plan.kernel.sums_exactly and not plan.certify and not g.depthwise:
+        overflows = _strided_grad_input(a, b, g, plan, epilogue, out.reshape(shape))
+        return _result(out, shape, plan, epilogue, overflows)
     spread = a.like(geometry.spread(a.codes, g))
-    if g.depthwise:
+    if g.depthwise and depthwise.serves(plan):
         gather = geometry.pixel_rows(geometry.backward_rows(g, images, 0), g.channels)
         turned_taps = np.ascontiguousarray(b.codes[:, ::-1])
-        counted = _channels_apart(spread, gather, b, turned_taps, accumulator, epilogue, out)
-        if counted is not None:
-            return _result(out, shape, a, b, accumulator, epilogue, counted)
+        overflows = _channels_apart(spread, gather, turned_taps, plan, epilogue, out)
+        return _result(out, shape, plan, epilogue, overflows)
+    overflows, channels = OverflowStatistics(), g.channels // g.groups
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = b.like(geometry.turned_weight(b.codes, g, group))
         gather = geometry.backward_rows(g, images, group)
-        overflows += execution.multiply(
-            spread, gather, turned, accumulator, _part(epilogue, mine), out, mine.start
-        )
-    return _result(out, shape, a, b, accumulator, epilogue, overflows)
+        product = Product(spread, gather, turned, plan, _part(epilogue, mine))
+        overflows += execution.multiply(product, Place(out, mine.start))
+    return _result(out, shape, plan, epilogue, overflows)
+
+
+def _strided_grad_input(
+    a: Operand,
+    b: Operand,
+    g: Convolution,
+    plan: Plan,
+    epilogue: Epilogue | None,
+    out: NDArray[Any],
+) -> OverflowStatistics:
+    """grad_input (N, H, W, C) without the zeros between the errors, where sums are exact.
+
+    Where draws or counts have their places in the whole result, sums come first, then the epilogue.
+    """
+    ordered = epilogue is None or epilogue.rounding is Rounding.STOCHASTIC or plan.wraps
+    if not ordered:
+        return _by_phases(a, b, g, plan.accumulator, epilogue, out)
+    sums = np.empty(out.shape, np.int64)
+    _by_phases(a, b, g, EXACT, None, sums)
+    flat = out.reshape(-1, g.channels)
+    finish = arguments(plan, epilogue, g.channels)
+    return execution.apply_epilogue(sums.reshape(flat.shape), finish, Place(flat))
 
 
 def convolution_grad_weight(
@@ -278,54 +272,33 @@ def convolution_grad_weight(
         raise ShapeError(f"convolution: {x.shape[0]} activations but {error.shape[0]} errors")
     a, b = Operand.of(x), Operand.of(error)
     out = _empty("convolution", (g.filters, g.depth), epilogue)
-    overflows, filters = OverflowStatistics(), g.filters // g.groups
-    rows = x.shape[0] * g.out_height * g.out_width
-    chosen = execution.planned(b, a, rows, accumulator)
+    plan = dispatch.plan(b, a, x.shape[0] * g.out_height * g.out_width, accumulator)
     narrow = a.peak * b.peak <= dispatch.INT32_MAX
-    if g.depthwise and narrow and chosen.kernel.drops_nothing and not chosen.certify:
+    if g.depthwise and narrow and plan.kernel.drops_nothing and not plan.certify:
         gather = geometry.pixel_rows(geometry.forward_rows(g, x.shape[0], 0), g.channels)
-        sums = depthwise.fold_pixels(a, gather, b.codes, b.peak, chosen)
-        epilogue_args = execution.epilogue_args_of(
-            a, b, gather.rows, accumulator, chosen, epilogue, g.depth
-        )
-        overflows = execution.apply_epilogue(sums, epilogue_args, out)
-        return _result(out, out.shape, a, b, accumulator, epilogue, overflows)
+        sums = depthwise.fold_pixels(a, gather, b, plan)
+        finish = arguments(plan, epilogue, g.depth)
+        overflows = execution.apply_epilogue(sums, finish, Place(out))
+        return _result(out, out.shape, plan, epilogue, overflows)
+    overflows, filters = OverflowStatistics(), g.filters // g.groups
     for group in range(g.groups):
         mine = slice(group * filters, (group + 1) * filters)
         gather = geometry.forward_rows(g, x.shape[0], group)
-        overflows += _over_rows(
-            a,
-            gather,
-            b,
-            mine.start,
-            filters,
-            accumulator,
-            epilogue,
-            out[mine],
-            mine.start * g.depth,
-            chosen,
-        )
-    return _result(out, out.shape, a, b, accumulator, epilogue, overflows)
+        place = Place(out[mine], base=mine.start * g.depth)
+        overflows += _over_rows(a, gather, b, mine, plan, epilogue, place)
+    return _result(out, out.shape, plan, epilogue, overflows)
 
 
 def _channels_apart(
     a: Operand,
     gather: Gather,
-    b: Operand,
     weights: Codes,
-    accumulator: Accumulator,
+    plan: Plan,
     epilogue: Epilogue | None,
     out: NDArray[Any],
-) -> OverflowStatistics | None:
-    """A depthwise product, channels side by side; None where only the general path is exact."""
-    taps = weights.shape[1]
-    chosen = execution.planned(a, b, taps, accumulator)
-    if not depthwise.serves(a, b, taps, accumulator, chosen):
-        return None
-    epilogue_args = execution.epilogue_args_of(
-        a, b, taps, accumulator, chosen, epilogue, out.shape[1]
-    )
-    return depthwise.fold(a, gather, weights, accumulator, chosen, epilogue_args, out)
+) -> OverflowStatistics:
+    """A depthwise product, channels side by side."""
+    return depthwise.fold(a, gather, weights, plan, arguments(plan, epilogue, out.shape[1]), out)
 
 
 def _part(epilogue: Epilogue | None, columns: slice) -> Epilogue | None:
@@ -337,70 +310,58 @@ def _over_rows(
     a: Operand,
     gather: Gather,
     errors: Operand,
-    first: int,
-    filters: int,
-    accumulator: Accumulator,
+    columns: slice,
+    plan: Plan,
     epilogue: Epilogue | None,
-    out: NDArray[Any],
-    base: int,
-    chosen: Plan,
+    place: Place,
 ) -> OverflowStatistics:
-    """out (filters, depth) = errors[:, first : first + filters] transposed times the gather.
+    """(filters, depth) = some columns of the errors, transposed, times the gather.
 
     An epilogue's bias and scales are one a column of the result (products of `depth`).
     """
-    flat = errors.codes.reshape(gather.rows, errors.codes.shape[-1])
-    sums, certain = None, not chosen.certify
-    if chosen.kernel.sums_exactly:
-        sums, reach = packing.fold_pixels(
-            a, gather, flat, errors.peak, first, filters, chosen, track=chosen.certify
-        )
-        certain = certain or reach <= dispatch.largest_safe(accumulator)
+    flat = errors.like(errors.codes.reshape(gather.rows, errors.codes.shape[-1]))
+    sums, certain = None, not plan.certify
+    if plan.kernel.sums_exactly:
+        sums, reach = packing.fold_pixels(a, gather, flat, columns, plan, track=plan.certify)
+        certain = certain or reach <= dispatch.largest_safe(plan.accumulator)
     if sums is not None and certain:
-        exact = replace(chosen, certify=False)
-        epilogue_args = execution.epilogue_args_of(
-            a, errors, gather.rows, accumulator, exact, epilogue, gather.depth, base
-        )
-        overflows = execution.apply_epilogue(np.ascontiguousarray(sums.T), epilogue_args, out)
-        return overflows.placed(gather.depth, gather.depth, base)
+        finish = arguments(plan.certified(), epilogue, gather.depth, place.base)
+        overflows = execution.apply_epilogue(np.ascontiguousarray(sums.T), finish, place)
+        return overflows.placed(gather.depth, gather.depth, place.base)
     fields = geometry.written_out(a.codes, gather)
-    turned = errors.like(np.ascontiguousarray(flat[:, first : first + filters].T))
-    rows = geometry.matrix_rows(filters, gather.rows)
+    turned = errors.like(np.ascontiguousarray(flat.codes[:, columns].T))
+    rows = geometry.matrix_rows(turned.codes.shape[0], gather.rows)
     right = a.like(np.ascontiguousarray(fields.T))
-    return execution.multiply(turned, rows, right, accumulator, epilogue, out, base=base)
+    return execution.multiply(Product(turned, rows, right, plan, epilogue), place)
 
 
 def _by_phases(
     a: Operand,
     b: Operand,
     g: Convolution,
-    images: int,
     accumulator: Accumulator,
     epilogue: Epilogue | None,
     out: NDArray[Any],
 ) -> OverflowStatistics:
     """grad_input of a strided convolution without its zeros: a product for each input phase.
 
-    Only where the order of additions is proven not to matter, and no draw or loss its place.
+    Only where the order of additions is proven not to matter, and no draw or count its place.
     """
-    overflows, channels, filters = (
-        OverflowStatistics(),
-        g.channels // g.groups,
-        g.filters // g.groups,
-    )
+    channels, filters = g.channels // g.groups, g.filters // g.groups
+    overflows = OverflowStatistics()
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = geometry.turned_weight(b.codes, g, group)
         taps = turned.reshape(channels, g.kernel, g.kernel, filters)
         for row in range(min(g.stride, g.height)):
             for column in range(min(g.stride, g.width)):
-                gather, chosen = geometry.phase_rows(g, images, group, row, column)
+                gather, chosen = geometry.phase_rows(g, out.shape[0], group, row, column)
                 phase_taps = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
-                phase_taps = phase_taps.reshape(channels, gather.depth)
+                weights = b.like(phase_taps.reshape(channels, gather.depth))
+                plan = dispatch.plan(a, b, gather.depth, accumulator)
                 part = np.empty((gather.rows, channels), out.dtype)
-                overflows += execution.multiply(
-                    a, gather, b.like(phase_taps), accumulator, _part(epilogue, mine), part
-                )
+                product = Product(a, gather, weights, plan, _part(epilogue, mine))
+                overflows += execution.multiply(product, Place(part))
                 view = out[:, row :: g.stride, column :: g.stride, mine]
                 view[...] = part.reshape(view.shape)
     return overflows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from fxsim.engine.geometry import Gather
 from fxsim.engine.kernels import packed
 from fxsim.engine.operand import Operand
 from fxsim.engine.overflow_statistics import OverflowStatistics
+from fxsim.engine.product import Place, Product
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 
@@ -86,34 +86,26 @@ def starts(
     return out
 
 
-def prescaled(plan: Plan, excess_frac: int) -> tuple[int, int]:
-    """Left shifts of a and b at which the rounding instruction drops `finer` bits of a product."""
+def prescaled(plan: Plan) -> tuple[int, int]:
+    """Left shifts of a and b at which the rounding instruction drops a product's excess bits."""
     shift = {Kernel.HALF_UP: HALF_UP_SHIFT, Kernel.TRUNCATED: TRUNCATED_SHIFT}
-    extra = shift[plan.kernel] - excess_frac if plan.kernel in shift else 0
+    extra = shift[plan.kernel] - plan.excess_frac if plan.kernel in shift else 0
     return extra // 2, extra - extra // 2
 
 
-def fold(
-    a: Operand,
-    gather: Gather,
-    b: Operand,
-    plan: Plan,
-    epilogue_args: EpilogueArguments,
-    out: NDArray[Any],
-    column: int,
-    excess_frac: int,
-) -> OverflowStatistics:
-    """out[:, column : column + N] = gathered a (M, K) times b (N, K) transposed, finished."""
+def fold(product: Product, arguments: EpilogueArguments, place: Place) -> OverflowStatistics:
+    """The product on dot-product instructions, finished into its place."""
+    plan, gather, b = product.plan, product.gather, product.b
     kernel = plan.kernel
-    shift_a, shift_b = prescaled(plan, excess_frac)
-    source = typed(a.codes, kernel, shift_a)
+    shift_a, shift_b = prescaled(plan)
+    source = typed(product.a.codes, kernel, shift_a)
     codes = digit_rows(b.codes) if plan.digits == 2 else typed(b.codes, kernel, shift_b)
     panels, count, groups = pack(codes, kernel)
     chunk = _chunk_groups(plan, groups)
     parts = split(
         packed.fold_rows,
         gather.rows,
-        gather.depth * b.codes.shape[0],
+        product.work,
         kernel.value,
         source.ctypes.data,
         gather.fields(kernel.code_bytes),
@@ -127,12 +119,12 @@ def fold(
         starts(panels, count, groups, chunk, kernel),
         plan.digits,
         instruction_set.tile_configuration(),
-        out,
-        column,
-        b.codes.shape[0],
-        *epilogue_args.arguments,
+        place.out,
+        place.column,
+        product.width,
+        *arguments.arguments,
     )
-    return epilogue_args.overflows(parts)
+    return arguments.overflows(parts)
 
 
 def _used(depth: int, groups: int, kernel: Kernel) -> int:
@@ -149,30 +141,30 @@ def _chunk_groups(plan: Plan, groups: int) -> int:
 def fold_pixels(
     a: Operand,
     gather: Gather,
-    errors: Codes,
-    peak: int,
-    channel: int,
-    filters: int,
+    errors: Operand,
+    columns: slice,
     plan: Plan,
     track: bool = False,
 ) -> tuple[NDArray[np.int64], int]:
-    """(depth, filters) sums over the gathered rows of a[row, k] * errors[row, channel + f].
+    """(depth, columns) sums over the gathered rows of a[row, k] * errors[row, column].
 
-    errors : (rows, channels) codes, |code| <= peak
+    errors : (rows, channels) codes, of which some columns are taken
     track : also a bound on every prefix of every sum, in the order of rows (else 0)
     """
-    if plan.digits == 1 and a.peak * peak * PIXELS > INT32_MAX:
+    largest = max(a.peak * errors.peak, 1)
+    if plan.digits == 1 and a.peak * errors.peak * PIXELS > INT32_MAX:
         plan = replace(plan, digits=2)
     if plan.digits == 2:
         whole = replace(plan, digits=1)
         (low, low_reach), (high, high_reach) = (
-            fold_pixels(a, gather, digit, DIGIT, channel, filters, whole, track)
-            for digit in digits(errors)
+            fold_pixels(a, gather, Operand(digit, DIGIT, errors.frac), columns, whole, track)
+            for digit in digits(errors.codes)
         )
         return low + (high << 8), low_reach + (high_reach << 8)
+    filters = columns.stop - columns.start
     kernel = plan.kernel
-    source, error = typed(a.codes, kernel), typed(errors, kernel)
-    flush = max(INT32_MAX // (max(a.peak * peak, 1) * PIXELS), 1)
+    source, error = typed(a.codes, kernel), typed(errors.codes, kernel)
+    flush = max(INT32_MAX // (largest * PIXELS), 1)
     pixel = error.shape[1] * kernel.code_bytes
     parts = split(
         packed.fold_pixels,
@@ -182,7 +174,7 @@ def fold_pixels(
         source.ctypes.data,
         gather.fields(kernel.code_bytes),
         gather.depth,
-        error.ctypes.data + channel * kernel.code_bytes,
+        error.ctypes.data + columns.start * kernel.code_bytes,
         pixel,
         filters,
         BIAS if kernel is Kernel.VNNI_S8 else 0,

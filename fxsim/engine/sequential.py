@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxsim.engine.dispatch import Plan
 from fxsim.engine.kernels import sequential
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
@@ -99,26 +100,30 @@ def _check(accumulator: Accumulator, peak: int, frac: int, excess_frac: int) -> 
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The stream of draws of a result: the sum of row i and column j is number
+    base + i * stride + j, and each of its K products has a draw."""
+
+    key: np.uint64
+    base: int
+    stride: int
+
+
 def run(
     a: Codes,
     b: Codes,
     rows: NDArray[np.int64],
-    accumulator: Accumulator,
-    frac: int,
-    excess_frac: int,
+    plan: Plan,
     out: NDArray[np.int64],
-    key: np.uint64,
-    base: int,
-    stride: int,
+    draws: Draws,
     start: NDArray[np.int64] | None = None,
 ) -> OverflowStatistics:
     """Execute `rows` of a (M, K) times b (N, K) transposed; `out` holds the exact sums before.
 
-    frac : fractional bits of an exact product; finer : those beyond the accumulator's
-    key, base, stride : the stream of draws; the sum of row i and column j is number
-        base + i * stride + j, and each of its K products has a draw
     start : (N,) what the register holds first; None: zeros
     """
+    accumulator, frac, excess_frac = plan.accumulator, plan.product_frac, plan.excess_frac
     if rows.size == 0:
         return OverflowStatistics()
     turned, a = np.ascontiguousarray(b.T), np.ascontiguousarray(a)
@@ -139,9 +144,9 @@ def run(
         narrow = high + peak < 1 << 31
         kernel = sequential.saturate_narrow_range if narrow else sequential.saturate_range
         parts = split(kernel, rows.size, work, rows, a, turned, -high - 1, high, out)
-        return _losses(parts)
+        return _statistics(parts)
     terms, left = _terms(accumulator, frac, excess_frac)
-    terms[sequential.BASE], terms[sequential.STRIDE] = base, stride
+    terms[sequential.BASE], terms[sequential.STRIDE] = draws.base, draws.stride
     rounds = left != 0
     inner = accumulator.partial or accumulator
     inner = replace(inner, sum_rounding=accumulator.sum_rounding)
@@ -158,17 +163,17 @@ def run(
         left,
         _register(accumulator, rounds),
         _register(inner, rounds),
-        key,
+        draws.key,
         out,
     )
-    return _losses(parts)
+    return _statistics(parts)
 
 
 def _peak(codes: Codes) -> int:
     return max(abs(int(codes.max(initial=0))), abs(int(codes.min(initial=0))))
 
 
-def _losses(parts: list[tuple[Any, Any, Any]]) -> OverflowStatistics:
+def _statistics(parts: list[tuple[Any, Any, Any]]) -> OverflowStatistics:
     firsts = [int(part[2]) for part in parts if part[2] >= 0]
     return OverflowStatistics(
         altered=sum(int(part[1]) for part in parts),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operands import OVERFLOWS, ROUNDINGS, on_machine, operand
+from operands import OVERFLOWS, ROUNDINGS, bounded, on_machine, operand
 from support import jit_only, shared
 
 from fxsim.engine import matmul
@@ -96,7 +96,7 @@ def test_rounded_products_run_on_one_instruction(rounding):
         half = (1 << finer >> 1) if rounding is Rounding.RND else 0
         got = matmul.multiply(a, a, register)[0].codes
         assert (got == (exact + half) >> finer).all(), finer
-    chosen = plan(1, 128, 128, register, InstructionSet.VNNI, 15)
+    chosen = plan(bounded(128), bounded(128), 1, register, InstructionSet.VNNI)
     assert chosen.kernel in (Kernel.HALF_UP, Kernel.TRUNCATED)
 
 

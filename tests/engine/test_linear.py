@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operands import OVERFLOWS, WIDE, on_machine, operand
+from operands import OVERFLOWS, WIDE, bounded, on_machine, operand
 from support import jit_only
 
 from fxsim.engine import matmul
@@ -123,21 +123,21 @@ def test_operands_up_to_32_bits(machine, k, bits_a, bits_b, limit, overflow, see
     ],
 )
 def test_the_path_follows_the_bound(depth, peaks, accumulator, machine, kernel, wraps, certify):
-    chosen = plan(depth, *peaks, accumulator, InstructionSet(machine))
+    chosen = plan(*map(bounded, peaks), depth, accumulator, InstructionSet(machine))
     assert (chosen.kernel, chosen.wraps, chosen.certify) == (kernel, wraps, certify)
     if chosen.chunk:
         assert chosen.chunk * peaks[0] * peaks[1] < 2**31
 
 
 def test_full_int16_codes_are_cut_into_bytes():
-    chosen = plan(100, 2**15, 2**15, WIDE, InstructionSet.VNNI)
+    chosen = plan(bounded(2**15), bounded(2**15), 100, WIDE, InstructionSet.VNNI)
     assert (chosen.kernel, chosen.digits) == (Kernel.VNNI_S16, 2)
     assert chosen.chunk * 2**15 * 2**7 < 2**31
 
 
 def test_sums_beyond_64_bits_are_refused():
     with pytest.raises(FormatError, match="need more than the engine's 64 bits"):
-        plan(2**40, 2**15, 2**15, WIDE, InstructionSet.PORTABLE)
+        plan(bounded(2**15), bounded(2**15), 2**40, WIDE, InstructionSet.PORTABLE)
 
 
 def test_an_error_accumulator_says_how_often_it_overflowed(machine):
