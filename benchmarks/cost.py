@@ -26,6 +26,7 @@ from fxsim.cost.model import evaluate_cost, reevaluate_cost
 from fxsim.engine.bit_pair_histogram import elements_by_bits, gemm_shape, joint_histogram
 from fxsim.engine.contractions import Matrix
 from fxsim.hardware import accelerator
+from fxsim.identifiers import Pass
 from fxsim.mapping.nest import Nest
 from fxsim.mapping.problem import Problem, WordBits
 from fxsim.mapping.search import _Search, best_mapping
@@ -219,9 +220,9 @@ def gpt2(layers: int, width: int) -> tuple[Trace, int]:
                 {"layer": layer, "kind": "linear", "weight_of": layer, "macs": 0, "batch": TOKENS}
             )
             for pass_, left, right in (
-                ("forward", "activation", "weight"),
-                ("grad_input", "error", "weight"),
-                ("grad_weight", "activation", "error"),
+                (Pass.FORWARD, "activation", "weight"),
+                (Pass.GRAD_INPUT, "error", "weight"),
+                (Pass.GRAD_WEIGHT, "activation", "error"),
             ):
                 a, b, joint = joint_histogram(pass_, maps[left], maps[right], Matrix())
                 m, n, k, repeats = gemm_shape(pass_, maps[left], maps[right], Matrix())

@@ -22,7 +22,7 @@ from fxsim.engine.geometry import Convolution
 from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
+from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
 
 SHAPES = [(512, 512, 4608), (8192, 64, 576)]
 WIDE = Accumulator(48, Overflow.SAT)
@@ -132,7 +132,7 @@ def cast_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
         yield (
             f"requantise int32 -> int8, {mode.name}, vs np.copyto",
             ratio(
-                lambda mode=mode: casts.cast(x, FixedPoint(8, 0), mode, dtype=np.int8),
+                lambda mode=mode: casts.cast(x, Cast(FixedPoint(8, 0), mode), dtype=np.int8),
                 lambda: np.copyto(target, source),
             ),
             least,
@@ -142,7 +142,7 @@ def cast_rows(rng: np.random.Generator, skipped: list[str]) -> Iterator[Row]:
     )
 
     def ours() -> None:
-        casts.cast(words, FixedPoint(8, 2), Rounding.RND_CONV, dtype=np.int8)
+        casts.cast(words, FixedPoint(8, 2), dtype=np.int8)
 
     if importlib.util.find_spec("apytypes"):
         import apytypes

@@ -38,7 +38,7 @@ from fxsim.training.data.base import INPUT_WORD
 from fxsim.training.policy import StepInfo
 
 BATCH, STEPS, WARM = 128, 1950, 4
-METHODS = ("decide", "choose", "observe", "review")
+METHODS = ("decide", "on_operand", "on_gradient", "after_update")
 TARGET = 0.15
 
 
@@ -73,27 +73,27 @@ class Watched:
         return getattr(self._policy, name)
 
 
-def rounding_alone(tensor: FixedTensor, found: FixedTensor, wanted: BlockFormat, key: int) -> None:
+def rounding_alone(tensor: FixedTensor, result: FixedTensor, form: BlockFormat, key: int) -> None:
     """What a block-wise cast does once every tile's bits and exponent are known."""
     small = to_int16(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
-    blocks = found.blocks
+    blocks = result.blocks
     assert blocks is not None
-    base = small.format.frac - found.format.frac
+    base = small.format.frac - result.format.frac
     exponents = np.where(blocks.bits > 0, blocks.shifts + base, -1).astype(np.int8)[None]
     index = np.zeros(blocks.bits.shape, np.int8)
-    codes = np.empty(x.shape, found.codes.dtype)
+    codes = np.empty(x.shape, result.codes.dtype)
     threads.split(
         cost_aware_blocks.encode_given_range,
         blocks.bits.shape[0],
-        4 * wanted.rows * x.shape[1],
+        4 * form.rows * x.shape[1],
         x,
-        wanted.rows,
-        wanted.columns,
+        form.rows,
+        form.columns,
         exponents,
         index,
         base,
-        int(wanted.rounding),
+        int(form.rounding),
         np.uint64(key),
         codes,
     )
@@ -113,17 +113,18 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
     writer = TraceWriter(Path(tempfile.mkdtemp()), policy.accumulator.bits)
     plain, probe = block_casts.quantise_blocks, loop._probe
 
-    def cast(tensor: FixedTensor, wanted: BlockFormat, gain: Any, key: int) -> Any:
+    def cast(tensor: FixedTensor, form: BlockFormat, gain: Any, key: int) -> Any:
         start = time.perf_counter()
-        found = plain(tensor, wanted, gain, key)
+        result = plain(tensor, form, gain, key)
         middle = time.perf_counter()
-        rounding_alone(tensor, found[0], wanted, key)
+        rounding_alone(tensor, result[0], form, key)
         alone = time.perf_counter() - middle
         clock.own += max(middle - start - alone, 0.0)
         clock.left_out += alone
-        return found
+        return result
 
     contexts.block_casts.quantise_blocks, loop._probe = cast, clock.timed(probe)
+    constants = watched.constants(now.policy_state)
     begin = 0.0
     try:
         for step in range(first, first + WARM + steps):
@@ -132,7 +133,7 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
                 begin = time.perf_counter()
             step_info = StepInfo(step, STEPS, STEPS // 5)
             now.policy_state, decisions = watched.decide(now.policy_state, step_info, now.feedback)
-            decisions = {**decisions, loop.RATE: 1 << 14}
+            decisions = {**constants, **decisions, loop.RATE: 1 << 14}
             writer.begin_step(step, STEPS)
             around = StepContext(
                 0,

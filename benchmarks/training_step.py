@@ -34,7 +34,7 @@ from fxsim.trace.writer import TraceWriter
 from fxsim.training import loop, workload
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
-from fxsim.training.policy import Moment
+from fxsim.training.policy import StepInfo
 
 BATCH, STEPS = 128, 1000  # steps of a run, so that maps are sampled as in one
 
@@ -70,7 +70,7 @@ def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
 
     def step() -> None:
         now.policy_state, decisions = policy.decide(
-            now.policy_state, Moment(now.step, STEPS, 390), now.feedback
+            now.policy_state, StepInfo(now.step, STEPS, 390), now.feedback
         )
         decisions = {**decisions, loop.RATE: 1 << 14}
         writer.begin_step(now.step, STEPS)

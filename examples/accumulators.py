@@ -49,7 +49,7 @@ print(f"rounded products:    {sums.format}")
 
 # Wide words, without wrap errors (fxpmath 41, 76, 85): 64-bit codes, moved by 90 places.
 wide = FixedTensor(np.array([2**63 - 1, -(2**63)], np.int64), FixedPoint(64, 90))
-narrow, lost = casts.cast(wide, FixedPoint(16, 30), Rounding.RND_CONV, Overflow.SAT)
+narrow, lost = casts.cast(wide, FixedPoint(16, 30))
 print(f"64 bits to 16:       {narrow.codes.tolist()}, {lost.overflowed} saturated")
 
 # Requantisation rounded once or twice, by choice (TFLite): they differ on 0.6 % of inputs.

@@ -15,7 +15,7 @@ from fxsim.config import resources
 from fxsim.cost.model import TraceCost, evaluate_cost
 from fxsim.hardware import accelerator
 from fxsim.hardware.accelerator import Accelerator
-from fxsim.policies import Uniform
+from fxsim.policies.uniform import Uniform
 from fxsim.runs import synthetic_trace
 from fxsim.training import workload
 

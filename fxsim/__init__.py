@@ -45,7 +45,7 @@ API = {
     "FixedTensor": "engine.tensor",
     "FxsimError": "errors",
     "Overflow": "numerics.formats",
-    "Priced": "cost.model",
+    "TraceCost": "cost.model",
     "Rounding": "numerics.formats",
     "Run": "runs.directory",
     "Study": "studies.study",

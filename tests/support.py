@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from fxsim.cli.main import main
+from fxsim.engine.threads import set_threads
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("FXSIM_SHARED", ROOT.parent / "shared"))
@@ -31,12 +37,47 @@ COMMAND = [sys.executable, "-c", "from fxsim.cli.main import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
 
 
-def fxsim(*arguments: object, at: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command said, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fxsim(*arguments: object, at: Path, code: int = 0) -> Done:
+    """Run a command in this process, as a terminal 200 columns wide would."""
+    words = [str(word) for word in arguments]
+    out, err = io.StringIO(), io.StringIO()
+    before, argv, columns = Path.cwd(), sys.argv, os.environ.get("COLUMNS")
+    os.chdir(at)
+    sys.argv, os.environ["COLUMNS"] = ["fxsim", *words], "200"
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        returned = 0
+    except SystemExit as end:
+        returned = int(end.code or 0)
+    finally:
+        sys.argv = argv
+        os.chdir(before)
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+        set_threads(1)
+    done = Done(returned, out.getvalue(), err.getvalue())
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def fxsim_apart(*arguments: object, at: Path, code: int = 0) -> Done:
+    """Run a command in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=at, env=ENVIRONMENT, capture_output=True, text=True
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 STUDY = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fxsim.engine.threads import split
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.draws import DRAW_BITS, Lfsr
+from fxsim.numerics.draws import Lfsr
 from fxsim.numerics.formats import (
     Cast,
     FixedPoint,
@@ -24,8 +25,6 @@ from fxsim.numerics.formats import (
     Rounding,
     TensorFormat,
     check_key,
-    check_overflow,
-    check_random_bits,
 )
 from fxsim.numerics.scale import MULTIPLIER_BITS, Scale
 
@@ -49,61 +48,89 @@ def peak(codes: Codes) -> int:
     return max(max(-int(low), int(high)) for low, high in parts)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draws:
+    """The draws of STOCHASTIC: a stream by its key, or those of a shift register in order."""
+
+    key: int
+    given: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, to: Cast, key: int, lfsr: Lfsr | None, count: int) -> _Draws:
+        """For so many elements."""
+        if to.rounding is Rounding.STOCHASTIC and lfsr is not None:
+            return cls(key, lfsr_draws(lfsr, count, to.random_bits))
+        return cls(key, np.empty(0, np.int64))
+
+    def drawn(self, element: int, bits: int) -> int:
+        """An element's draw, by the specification."""
+        if self.given.size:
+            return int(self.given[element])
+        return specification.draw(self.key, element, bits)
+
+
 def cast(
     tensor: FixedTensor,
-    target: FixedPoint,
-    rounding: Rounding = Rounding.RND_CONV,
-    overflow: Overflow = Overflow.SAT,
-    saturated_bits: int = 0,
+    to: Cast | FixedPoint,
     key: int = 0,
     dtype: Any = np.int64,
-    random_bits: int = DRAW_BITS,
     lfsr: Lfsr | None = None,
     largest: int | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Move a tensor to another format, rounding each code once.
 
-    saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
-    key, random_bits, lfsr : for STOCHASTIC only: the stream of draws
-        (`fxsim.numerics.draws.stream_key`) and how many bits each has; a shift register draws
-        in the order of the elements instead
+    Parameters
+    ----------
+    tensor : any shape, any format
+    to : the format, and how codes are rounded and limited; a format alone means nearest even,
+        saturating
+    key : the stream of draws of STOCHASTIC (`fxsim.numerics.draws.stream_key`)
+    dtype : the NumPy type of the result's codes
+    lfsr : a shift register that draws instead, in the order of the elements
     largest : max|code|, where it is known; it may prove a faster way right
 
-    Any shift and width is right: what the kernels' 64 bits cannot hold is computed in Python's
-    integers, slowly.
+    Returns
+    -------
+    The tensor in the format, and how many codes dropped a bit and left the format.
 
     Raises
     ------
     FormatError : with `Overflow.ERROR`, if a code does not fit; for an unsigned 64-bit target
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([7, -8]), FixedPoint(8, 2))
+    >>> cast(x, FixedPoint(4, 0))[0].codes.tolist()
+    [2, -2]
+
+    Notes
+    -----
+    Any shift and width is right: what the kernels' 64 bits cannot hold is computed in Python's
+    integers, slowly.
 
     Source: IEEE 1666-2011, 7.10.9 (quantisation and overflow modes), as SystemC 2.3.4 executes
     them; ac_fixed has SAT_SYM give -1 at one bit (here 0), the 2019 ap_fixed header differs for
     unsigned WRAP with n and for WRAP_SM with n = 0. RND_CONV_ODD and JAM as in APyTypes, but JAM
     leaves codes alone that drop no bit.
     """
-    check_overflow("cast", overflow, saturated_bits, target.signed)
-    check_random_bits("cast", random_bits)
+    to = Cast.to(to)
     check_key("cast", key)
+    target = to.format
     if target.bits == 64 and not target.signed:
         raise FormatError("cast: codes are int64, an unsigned target has at most 63 bits, not 64")
     shift = tensor.format.frac - target.frac
     x = np.ascontiguousarray(tensor.codes).reshape(-1)
-    low, high = target.min_code, target.max_code
-    if overflow is Overflow.SAT_SYM and target.signed:
-        low = -high
     length = tensor.format.bits + (not tensor.format.signed) - 1
     if largest is not None:
         length = min(length, bit_length(largest))
     keeps = shift <= 0 and length - shift < target.bits and target.signed
-    if keeps and rounding is not Rounding.JAM_ALWAYS and overflow is not Overflow.SAT_SYM:
+    if keeps and to.rounding is not Rounding.JAM_ALWAYS and to.overflow is not Overflow.SAT_SYM:
         bit_shift = min(-shift, target.bits - 1) if length else 0
         moved = x.astype(dtype) << np.array(bit_shift, dtype)  # nothing is dropped, nothing leaves
         return FixedTensor.trusted(moved.reshape(tensor.shape), target), OverflowStatistics()
     out = np.empty(x.size, dtype)
-    noise = np.empty(0, np.int64)
-    if rounding is Rounding.STOCHASTIC and lfsr is not None:
-        noise = lfsr_draws(lfsr, x.size, random_bits)
-    if _is_narrow(length, shift, target, rounding, overflow, random_bits, x.size, noise.size):
+    draws = _Draws.of(to, key, lfsr, x.size)
+    if _is_narrow(length, shift, to) and x.size < 1 << 32 and not draws.given.size:
         parts = split(
             casting.requantise_range,
             x.size,
@@ -111,13 +138,13 @@ def cast(
             x,
             out,
             shift,
-            int(rounding),
-            low,
-            high,
+            int(to.rounding),
+            to.low,
+            to.high,
             np.uint64(key),
-            random_bits,
+            to.random_bits,
         )
-    elif _fits_kernel(tensor.format, x, shift, target, overflow, saturated_bits):
+    elif _fits_kernel(tensor.format, x, shift, to):
         parts = split(
             casting.cast_range,
             x.size,
@@ -125,26 +152,22 @@ def cast(
             x,
             out,
             shift,
-            low,
-            high,
+            to.low,
+            to.high,
             target.bits,
             target.signed,
-            int(rounding),
-            int(overflow),
-            saturated_bits,
+            int(to.rounding),
+            int(to.overflow),
+            to.saturated_bits,
             np.uint64(key),
-            random_bits,
-            noise,
+            to.random_bits,
+            draws.given,
         )
     else:
-        parts = [
-            _cast_in_python(
-                x, out, shift, target, rounding, overflow, saturated_bits, key, random_bits, noise
-            )
-        ]
+        parts = [_cast_in_python(x, out, shift, to, draws)]
     overflows = OverflowStatistics(*(int(sum(p[i] for p in parts)) for i in range(2)))
-    if overflow is Overflow.ERROR and overflows.overflowed:
-        first = _first_outside(x, shift, target, rounding, key, random_bits, noise)
+    if to.overflow is Overflow.ERROR and overflows.overflowed:
+        first = _first_outside(x, shift, to, draws)
         raise FormatError(
             f"cast: {overflows.overflowed} of {x.size} codes do not fit {target}; the first is"
             f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
@@ -152,35 +175,23 @@ def cast(
     return FixedTensor.trusted(out.reshape(tensor.shape), target), overflows
 
 
-def _is_narrow(
-    length: int,
-    shift: int,
-    target: FixedPoint,
-    rounding: Rounding,
-    overflow: Overflow,
-    random_bits: int,
-    size: int,
-    given_draws: int,
-) -> bool:
-    """Whether int32 lanes serve: see `kernels.requantise`."""
+def _is_narrow(length: int, shift: int, to: Cast) -> bool:
+    """Whether int32 lanes serve codes of this length: see `kernels.requantise`."""
     return (
         length <= NARROW_BITS
         and 0 <= shift <= NARROW_BITS
-        and target.bits <= NARROW_BITS
-        and random_bits <= NARROW_BITS
-        and overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
-        and rounding <= Rounding.STOCHASTIC
-        and size < 1 << 32
-        and given_draws == 0
+        and to.format.bits <= NARROW_BITS
+        and to.random_bits <= NARROW_BITS
+        and to.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+        and to.rounding <= Rounding.STOCHASTIC
     )
 
 
-def _fits_kernel(
-    source: FixedPoint, x: Codes, shift: int, target: FixedPoint, overflow: Overflow, n: int
-) -> bool:
+def _fits_kernel(source: FixedPoint, x: Codes, shift: int, to: Cast) -> bool:
     """Whether int64 arithmetic holds every intermediate: see `kernels.casting`."""
-    keeps_high_bits = overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD) or (
-        overflow is Overflow.WRAP and n > 0
+    target = to.format
+    keeps_high_bits = to.overflow in (Overflow.WRAP_SM, Overflow.NUMERIC_STD) or (
+        to.overflow is Overflow.WRAP and to.saturated_bits > 0
     )
     wide = keeps_high_bits and shift < 0 and bit_length(peak(x)) - shift > LARGEST_SHIFT
     codes = source.bits + (not source.signed) <= LARGEST_SHIFT + 1
@@ -189,35 +200,25 @@ def _fits_kernel(
 
 
 def _cast_in_python(
-    x: Codes,
-    out: NDArray[Any],
-    shift: int,
-    target: FixedPoint,
-    rounding: Rounding,
-    overflow: Overflow,
-    n: int,
-    key: int,
-    random_bits: int,
-    noise: NDArray[np.int64],
+    x: Codes, out: NDArray[Any], shift: int, to: Cast, draws: _Draws
 ) -> tuple[int, int]:
     """The specification itself, for what no machine word holds: (quantised, overflowed)."""
-    overflows = over = 0
+    quantised = overflowed = 0
     for i, code in enumerate(x.tolist()):
-        drawn = int(noise[i]) if noise.size else specification.draw(key, i, random_bits)
         out[i], dropped, outside = specification.cast(
             code,
             shift,
-            target.bits,
-            target.signed,
-            rounding.name,
-            overflow.name,
-            n,
-            drawn,
-            random_bits,
+            to.format.bits,
+            to.format.signed,
+            to.rounding.name,
+            to.overflow.name,
+            to.saturated_bits,
+            draws.drawn(i, to.random_bits),
+            to.random_bits,
         )
-        overflows += dropped
-        over += outside
-    return overflows, over
+        quantised += dropped
+        overflowed += outside
+    return quantised, overflowed
 
 
 def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
@@ -230,20 +231,12 @@ def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
     return out
 
 
-def _first_outside(
-    x: Codes,
-    shift: int,
-    target: FixedPoint,
-    rounding: Rounding,
-    key: int,
-    random_bits: int,
-    noise: NDArray[np.int64],
-) -> int:
+def _first_outside(x: Codes, shift: int, to: Cast, draws: _Draws) -> int:
     """The first element that overflows, looked for as the specification says."""
     for i, code in enumerate(x.tolist()):
-        drawn = int(noise[i]) if noise.size else specification.draw(key, i, random_bits)
-        rounded = specification.round_code(code, shift, rounding.name, drawn, random_bits)
-        if not target.min_code <= rounded <= target.max_code:
+        drawn = draws.drawn(i, to.random_bits)
+        rounded = specification.round_code(code, shift, to.rounding.name, drawn, to.random_bits)
+        if not to.format.min_code <= rounded <= to.format.max_code:
             return i
     raise AssertionError("a kernel counted an overflow that the specification does not have")
 
@@ -263,8 +256,8 @@ def quantise_tensor(
     """Cast to one word length and scale; as an operand with a one-tile map, if asked.
 
     An operand wider than 16 bits enters the multipliers with 16: those at the finest scale that
-    holds the largest code, but none finer than `wanted.frac`, and within the wanted word's range.
-    Its map (what is stored and priced) says `wanted.bits`.
+    holds the largest code, but none finer than `form.frac`, and within the form's range. Its map
+    (what is stored and priced) says `form.bits`.
     """
     largest = peak(tensor.codes)
     if operand and form.bits > OPERAND_BITS:
@@ -274,9 +267,7 @@ def quantise_tensor(
     else:
         target = FixedPoint(form.bits, form.frac)
     dtype = storage(target)
-    result, overflows = cast(
-        tensor, target, form.rounding, form.overflow, key=key, dtype=dtype, largest=largest
-    )
+    result, overflows = cast(tensor, form.cast(target), key, dtype, largest=largest)
     if not operand:
         return result, overflows
     rows, columns = tensor.matrix().shape
@@ -298,63 +289,60 @@ def _executed(form: TensorFormat, octave: int) -> FixedPoint:
 
 
 def from_float(
-    values: ArrayLike, target: Cast, key: int = 0, random_bits: int = DRAW_BITS
+    values: ArrayLike, to: Cast | FixedPoint, key: int = 0
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Finite floats to a format, rounded once from their exact values, any mode.
 
     A float counts as having more fractional bits than the format (to TRN_MAG that matters).
     Raises FormatError for NaN and infinity, naming the element.
     """
-    exact = np.asarray(values, np.float64)
+    to, exact = Cast.to(to), np.asarray(values, np.float64)
     if not np.isfinite(exact).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
         raise FormatError(f"from_float: values must be finite, not {exact[where]} at {list(where)}")
-    guard_bits = random_bits if target.rounding is Rounding.STOCHASTIC else 1
+    guard_bits = to.random_bits if to.rounding is Rounding.STOCHASTIC else 1
     with np.errstate(over="ignore", under="ignore"):
-        steps = np.ldexp(exact, target.format.frac + guard_bits)
+        steps = np.ldexp(exact, to.format.frac + guard_bits)
     whole = np.floor(np.where((steps == 0) & (exact < 0), -0.5, steps))
     if np.abs(whole).max(initial=0) >= 2.0**FLOAT_BITS:
         raise FormatError(
             "from_float: |value| must be below"
-            f" 2**{FLOAT_BITS - guard_bits - target.format.frac} to be cast with"
-            f" {target.format.frac} fractional bits, not {np.abs(exact).max()}"
+            f" 2**{FLOAT_BITS - guard_bits - to.format.frac} to be cast with"
+            f" {to.format.frac} fractional bits, not {np.abs(exact).max()}"
         )
     # One more bit says whether anything lies below: no mode asks for more ("sticky" bit).
     below = (steps != whole) | ((steps == 0) & (exact != 0))
     codes = 2 * whole.astype(np.int64) + below
-    tensor = FixedTensor.trusted(codes, FixedPoint(63, target.format.frac + guard_bits + 1))
-    return cast(
-        tensor,
-        target.format,
-        target.rounding,
-        target.overflow,
-        target.saturated_bits,
-        key,
-        storage(target.format),
-        random_bits,
-    )
+    tensor = FixedTensor.trusted(codes, FixedPoint(63, to.format.frac + guard_bits + 1))
+    return cast(tensor, to, key, storage(to.format))
 
 
 def rescale(
     tensor: FixedTensor,
     scale: Scale | tuple[Scale, ...],
-    target: FixedPoint,
-    rounding: Rounding = Rounding.RND,
-    overflow: Overflow = Overflow.SAT,
+    to: Cast | FixedPoint,
     key: int = 0,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """code * multiplier * 2**-shift, rounded once ("single rounding"); one scale, or one a channel
-    of the last axis.
+    """code * multiplier * 2**-shift, rounded once ("single rounding").
 
-    With RND this is TFLite's TFLITE_SINGLE_ROUNDING form.
+    Parameters
+    ----------
+    tensor : codes, whose own fraction does not count
+    scale : one, or one a channel of the last axis
+    to : the result's format, and how it is rounded and limited; a format alone means TFLite's
+        TFLITE_SINGLE_ROUNDING: to nearest, ties up, saturating
+    key : the stream of draws of STOCHASTIC
+
+    Raises
+    ------
+    FormatError : with `Overflow.ERROR`, if a code does not fit; for what 64 bits cannot hold
     """
+    to = to if isinstance(to, Cast) else Cast(to, Rounding.RND)
     codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
-    epilogue = Epilogue(target, rounding, overflow, scale=scale, key=key)
-    width = codes.shape[1]
-    out = np.empty(codes.shape, storage(target))
-    epilogue_args = epilogue_arguments(
-        epilogue, tensor.format, False, width, 1 << tensor.format.bits
-    )
+    epilogue, width = Epilogue(to, scale=scale, key=key), codes.shape[1]
+    out = np.empty(codes.shape, storage(to.format))
+    bound = 1 << tensor.format.bits
+    arguments = epilogue_arguments(epilogue, tensor.format, False, width, bound)
     parts = split(
         epilogue_kernels.epilogue_range,
         codes.shape[0],
@@ -362,14 +350,14 @@ def rescale(
         codes,
         out,
         0,
-        *epilogue_args.arguments,
+        *arguments.arguments,
     )
-    overflows = epilogue_args.overflows(parts)
-    if overflow is Overflow.ERROR and overflows.overflowed:
+    overflows = arguments.overflows(parts)
+    if to.overflow is Overflow.ERROR and overflows.overflowed:
         raise FormatError(
-            f"rescale: {overflows.overflowed} of {out.size} codes do not fit {target}"
+            f"rescale: {overflows.overflowed} of {out.size} codes do not fit {to.format}"
         )
-    return FixedTensor.trusted(out.reshape(tensor.shape), target), overflows
+    return FixedTensor.trusted(out.reshape(tensor.shape), to.format), overflows
 
 
 def rescale_double(

@@ -97,12 +97,6 @@ class Plan:
         return replace(self, kernel=Kernel.SEQUENTIAL, chunk=0, wraps=False, certify=False)
 
 
-def register_of(accumulator: Accumulator, frac: int) -> FixedPoint:
-    """The format of the sums of products with `frac` fractional bits."""
-    own = frac if accumulator.frac is None else accumulator.frac
-    return FixedPoint(accumulator.bits, own, accumulator.signed)
-
-
 def plan(
     a: Operand,
     b: Operand,
@@ -133,7 +127,7 @@ def plan(
     """
     instructions = instructions or instruction_set.chosen()
     product_frac = a.frac + b.frac
-    register = register_of(accumulator, product_frac)
+    register = accumulator.register(product_frac)
     dropped = max(product_frac - register.frac, 0)
     bound = depth * ((a.peak * b.peak >> dropped) + (dropped > 0))
     slow = Plan(accumulator, register, product_frac, bound, Kernel.SEQUENTIAL)

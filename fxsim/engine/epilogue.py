@@ -12,14 +12,7 @@ from fxsim.engine.kernels import epilogue as epilogue_kernels
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
-from fxsim.numerics.formats import (
-    FixedPoint,
-    Overflow,
-    Rounding,
-    check_key,
-    check_overflow,
-    check_random_bits,
-)
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding, check_key
 from fxsim.numerics.scale import Scale
 
 Ints = NDArray[np.int64]
@@ -33,29 +26,46 @@ NARROW_CODE = 30  # the same of its int32 lanes, see `kernels.requantise`
 class Epilogue:
     """The epilogue of a product, in this order: add `bias`, scale, clip negatives, cast.
 
+    Parameters
+    ----------
+    cast : to the result's format; a format alone means nearest even, saturating
     bias : (N,) codes with the accumulator's fractional bits, one an output column
     scale : one Scale, or one a column (per channel), from the accumulator's codes to the
         output's; None keeps the value (a power of two)
     relu : negative values become zero
-    key, random_bits : the stream of draws of STOCHASTIC, and how many bits each has
+    key : the stream of draws of STOCHASTIC
+
+    Raises
+    ------
+    FormatError : for an unsigned 64-bit format, or a key beyond 64 bits
+
+    Examples
+    --------
+    >>> Epilogue(FixedPoint(8, 4), relu=True).format
+    FixedPoint(bits=8, frac=4, signed=True)
     """
 
-    format: FixedPoint
-    rounding: Rounding = Rounding.RND_CONV
-    overflow: Overflow = Overflow.SAT
-    saturated_bits: int = 0
+    cast: Cast | FixedPoint
     bias: FixedTensor | None = None
     scale: Scale | tuple[Scale, ...] | None = None
     relu: bool = False
     key: int = 0
-    random_bits: int = 16
 
     def __post_init__(self) -> None:
-        check_overflow("Epilogue", self.overflow, self.saturated_bits, self.format.signed)
-        check_random_bits("Epilogue", self.random_bits)
+        object.__setattr__(self, "cast", Cast.to(self.cast))
         check_key("Epilogue", self.key)
         if self.format.bits == 64 and not self.format.signed:
             raise FormatError("Epilogue: codes are int64, an unsigned format has at most 63 bits")
+
+    @property
+    def target(self) -> Cast:
+        """How results are cast."""
+        return Cast.to(self.cast)
+
+    @property
+    def format(self) -> FixedPoint:
+        """The result's format."""
+        return self.target.format
 
     def check_width(self, width: int) -> None:
         """Raise ShapeError unless bias and scales are one a column of `width`."""
@@ -125,18 +135,15 @@ def epilogue_arguments(
     multiplier, shift = _scales(epilogue, register, width)
     peak = min(bound, 1 << (register.bits - register.signed))
     largest = _largest(peak, bias, multiplier, shift)
-    target = epilogue.format
-    fields[epilogue_kernels.ROUNDING] = epilogue.rounding
-    fields[epilogue_kernels.OVERFLOW] = epilogue.overflow
-    fields[epilogue_kernels.SATURATED] = epilogue.saturated_bits
-    fields[epilogue_kernels.BITS], fields[epilogue_kernels.SIGNED] = target.bits, target.signed
-    symmetric = epilogue.overflow is Overflow.SAT_SYM and target.signed
-    fields[epilogue_kernels.LOW] = -target.max_code if symmetric else target.min_code
-    fields[epilogue_kernels.HIGH] = target.max_code
-    fields[epilogue_kernels.RELU], fields[epilogue_kernels.RANDOM_BITS] = (
-        epilogue.relu,
-        epilogue.random_bits,
-    )
+    cast = epilogue.target
+    fields[epilogue_kernels.ROUNDING] = cast.rounding
+    fields[epilogue_kernels.OVERFLOW] = cast.overflow
+    fields[epilogue_kernels.SATURATED] = cast.saturated_bits
+    fields[epilogue_kernels.BITS] = cast.format.bits
+    fields[epilogue_kernels.SIGNED] = cast.format.signed
+    fields[epilogue_kernels.LOW], fields[epilogue_kernels.HIGH] = cast.low, cast.high
+    fields[epilogue_kernels.RELU] = epilogue.relu
+    fields[epilogue_kernels.RANDOM_BITS] = cast.random_bits
     fields[epilogue_kernels.KIND] = _kind(epilogue, largest, multiplier, shift)
     return EpilogueArguments(bias, multiplier, shift, fields, np.uint64(epilogue.key))
 
@@ -182,22 +189,22 @@ def _largest_magnitude(values: Ints) -> int:
 def _kind(epilogue: Epilogue, largest: int, multiplier: Ints, bit_shift: Ints) -> int:
     """The cheapest way that is proven right for codes of `largest` bits; see
     `kernels.epilogue`."""
-    target = epilogue.format
+    cast, target = epilogue.target, epilogue.format
     uniform = bool((multiplier == 1).all() and (bit_shift == bit_shift[:1]).all())
     shift = int(bit_shift[0]) if bit_shift.size else 0
-    holds = largest < target.bits and target.signed and epilogue.rounding is not Rounding.JAM_ALWAYS
+    holds = largest < target.bits and target.signed and cast.rounding is not Rounding.JAM_ALWAYS
     if uniform and shift == 0 and holds and epilogue.bias is None and not epilogue.relu:
         return epilogue_kernels.STORE
-    clips = epilogue.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
+    clips = cast.overflow in (Overflow.SAT, Overflow.SAT_SYM, Overflow.ERROR)
     narrow = (
         clips
         and uniform
-        and max(largest, target.bits, epilogue.random_bits) <= NARROW_CODE
+        and max(largest, target.bits, cast.random_bits) <= NARROW_CODE
         and 0 <= shift <= NARROW_CODE
-        and epilogue.rounding <= Rounding.STOCHASTIC
+        and cast.rounding <= Rounding.STOCHASTIC
     )
     if narrow:
         return epilogue_kernels.NARROW
-    nearest = epilogue.rounding <= Rounding.RND_CONV or epilogue.rounding is Rounding.RND_CONV_ODD
+    nearest = cast.rounding <= Rounding.RND_CONV or cast.rounding is Rounding.RND_CONV_ODD
     scaled = clips and nearest and int(bit_shift.min(initial=1)) >= 1 and largest < LARGEST_CODE
     return epilogue_kernels.SCALED if scaled else epilogue_kernels.GENERAL

@@ -43,7 +43,7 @@ def _result(
     epilogue: Epilogue | None,
     overflows: OverflowStatistics,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    if epilogue is not None and epilogue.overflow is Overflow.ERROR and overflows.overflowed:
+    if epilogue is not None and epilogue.target.overflow is Overflow.ERROR and overflows.overflowed:
         raise FormatError(
             f"output: {overflows.overflowed} of {codes.size} results do not fit {epilogue.format}"
         )
@@ -247,7 +247,7 @@ def _strided_grad_input(
 
     Where draws or counts have their places in the whole result, sums come first, then the epilogue.
     """
-    ordered = epilogue is None or epilogue.rounding is Rounding.STOCHASTIC or plan.wraps
+    ordered = epilogue is None or epilogue.target.rounding is Rounding.STOCHASTIC or plan.wraps
     if not ordered:
         return _by_phases(a, b, g, plan.accumulator, epilogue, out)
     sums = np.empty(out.shape, np.int64)

@@ -16,7 +16,7 @@ from fxsim.engine import casts
 from fxsim.engine.softmax import POWERS
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.formats import ClippedFormat, FixedPoint, Overflow, Rounding, TanhFormat
+from fxsim.numerics.formats import ClippedFormat, FixedPoint, TanhFormat
 from fxsim.numerics.scale import Scale
 
 TANH_FRAC = 30
@@ -102,9 +102,7 @@ def clipped_levels(x: FixedTensor, form: ClippedFormat, alpha: Fraction) -> Fixe
     levels = (1 << form.bits) - 1
     step = alpha / levels
     to_code = Scale.nearest(1 / (step * Fraction(2) ** x.format.frac), SCALE_BITS)
-    levels_tensor, _ = casts.rescale(
-        x, to_code, FixedPoint(form.bits, 0, False), Rounding.RND, Overflow.SAT
-    )
+    levels_tensor, _ = casts.rescale(x, to_code, FixedPoint(form.bits, 0, False))
     target = FixedPoint(form.bits + 1, 0)
     rows, columns = x.matrix().shape
     return FixedTensor.trusted(

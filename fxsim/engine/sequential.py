@@ -15,7 +15,7 @@ from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
 from fxsim.errors import FormatError
-from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow
+from fxsim.numerics.formats import Accumulator, Overflow
 
 LANES = 62  # bits of a sum and a term before it that int64 lanes hold
 
@@ -36,13 +36,11 @@ def doubtful_rows(a: Codes, b: Codes, limit: int) -> NDArray[np.int64]:
 
 def _register(accumulator: Accumulator, rounds_sum: bool) -> NDArray[np.int64]:
     fields = np.zeros(sequential.REGISTER_FIELDS, np.int64)
-    word = FixedPoint(accumulator.bits, 0, accumulator.signed)
-    symmetric = accumulator.overflow is Overflow.SAT_SYM and accumulator.signed
-    fields[sequential.LOW] = -word.max_code if symmetric else word.min_code
-    fields[sequential.HIGH] = word.max_code
-    fields[sequential.BITS], fields[sequential.SIGNED] = word.bits, word.signed
-    fields[sequential.OVERFLOW] = accumulator.overflow
-    fields[sequential.SATURATED] = accumulator.saturated_bits
+    addition = accumulator.addition(0)
+    fields[sequential.LOW], fields[sequential.HIGH] = addition.low, addition.high
+    fields[sequential.BITS], fields[sequential.SIGNED] = accumulator.bits, accumulator.signed
+    fields[sequential.OVERFLOW] = addition.overflow
+    fields[sequential.SATURATED] = addition.saturated_bits
     rounding = accumulator.sum_rounding
     fields[sequential.SUM_ROUNDING] = -1 if rounding is None or not rounds_sum else rounding
     return fields
@@ -55,11 +53,9 @@ def _terms(accumulator: Accumulator, frac: int, excess_frac: int) -> tuple[NDArr
     word = accumulator.product
     if word is not None:
         target = word.format
-        symmetric = word.overflow is Overflow.SAT_SYM and target.signed
         fields[sequential.CAST] = 1
         fields[sequential.CAST_SHIFT] = frac - target.frac
-        fields[sequential.CAST_LOW] = -target.max_code if symmetric else target.min_code
-        fields[sequential.CAST_HIGH] = target.max_code
+        fields[sequential.CAST_LOW], fields[sequential.CAST_HIGH] = word.low, word.high
         fields[sequential.CAST_BITS], fields[sequential.CAST_SIGNED] = target.bits, target.signed
         fields[sequential.CAST_ROUNDING] = word.rounding
         fields[sequential.CAST_OVERFLOW] = word.overflow

@@ -13,7 +13,7 @@ from fxsim.engine import casts
 from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER
-from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 
 RATE_FRAC = 16
 
@@ -47,7 +47,7 @@ def wage(
     scaled = FixedTensor.trusted(
         gradient.codes.astype(np.int64) * rate, FixedPoint(62, RATE_FRAC + nearest_octave(largest))
     )
-    steps, _ = casts.cast(scaled, FixedPoint(32, 0), Rounding.STOCHASTIC, key=key)
+    steps, _ = casts.cast(scaled, Cast(FixedPoint(32, 0), Rounding.STOCHASTIC), key)
     return moved(master, steps.codes, grid, bits)
 
 

@@ -112,16 +112,49 @@ class FixedPoint(Displayed):
 class Cast:
     """A format and how a value is brought into it.
 
+    Parameters
+    ----------
+    format : the result's format
+    rounding : what becomes of dropped low bits
+    overflow : what becomes of values outside the format
     saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+    random_bits : bits of a draw of STOCHASTIC, 1 to 32
+
+    Raises
+    ------
+    FormatError : for a mode that the format does not have
+
+    Examples
+    --------
+    >>> Cast(FixedPoint(8, 4), overflow=Overflow.SAT_SYM).low
+    -127
     """
 
     format: FixedPoint
     rounding: Rounding = Rounding.RND_CONV
     overflow: Overflow = Overflow.SAT
     saturated_bits: int = 0
+    random_bits: int = 16
 
     def __post_init__(self) -> None:
         check_overflow("Cast", self.overflow, self.saturated_bits, self.format.signed)
+        check_random_bits("Cast", self.random_bits)
+
+    @classmethod
+    def to(cls, target: Cast | FixedPoint) -> Cast:
+        """A cast as it is, or the usual one to a format: nearest even, saturating."""
+        return target if isinstance(target, Cast) else cls(target)
+
+    @property
+    def low(self) -> int:
+        """The smallest code that saturation leaves."""
+        symmetric = self.overflow is Overflow.SAT_SYM and self.format.signed
+        return -self.format.max_code if symmetric else self.format.min_code
+
+    @property
+    def high(self) -> int:
+        """The largest code that saturation leaves."""
+        return self.format.max_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +206,15 @@ class Accumulator:
             raise FormatError("Accumulator: sum_rounding cannot be STOCHASTIC; round the products")
         if self.partial is not None:
             self._check_partial(self.partial)
+
+    def register(self, frac: int) -> FixedPoint:
+        """The format of sums of products with `frac` fractional bits."""
+        return FixedPoint(self.bits, frac if self.frac is None else self.frac, self.signed)
+
+    def addition(self, frac: int) -> Cast:
+        """What becomes of a sum at each addition."""
+        rounding = Rounding.TRN if self.sum_rounding is None else self.sum_rounding
+        return Cast(self.register(frac), rounding, self.overflow, self.saturated_bits)
 
     def _check_partial(self, partial: Accumulator) -> None:
         if not self.chunk:
@@ -227,6 +269,10 @@ class TensorFormat:
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= MAX_DATA_BITS:
             raise FormatError(f"TensorFormat: bits must be 2 to {MAX_DATA_BITS}, not {self.bits}")
+
+    def cast(self, format: FixedPoint) -> Cast:
+        """The cast to a format that the tensor's scale has been chosen for."""
+        return Cast(format, self.rounding, self.overflow)
 
 
 @dataclass(frozen=True, slots=True)

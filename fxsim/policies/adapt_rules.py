@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
-from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 
 MOST_BITS = 32  # AdaPT's widest word
 LEAST_FRAC = 4  # the lowest fraction that PushDown tries
@@ -103,7 +103,7 @@ def divergence(
     codes = master.codes.astype(np.int64)
     codes = codes[0] if quirks else codes.reshape(-1)
     narrow = FixedTensor.trusted(codes, master.format)
-    rounded, _ = casts.cast(narrow, FixedPoint(word, frac), Rounding.STOCHASTIC, key=key)
+    rounded, _ = casts.cast(narrow, Cast(FixedPoint(word, frac), Rounding.STOCHASTIC), key)
     again = casts.cast(rounded, FixedPoint(62, master.format.frac))[0].codes
     low, high = int(codes.min()), int(codes.max())
     exact, after = (_histogram(c, low, high, bins) for c in (codes, again))

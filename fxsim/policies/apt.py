@@ -12,7 +12,7 @@ from pydantic import Field
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import FixedPoint, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import ceil_log2
@@ -115,7 +115,7 @@ class Apt(IntegerPolicy):
         if not largest:
             return -12, 0.0
         shift = ceil_log2(Fraction(largest, (1 << (bits - 1)) - 1) / Fraction(2) ** frac)
-        rounded, _ = casts.cast(tensor, FixedPoint(bits, -shift), self.rounding)
+        rounded, _ = casts.cast(tensor, Cast(FixedPoint(bits, -shift), self.rounding))
         exact = Fraction(_magnitude(tensor)) / Fraction(2) ** frac
         rounded_sum = _magnitude(rounded) * Fraction(2) ** shift
         return shift, log2(float(abs(exact - rounded_sum) / exact) + 1)

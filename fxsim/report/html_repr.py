@@ -176,7 +176,7 @@ _DRAWINGS: dict[str, Callable[[Any], str]] = {
     "BlockMap": _block_map,
     "Accelerator": _accelerator,
     "Run": _run,
-    "Priced": _priced,
+    "TraceCost": _priced,
     "StudyResult": _study_result,
     "SweepResult": _sweep_result,
 }

@@ -12,7 +12,6 @@ import numpy as np
 
 from fxsim.engine import casts, quantisers, vector_int16
 from fxsim.engine.contractions import Contraction, Pairwise, Product
-from fxsim.engine.dispatch import register_of
 from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
@@ -158,7 +157,7 @@ class IntegerProducts(ABC):
     ) -> Product:
         """A product as words: at the scale that its bound proves, or that its largest sum needs."""
         accumulator = self.context.policy.accumulator
-        sums = register_of(accumulator, a.format.frac + w.format.frac)
+        sums = accumulator.register(a.format.frac + w.format.frac)
         bound = min(bound, sums.max_code + 1)
         share = quantisers.worth(a, w)
         start = None

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a fresh directory, as a process."""
+"""The command line as a user meets it: in a fresh directory, in process where none is needed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import typer
 from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only
@@ -78,16 +79,23 @@ def test_replay_gives_the_same_bits_at_another_thread_count(study):
     assert recorded in fxsim("replay", run, "--threads", 1, at=place).stdout
 
 
-def test_a_run_of_an_earlier_version_without_word_counts_replays_and_is_priced(study, tmp_path):
+def test_a_trace_of_another_version_is_refused_by_its_number(study, tmp_path):
     run = tmp_path / "old"
     shutil.copytree(study[0] / "reports" / "small" / "runs" / "dynasty-seed0", run)
-    maps = pd.read_parquet(run / "trace" / "maps.parquet")
-    since = ["signed", "top_bits", "ones", "booth", "positions", "booth_positions"]
-    maps.drop(columns=since).to_parquet(run / "trace" / "maps.parquet")
-    assert "the same bits" in fxsim("replay", run, at=tmp_path).stdout
-    fxsim("estimate", run, "-a", "dynasty", at=tmp_path)
-    refused = fxsim("estimate", run, "-a", "loom", at=tmp_path, code=2)
-    assert "holds no counts at any sampled step; record the run again" in refused.stderr
+    path = run / "trace" / "maps.parquet"
+    table = pq.read_table(path)
+    refused = {
+        b"4": "must be a trace of version 5, not of version 4; make the run again",
+        b"6": "must be a trace of version 5, not of version 6; make the run again",
+        None: "not of a version before 5, which stated none; make the run again",
+    }
+    for version, words in refused.items():
+        metadata = {} if version is None else {b"fxsim.trace.version": version}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+        done = fxsim("estimate", run, "-a", "loom", at=tmp_path, code=2)
+        assert done.stderr.count("\n") == 1
+        assert f"{path}: " in done.stderr
+        assert words in done.stderr
 
 
 def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):

@@ -13,7 +13,7 @@ from fxsim.engine.kernels import rounding as kernels
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
-from fxsim.numerics.formats import FixedPoint, Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding, TensorFormat
 
 CODES = st.integers(-(2**61), 2**61)
 
@@ -36,7 +36,7 @@ def test_draws_equal_reference(key, index):
 )
 def test_rounding_equals_reference(rounding, codes, shift, key):
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(63, shift))
-    got, losses = casts.cast(x, FixedPoint(63, 0), rounding, key=key)
+    got, losses = casts.cast(x, Cast(FixedPoint(63, 0), rounding), key)
     want = [
         specification.cast(c, shift, 63, True, rounding.name, "SAT", 0, specification.draw(key, i))
         for i, c in enumerate(codes)
@@ -58,7 +58,7 @@ def test_overflow_equals_reference(overflow, codes, shift, bits, signed, n):
         signed = True
     n = n if overflow in (Overflow.WRAP, Overflow.WRAP_SM) else 0
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(42, shift))
-    got, losses = casts.cast(x, FixedPoint(bits, 0, signed), Rounding.RND, overflow, n)
+    got, losses = casts.cast(x, Cast(FixedPoint(bits, 0, signed), Rounding.RND, overflow, n))
     want = [specification.cast(c, shift, bits, signed, "RND", overflow.name, n) for c in codes]
     assert got.codes.tolist() == [w[0] for w in want]
     assert losses.overflowed == sum(w[2] for w in want)
@@ -73,7 +73,7 @@ def test_every_systemc_cast_agrees():
         source_signed, source_bits, frac, signed, bits, integer_bits, q, o, n = config
         source = FixedTensor(x[start:stop], FixedPoint(source_bits, frac, bool(source_signed)))
         target = FixedPoint(bits, bits - integer_bits, bool(signed))
-        got, losses = casts.cast(source, target, Rounding[names[q]], Overflow(o), n)
+        got, losses = casts.cast(source, Cast(target, Rounding[names[q]], Overflow(o), n))
         assert np.array_equal(got.codes, y[start:stop]), config
         assert losses.quantised == int((flags[start:stop] & 1).sum())
         assert losses.overflowed == int((flags[start:stop] >> 1).sum())
@@ -81,7 +81,7 @@ def test_every_systemc_cast_agrees():
 
 def test_stochastic_rounding_is_unbiased_and_differs_from_nearest():
     x = FixedTensor(np.full(20_000, 5, np.int64), FixedPoint(8, 4))  # 5/16
-    got, _ = casts.cast(x, FixedPoint(8, 0), Rounding.STOCHASTIC, key=7)
+    got, _ = casts.cast(x, Cast(FixedPoint(8, 0), Rounding.STOCHASTIC), 7)
     share, deviation = 5 / 16, (5 / 16 * 11 / 16 / 20_000) ** 0.5
     assert abs(got.codes.mean() - share) < 5 * deviation
     assert set(got.codes.tolist()) == {0, 1}
@@ -90,7 +90,7 @@ def test_stochastic_rounding_is_unbiased_and_differs_from_nearest():
 def test_error_overflow_names_the_first_element():
     x = FixedTensor(np.array([127, -128, 300, 4], np.int64), FixedPoint(16, 0))
     with pytest.raises(FormatError, match=r"1 of 4 codes do not fit .* element 2, value 300"):
-        casts.cast(x, FixedPoint(8, 0), overflow=Overflow.ERROR)
+        casts.cast(x, Cast(FixedPoint(8, 0), overflow=Overflow.ERROR))
 
 
 @given(
@@ -109,7 +109,7 @@ def test_wide_words_and_long_shifts_are_right(
     n = 0 if overflow == "SAT" else n
     x = FixedTensor(np.array(codes, np.int64), FixedPoint(64, frac))
     got, losses = casts.cast(
-        x, FixedPoint(bits, 0), rounding, Overflow[overflow], n, 3, random_bits=random_bits
+        x, Cast(FixedPoint(bits, 0), rounding, Overflow[overflow], n, random_bits), 3
     )
     want = [
         specification.cast(
@@ -144,11 +144,9 @@ def test_narrow_lanes_equal_reference(dtype, rounding, data, shift, bits, signed
     codes = data.draw(st.lists(st.integers(word.min_code, word.max_code), min_size=1, max_size=9))
     got, losses = casts.cast(
         FixedTensor(np.array(codes, dtype), word),
-        FixedPoint(bits, 0, signed),
-        rounding,
-        key=11,
-        random_bits=random_bits,
-        dtype=np.int32,
+        Cast(FixedPoint(bits, 0, signed), rounding, random_bits=random_bits),
+        11,
+        np.int32,
     )
     want = [
         specification.cast(

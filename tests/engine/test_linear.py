@@ -17,7 +17,7 @@ from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics import specification
-from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
+from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
 from fxsim.numerics.scale import Scale
 
 
@@ -269,15 +269,11 @@ def test_the_epilogue_equals_reference(
     ]
     word = FixedPoint(bits, frac)
     output = Epilogue(
-        word,
-        rounding,
-        overflow,
-        0,
+        Cast(word, rounding, overflow, random_bits=11),
         FixedTensor(bias, FixedPoint(32, 7)) if biased else None,
         tuple(scales) if scaled else None,
         relu,
         key=9,
-        random_bits=11,
     )
     got, lost = matmul.multiply(a, b, register, output)
     sums = specification.gemm(
@@ -338,7 +334,7 @@ def test_batches_of_matrices_are_multiplied_one_by_one(machine):
         ),
         (
             lambda a: matmul.multiply(
-                a, a, WIDE, Epilogue(FixedPoint(4, 0), overflow=Overflow.ERROR)
+                a, a, WIDE, Epilogue(Cast(FixedPoint(4, 0), overflow=Overflow.ERROR))
             ),
             "output: . of 4 results do not fit FixedPoint",
         ),
@@ -349,7 +345,7 @@ def test_batches_of_matrices_are_multiplied_one_by_one(machine):
             "need .* bits and .* the engine has 63",
         ),
         (lambda a: matmul.linear_grad_weight(a, _turned(a), WIDE), "one row an example"),
-        (lambda a: Epilogue(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
+        (lambda a: Cast(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
         (
             lambda a: Convolution(4, 4, 3, 4, 3, groups=2),
             "groups must divide channels and filters, not 2 groups of 3 channels and 4 filters",

@@ -17,7 +17,7 @@ from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Roun
 
 INT8 = FixedPoint(8, 0)
 WIDE = Accumulator(40, Overflow.SAT)
-NOISY = Epilogue(FixedPoint(12, -5), Rounding.STOCHASTIC, key=21)
+NOISY = Epilogue(Cast(FixedPoint(12, -5), Rounding.STOCHASTIC), key=21)
 
 
 def codes(rng, *shape):
@@ -147,7 +147,7 @@ def test_casts_that_need_their_high_bits_keep_them():
         (2**38 + 5, FixedPoint(40, 0), FixedPoint(32, 26), 335544320),
     ):
         x = FixedTensor(np.array([code]), source)
-        got, _ = casts.cast(x, target, Rounding.TRN, Overflow.NUMERIC_STD)
+        got, _ = casts.cast(x, Cast(target, Rounding.TRN, Overflow.NUMERIC_STD))
         assert got.codes.tolist() == [want]
 
 
@@ -190,7 +190,7 @@ def test_a_shift_register_names_the_first_element_outside():
     x = FixedTensor(np.array([127 * 16 + 15]), FixedPoint(16, 4))
     register = Lfsr.maximal(16, 65535)
     with pytest.raises(FormatError, match="1 of 1 codes do not fit"):
-        casts.cast(x, INT8, Rounding.STOCHASTIC, Overflow.ERROR, lfsr=register)
+        casts.cast(x, Cast(INT8, Rounding.STOCHASTIC, Overflow.ERROR), lfsr=register)
 
 
 def test_empty_gradients_are_zero(machine):

@@ -46,7 +46,7 @@ def test_both_roundings_of_tflite_agree_on_every_row():
 def test_rescaling_equals_reference(codes, multiplier, shift, rounding, overflow):
     tensor = FixedTensor(np.array(codes, np.int64), FixedPoint(22, 3))
     target = FixedPoint(8, 0)
-    got, losses = casts.rescale(tensor, Scale(multiplier, shift), target, rounding, overflow)
+    got, losses = casts.rescale(tensor, Scale(multiplier, shift), Cast(target, rounding, overflow))
     want = [
         specification.cast(c * multiplier, shift, 8, True, rounding.name, overflow.name)
         for c in codes
@@ -97,8 +97,8 @@ def test_impossible_scales_say_why():
 def test_floats_are_rounded_once_from_their_exact_value(
     values, bits, frac, signed, rounding, overflow, random_bits
 ):
-    wanted = Cast(FixedPoint(bits, frac, signed), rounding, overflow)
-    got, losses = casts.from_float(values, wanted, 5, random_bits)
+    wanted = Cast(FixedPoint(bits, frac, signed), rounding, overflow, random_bits=random_bits)
+    got, losses = casts.from_float(values, wanted, 5)
     codes, lost = [], 0
     for i, value in enumerate(values):
         exact = Fraction(value) * Fraction(2) ** frac

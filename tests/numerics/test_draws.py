@@ -13,7 +13,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
 from fxsim.numerics.draws import MAXIMAL_TAPS, Lfsr, stream_key
-from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 
 COUNT = 1 << 14
 
@@ -98,7 +98,9 @@ def test_the_probability_of_rounding_up_is_quantised_to_the_draw():
     """One random bit knows only 0, 1/2 and 1; sixteen tell 5/16 from 1/4."""
     x = FixedTensor(np.full(40_000, 5, np.int64), FixedPoint(8, 4))
     for bits, share in ((1, 0.0), (2, 1 / 4), (3, 1 / 4), (4, 5 / 16), (16, 5 / 16), (32, 5 / 16)):
-        got, _ = casts.cast(x, FixedPoint(8, 0), Rounding.STOCHASTIC, key=KEYS[0], random_bits=bits)
+        got, _ = casts.cast(
+            x, Cast(FixedPoint(8, 0), Rounding.STOCHASTIC, random_bits=bits), KEYS[0]
+        )
         deviation = (share * (1 - share) / 40_000) ** 0.5
         assert abs(got.codes.mean() - share) <= 5 * deviation, bits
 
@@ -119,7 +121,9 @@ def test_maximal_registers_visit_every_state_but_zero(width):
 def test_a_register_drives_stochastic_rounding():
     x = FixedTensor(np.arange(200, dtype=np.int64), FixedPoint(9, 3))
     register = Lfsr.maximal(16, seed=77)
-    got, _ = casts.cast(x, FixedPoint(9, 0), Rounding.STOCHASTIC, random_bits=3, lfsr=register)
+    got, _ = casts.cast(
+        x, Cast(FixedPoint(9, 0), Rounding.STOCHASTIC, random_bits=3), lfsr=register
+    )
     noise = casts.lfsr_draws(register, 200, 3).tolist()
     want = [specification.stochastic(c, 3, d, 3) for c, d in zip(range(200), noise, strict=True)]
     assert got.codes.tolist() == want

@@ -8,7 +8,7 @@ from support import shared
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics import specification
-from fxsim.numerics.formats import FixedPoint, Overflow, Rounding
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
 
 SC_ROUNDING = ("RND", "RND_ZERO", "RND_MIN_INF", "RND_INF", "RND_CONV", "TRN", "TRN_ZERO")
 SC_OVERFLOW = ("SAT", "SAT_ZERO", "SAT_SYM", "WRAP", "WRAP_SM")
@@ -46,7 +46,7 @@ def test_every_mode_beyond_systemc_agrees_with_apytypes():
         want = [specification.cast(c, shift, bits, True, *modes)[0] for c in x[rows].tolist()]
         assert want == y[rows].tolist(), (shift, bits, modes)
         tensor = FixedTensor(x[rows], FixedPoint(width, frac))
-        got, _ = casts.cast(tensor, target, Rounding[modes[0]], Overflow[modes[1]])
+        got, _ = casts.cast(tensor, Cast(target, Rounding[modes[0]], Overflow[modes[1]]))
         assert got.codes.tolist() == want, (shift, bits, modes)
         row += count
     assert row == 20_012

@@ -11,7 +11,7 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import FixedPoint, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding, TensorFormat
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.adapt import Adapt, diversity
 from fxsim.training.policy import StepInfo, UpdateInfo
@@ -134,7 +134,7 @@ def test_the_divergence_by_hand():
     # at frac -2 steps are 4: 2 and 3 round stochastically to 0 or 4 (the outer bin)
     master = FixedTensor(np.array([[0, 1, 2, 3]]), FixedPoint(8, 0))
     assert rules.divergence(master, 3, 0, 2, 1) == 0
-    moved = casts.cast(master, FixedPoint(3, -2), Rounding.STOCHASTIC, key=5)[0].codes[0].tolist()
+    moved = casts.cast(master, Cast(FixedPoint(3, -2), Rounding.STOCHASTIC), 5)[0].codes[0].tolist()
     upper = sum(code > 0 for code in moved)
     q = [(4 - upper) / 4, upper / 4]
     by_hand = sum(b * log(b / 0.5) for b in q if b)
