@@ -9,7 +9,7 @@ import os
 
 import pytest
 from hypothesis import settings
-from support import STUDY, fxsim, jit_only
+from support import STUDY, fxsim, jit_only, made_once
 
 # side by side, each worker has a processor to itself, and so have the commands that it starts
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
@@ -27,6 +27,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fxsim"))
 def study(tmp_path_factory):
     """A one-epoch study, run once: its place, and what the command said."""
     jit_only()
-    place = tmp_path_factory.mktemp("study")
-    (place / "small.yaml").write_text(STUDY)
-    return place, fxsim("run", "small.yaml", at=place)
+
+    def make(place):
+        (place / "small.yaml").write_text(STUDY)
+        return fxsim("run", "small.yaml", at=place)
+
+    return made_once(tmp_path_factory, "study", make)

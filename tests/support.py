@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fxsim.cli.main import main
 from fxsim.engine.threads import set_threads
@@ -78,6 +82,23 @@ def fxsim_apart(*arguments: object, at: Path, code: int = 0) -> Done:
     )
     assert done.returncode == code, done.stdout + done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Done]
+) -> tuple[Path, Done]:
+    """A folder that the first worker of a session fills, copied for each, and what that said."""
+    shared_base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared_base = shared_base.parent
+    original, said = shared_base / f"made-{name}", shared_base / f"made-{name}.json"
+    with FileLock(shared_base / f"made-{name}.lock"):
+        if not said.exists():
+            original.mkdir()
+            said.write_text(json.dumps(asdict(make(original))))
+    place = factory.mktemp(name)
+    shutil.copytree(original, place, dirs_exist_ok=True)
+    return place, Done(**json.loads(said.read_text()))
 
 
 STUDY = """\

@@ -74,19 +74,26 @@ def _exists(module: str) -> bool:
     return True
 
 
-@cache
-def _imported(module: str) -> frozenset[str]:
+def _imported(module: str) -> set[str]:
     """The modules of this package that one imports itself, and the packages around it."""
     parts = module.split(".")
     direct = {".".join(parts[:n]) for n in range(1, len(parts))}
-    for node in _statements(ast.parse(_source(module).read_text(encoding="utf-8"))):
+    for name, members in _imports(_source(module).read_text(encoding="utf-8")):
+        direct.add(name)
+        direct |= {f"{name}.{member}" for member in members if _exists(f"{name}.{member}")}
+    return {name for name in direct if name.split(".")[0] == PACKAGE}
+
+
+@cache
+def _imports(source: str) -> list[tuple[str, list[str]]]:
+    """(module, names imported from it) of every import of a source text."""
+    imports: list[tuple[str, list[str]]] = []
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
-            direct |= {alias.name for alias in node.names}
+            imports += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            direct.add(node.module)
-            members = {f"{node.module}.{alias.name}" for alias in node.names}
-            direct |= {member for member in members if _exists(member)}
-    return frozenset(name for name in direct if name.split(".")[0] == PACKAGE)
+            imports.append((node.module, [alias.name for alias in node.names]))
+    return imports
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

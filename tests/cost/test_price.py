@@ -383,3 +383,114 @@ def test_a_trace_without_word_counts_is_refused_by_units_that_need_them():
     late = replace(trace, operands=trace.operands.assign(step=trace.operands["step"] + 1))
     with pytest.raises(DataError, match="cast lacks at step 0"):
         evaluate_cost(late, machine())
+
+
+def with_ports(on, write_rate, **levels):
+    """The machine, each memory's writes on a port of their own; `levels` change memories."""
+    memory = tuple(
+        level.model_copy(
+            update={"write_bandwidth_bits_per_cycle": write_rate, **levels.get(level.name, {})}
+        )
+        for level in on.memory
+    )
+    return on.model_copy(update={"memory": memory})
+
+
+def test_the_roofline_by_hand_with_one_port_and_with_two():
+    """Attainable is intensity x what the off-chip ports move in a cycle, reads and writes."""
+    for on, rate in ((machine(dram_bandwidth=2), 2), (with_ports(machine(dram_bandwidth=2), 3), 5)):
+        priced = evaluate_cost(linear_trace(), on)
+        forward = row(priced, layer="fc", **{"pass": "forward", "operation": "product"})
+        line = priced.roofline.set_index("pass").loc["forward"]
+        intensity = 48 / forward["dram_bits"]
+        peak = 48 / forward["elastic_cycles"]
+        assert line["intensity"] == pytest.approx(intensity)
+        assert line["attainable"] == pytest.approx(min(peak, intensity * rate))
+        assert intensity * rate < peak  # the roof's slope, not its flat
+        assert line["achieved"] == pytest.approx(48 / forward["cycles"])
+        assert line["utilisation"] == pytest.approx(forward["elastic_cycles"] / forward["cycles"])
+        moved = rate * forward["cycles"]
+        assert line["bandwidth_use"] == pytest.approx(forward["dram_bits"] / moved)
+        assert line["bound_by"] == "dram"
+
+
+def test_peak_power_takes_the_dearer_side_of_one_port_and_both_of_two():
+    rates = {"read_energy_pj_per_bit": 1.0, "write_energy_pj_per_bit": 7.0}
+    on = machine(dram_bandwidth=64)
+    dearer = on.memory[0].model_copy(update=rates)
+    on = on.model_copy(update={"memory": (dearer, *on.memory[1:])})
+    rest = 4 * 1000.0 + 4 * 2.0
+    buffers = 1e6 * (0.1 + 0.01 + 0.001)
+    watt = 1e-12 * 1e9
+    assert on.peak_power_w() == pytest.approx((rest + buffers + 64 * 7) * watt + on.leakage_w)
+    two = with_ports(on, 10)
+    both = 64 * 1 + 10 * 7 + buffers + 10 * (0.1 + 0.01 + 0.001)
+    assert two.peak_power_w() == pytest.approx((rest + both) * watt + on.leakage_w)
+
+
+def blocks_trace() -> Trace:
+    """One step of a 6 -> 4 linear layer without bias, batch 2, block by block."""
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
+    settings = TrainingSettings(1, 2, Fraction("0.1"))
+    return synthetic_trace.one_step(Model((layer,), (6,), 4), Dynasty(), settings)
+
+
+def test_analytics_take_their_unit_or_the_vector_unit_by_hand():
+    """Two adds an element, one a tile and candidate; one lane casts an element a cycle."""
+    trace = blocks_trace()
+    operands = trace.operands
+    elements = operands["rows"] * operands["columns"]
+    adds = 2 * elements + operands["blocks"] * operands["analysed"]
+    assert (operands["analysed"] > 0).all()
+    fast = machine(dram_bandwidth=1e9)
+
+    def casts(on):
+        table = evaluate_cost(trace, on).table
+        return table[table["operation"] == "cast"].sort_values(["layer", "pass", "macs"])
+
+    on_lanes = casts(fast)
+    assert sorted(on_lanes["vector_cycles"]) == sorted((elements + adds) / 4)
+    assert sorted(on_lanes["analytics_pj"]) == sorted(adds * 1.0)
+    for adders in (1, 1000):  # slower than the cast, and hidden beside it
+        unit = {"adders": adders, "add_energy_pj": 0.5, "source": "test"}
+        beside = casts(machine(dram_bandwidth=1e9, analytics_unit=unit))
+        expected = np.maximum(elements / 4, adds / adders)
+        assert sorted(beside["vector_cycles"]) == pytest.approx(sorted(expected))
+        assert sorted(beside["analytics_pj"]) == sorted(adds * 0.5)
+        assert sorted(beside["cycles"]) == sorted(np.ceil(expected))
+
+
+def test_a_tensor_that_must_be_whole_and_does_not_fit_goes_off_chip_and_back():
+    """Batch norm's statistics come before its results: what does not fit is stored and fetched."""
+    trace = linear_trace()
+    whole = 4000
+    vectors = trace.vectors.assign(resident_bits=0)
+    vectors.loc[vectors.index[0], "resident_bits"] = whole
+    trace = replace(trace, vectors=vectors)
+
+    def first(buffer_bits):
+        table = evaluate_cost(trace, machine(buffer_bits=buffer_bits)).table
+        of = vectors.iloc[0]
+        same = (table["layer"] == of["layer"]) & (table["pass"] == of["pass"])
+        return table[same & (table["operation"] == "vector")].iloc[0]
+
+    fits, spills = first(2 * whole), first(2 * whole - 2)  # half a double buffer holds a tile
+    stash = vectors.iloc[0]["stash_write_bits"]
+    assert fits["stored_bits"] == stash
+    assert spills["stored_bits"] == max(stash, whole)
+    assert spills["fetched_bits"] - fits["fetched_bits"] == whole
+    moved = spills["dram_bits"] - fits["dram_bits"]
+    assert moved == whole + max(stash, whole) - stash
+    assert spills["dram_pj"] - fits["dram_pj"] == pytest.approx(moved * 10.0)
+
+
+def test_writes_of_the_vector_unit_wait_for_their_own_port():
+    """A port of their own: the longer of reads and writes; one port: their sum."""
+    trace = linear_trace()
+    update = {"layer": "fc", "pass": "update", "operation": "vector"}
+    one = row(evaluate_cost(trace, machine(dram_bandwidth=16)), **update)
+    read, written = one["fetched_bits"], one["stored_bits"]
+    assert one["memory_cycles"] == (read + written) / 16
+    two = row(evaluate_cost(trace, with_ports(machine(dram_bandwidth=16), 2)), **update)
+    assert two["memory_cycles"] == max(read / 16, written / 2) == written / 2
+    assert two["bound_by"] == "dram"

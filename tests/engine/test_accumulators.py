@@ -168,3 +168,36 @@ def test_limited_accumulators_agree_with_systemc():
             row += 1
             compared += 1
     assert compared == 4_800
+
+
+@on_machine
+@given(mode=st.sampled_from([Rounding.RND, Rounding.RND_INF, Rounding.TRN_INF]))
+def test_products_that_round_up_are_in_the_epilogues_bound(machine, mode):
+    """127/128 squared rounds up to 1: 200 of them are 200, though 200 x floor(0.98) is 0."""
+    word = FixedPoint(7, 7, signed=False)
+    a = FixedTensor(np.full((1, 200), 127, np.int16), word)
+    register = Accumulator(32, frac=0, product_rounding=mode)
+    for target, code in ((FixedPoint(8, 0), 127), (FixedPoint(9, 0), 200)):
+        got, lost = matmul.multiply(a, a, register, Epilogue(target))
+        assert got.codes.tolist() == [[code]]
+        assert lost.overflowed == (code == 127)
+
+
+@on_machine
+@given(data=st.data())
+def test_the_epilogue_at_the_ends_of_its_lanes_equals_reference(machine, data):
+    """Sums of 29 to 62 bits, shifts of as many: where a rounding carry would leave a lane."""
+    sizes = [28, 29, 30, 31, 32, 60, 61, 62]
+    size, sign = data.draw(st.sampled_from(sizes), "bits"), data.draw(st.sampled_from([1, -1]))
+    left = -(1 << min(size, 31)) + data.draw(st.integers(0, 1), "less")
+    right = -(1 << max(size - 31, 0)) if sign > 0 else 1 << max(size - 32, 0)
+    shift = data.draw(st.sampled_from([0, 1, 2, size - 1, size, min(size + 1, 62)]), "shift")
+    mode = data.draw(st.sampled_from([r for r in Rounding if r is not Rounding.STOCHASTIC]))
+    bits = data.draw(st.sampled_from([4, 16, 29, 30, 31, 32]), "bits of the result")
+    overflow = data.draw(st.sampled_from([Overflow.SAT, Overflow.SAT_SYM, Overflow.WRAP]))
+    a = FixedTensor(np.array([[left]], np.int64), FixedPoint(32, 0))
+    b = FixedTensor(np.array([[right]], np.int64), FixedPoint(32, 0))
+    cast = Cast(FixedPoint(bits, -shift), mode, overflow)
+    got, _ = matmul.multiply(a, b, Accumulator(64), Epilogue(cast))
+    wanted = specification.cast(left * right, shift, bits, True, mode.name, overflow.name)
+    assert got.codes.item() == wanted[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log, sqrt
+
 import pytest
 from support import ROOT
 
@@ -44,3 +46,29 @@ def test_a_node_outside_the_tables_is_refused():
     machine = accelerator.load(ROOT / "accelerators" / "dynasty.yaml")
     with pytest.raises(ConfigError, match="must be from 7 to 180 nm, not 5"):
         scaling.scaled(machine, 5)
+
+
+def test_nodes_between_two_of_the_table_are_interpolated_geometrically():
+    """At the geometric mean of two nodes: the geometric mean of their areas and energies."""
+    for larger, smaller in ((45, 32), (20, 16), (10, 7)):
+        middle = sqrt(larger * smaller)
+        from_45 = [scaling.area_ratio(45, node) for node in (larger, smaller)]
+        assert scaling.area_ratio(45, middle) == pytest.approx(sqrt(from_45[0] * from_45[1]))
+        to_7 = [scaling.area_ratio(node, 7) for node in (larger, smaller)]
+        assert scaling.area_ratio(middle, 7) == pytest.approx(sqrt(to_7[0] * to_7[1]))
+        energies = [scaling.energy_at(node, 0.9) for node in (larger, smaller)]
+        assert scaling.energy_at(middle, 0.9) == pytest.approx(sqrt(energies[0] * energies[1]))
+    # nearer to one end, nearer to its value: 28 nm is 28 % of the way from 32 to 20
+    share = log(32 / 28) / log(32 / 20)
+    assert scaling.area_ratio(45, 28) == pytest.approx(0.46 ** (1 - share) * 0.21**share)
+    assert scaling.area_ratio(28, 7) == pytest.approx(0.13 ** (1 - share) * 0.28**share)
+    usual = scaling.energy_at(32, 0.9), scaling.energy_at(20, 0.9)
+    assert scaling.energy_at(28, None) == pytest.approx(usual[0] ** (1 - share) * usual[1] ** share)
+
+
+def test_the_ends_of_the_table_are_nodes_and_a_supply_must_fit_it():
+    assert scaling.area_ratio(180, 180) == pytest.approx(1)
+    assert scaling.area_ratio(180, 7) == pytest.approx(0.0032)
+    assert scaling.energy_at(130, None) == pytest.approx(7.171 * 1.69 - 6.709 * 1.3 + 2.904)
+    with pytest.raises(ConfigError, match=r"0.5 V is outside what the equations for 180 nm"):
+        scaling.energy_at(180, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -191,3 +192,26 @@ def test_a_stored_mapping_is_checked_line_by_line(tmp_path, old, new, complaint)
     (tmp_path / "m.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError, match=complaint):
         stored.load(tmp_path / "m.yaml")
+
+
+def test_the_bound_of_a_product_is_the_product_of_its_bounds():
+    on = machine(rows=2, columns=2)
+    found = best_mapping(Problem(on, Nest.matrix(4, 4, 4), BITS))
+    apart = replace(found, cycles=6.0, bound_cycles=2.0, energy_pj=10.0, bound_energy_pj=4.0)
+    assert {o: apart.bound(o) for o in OBJECTIVES} == {"cycles": 3.0, "energy": 2.5, "edp": 7.5}
+
+
+@pytest.mark.parametrize("dram_bandwidth", [1, 64])
+def test_the_lower_bound_by_hand(dram_bandwidth):
+    """(6 x 4) by (4 x 2) on 2 x 2 output-stationary units: the array, or the words that must move.
+
+    Every word passes every level once, however large the buffers are; sums leave once.
+    """
+    on = machine(rows=2, columns=2, dram_bandwidth=dram_bandwidth)
+    problem = Problem(on, Nest.matrix(6, 2, 4), BITS)
+    left, right = 6 * 4 * 8, 4 * 2 * 4
+    cycles, energy = lower_bound(problem)
+    assert cycles == max(3 * (2 + 2 - 2 + 4) - 1, (left + right) / dram_bandwidth)
+    moved = (left + right) * 10.0 + 2 * left * 0.1 + right * (1 + 3) * 0.01
+    assert energy <= moved + 6 * 2 * 32 * 0.001 + 1e-9
+    assert energy >= (left + right) * 10.0 + 2 * left * 0.1 + 2 * right * 0.01

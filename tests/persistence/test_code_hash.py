@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -14,28 +13,21 @@ from fxsim.cost import cache
 from fxsim.persistence import code_hash
 from fxsim.runs import train
 
-SCRIPT = """
-import sys
-from fxsim.cost import cache
-from fxsim.persistence.code_hash import code_sha256
-from fxsim.runs import train
-print(cache.model_sha256(), code_sha256(train))
-"""
-
 
 @pytest.fixture
-def copy(tmp_path):
+def copy(tmp_path, monkeypatch):
     """A copy of the package, to be changed, and what hashes its costs' and its runs' code."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "fxsim", tmp_path / "fxsim", ignore=ignore)
+    package = tmp_path / "fxsim"
+    shutil.copytree(ROOT / "fxsim", package, ignore=ignore)
+    monkeypatch.setattr(code_hash, "ROOT", package)
 
     def hashes() -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        return done.stdout.split()
+        code_hash._sha256.cache_clear()
+        return [cache.model_sha256(), code_hash.code_sha256(train)]
 
-    return tmp_path / "fxsim", hashes
+    yield package, hashes
+    code_hash._sha256.cache_clear()
 
 
 def test_a_module_that_is_added_is_covered(copy):

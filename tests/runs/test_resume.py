@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from support import COMMAND, ENVIRONMENT, ROOT, fxsim, jit_only
+from support import COMMAND, ENVIRONMENT, ROOT, Done, fxsim, jit_only, made_once
 
 from fxsim.policies.uniform import Uniform
 from fxsim.runs import resume_state
@@ -20,17 +21,34 @@ from fxsim.runs.inputs import prepare
 from fxsim.trace.reader import Trace
 from fxsim.training import checkpoint
 
-ARGUMENTS = ["simulate", "digits_cnn", "--policy", "dynasty", "--set", "warmup=5", "--epochs", "5"]
+ARGUMENTS = ["simulate", "digits_cnn", "--policy", "dynasty", "--set", "warmup=5", "--epochs", "3"]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that nothing stopped."""
     jit_only()
-    place = tmp_path_factory.mktemp("whole")
-    fxsim(*ARGUMENTS, "--out", "run", at=place)
+    place, _ = made_once(
+        tmp_path_factory, "whole", lambda at: fxsim(*ARGUMENTS, "--out", "run", at=at)
+    )
     assert not (place / "run.unfinished").exists()
     return place / "run"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What a run leaves that was killed in its second epoch."""
+    jit_only()
+
+    def make(place):
+        process = start(place)
+        while "epoch 2," not in process.stderr.readline():
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+        return Done(process.returncode, "", "")
+
+    return made_once(tmp_path_factory, "killed", make)[0]
 
 
 def start(place, *more):
@@ -75,7 +93,7 @@ def test_kill_minus_nine_at_any_moment_changes_no_bit(whole, tmp_path):
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             now = rows_of(metrics)
-            if kills < 6 and now != begun:  # it runs: let it run for a while, then kill it
+            if kills < 4 and now != begun:  # it runs: let it run for a while, then kill it
                 time.sleep(wait)
                 break
             time.sleep(0.01)
@@ -88,7 +106,7 @@ def test_kill_minus_nine_at_any_moment_changes_no_bit(whole, tmp_path):
         _, errors = process.communicate()
         assert process.returncode == 0, errors
         break
-    assert kills >= 4
+    assert kills >= 3
     assert max(steps) > 0
     assert not (tmp_path / "run.unfinished").exists()
     assert_same(tmp_path / "run", whole)
@@ -118,13 +136,8 @@ def test_an_interrupt_says_how_to_go_on(whole, tmp_path):
     assert_same(tmp_path / "run", whole)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    jit_only()
-    process = start(tmp_path)
-    while "epoch 1," not in process.stderr.readline():
-        assert process.poll() is None
-    process.kill()
-    process.communicate()
+def test_a_damaged_checkpoint_is_named(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     places = sorted((tmp_path / "run.unfinished" / "checkpoints").iterdir())
     (places[-1] / "state.npz").write_bytes(b"no archive")
     done = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
@@ -154,13 +167,8 @@ def test_a_stop_between_the_last_step_and_the_result_loses_nothing(tmp_path, mon
     assert_same(tmp_path / "run", whole.directory)
 
 
-def test_rows_that_are_missing_are_named(tmp_path):
-    jit_only()
-    process = start(tmp_path)
-    while "epoch 2," not in process.stderr.readline():
-        assert process.poll() is None
-    process.kill()
-    process.communicate()
+def test_rows_that_are_missing_are_named(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     table = tmp_path / "run.unfinished" / "decisions.csv"
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join([*lines[:3], *lines[4:]]))

@@ -13,7 +13,7 @@ import time
 import pandas as pd
 import pytest
 from distributed import Client
-from support import ENVIRONMENT, fxsim, jit_only
+from support import ENVIRONMENT, fxsim, jit_only, made_once
 
 from fxsim.errors import ConfigError
 from fxsim.sweeps import search, spec, sweep
@@ -74,10 +74,12 @@ def comparable(table: pd.DataFrame) -> pd.DataFrame:
 def grid(tmp_path_factory):
     """The grid, measured in one process."""
     jit_only()
-    place = tmp_path_factory.mktemp("grid")
-    (place / "small.yaml").write_text(GRID)
-    done = fxsim("sweep", "small.yaml", "--jobs", 1, at=place)
-    return place, done
+
+    def make(place):
+        (place / "small.yaml").write_text(GRID)
+        return fxsim("sweep", "small.yaml", "--jobs", 1, at=place)
+
+    return made_once(tmp_path_factory, "grid", make)
 
 
 def test_a_grid_is_measured_and_reported(grid):

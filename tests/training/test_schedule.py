@@ -58,3 +58,14 @@ def test_a_plateau_is_left_after_patience():
         drops.append(plateau.drops)
     assert drops == [0, 0, 0, 0, 1, 1, 1]
     assert Schedule("plateau").rate_code(RATE, 5, 10, drops=1) == FULL // 10
+
+
+def test_patience_begins_again_with_a_better_loss_and_with_a_drop():
+    plateau, waited, drops = Plateau(), [], []
+    for loss in (1.0, 1.1, 1.1, 0.9, 0.9, 0.9, 0.9, 1.0, 1.0, 1.0, 0.8, 0.9):
+        plateau.epoch(loss, patience=2)
+        waited.append(plateau.waited)
+        drops.append(plateau.drops)
+    assert waited == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 1]
+    assert drops == [0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert plateau.best == 0.8
