@@ -1,17 +1,10 @@
-"""Sphinx: the hand-written pages, the docstrings, and pages made from what is shipped."""
+"""Sphinx: the pages, and the docstrings."""
 
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import pages  # noqa: E402
-
-import fxsim  # noqa: E402
+import fxsim
 
 project = "fxsim"
 author = "the fxsim authors"
@@ -67,6 +60,5 @@ def _as_rst(
 
 
 def setup(app: object) -> None:
-    """Make the pages that come from what is shipped, before anything is read."""
-    pages.write(HERE)
+    """Connect what turns our docstrings into reStructuredText."""
     app.connect("autodoc-process-docstring", _as_rst)  # type: ignore[attr-defined]

@@ -13,9 +13,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+import yaml
 from support import ENVIRONMENT, ROOT, jit_only
+from support import fxsim as fxsim_command
 
 import fxsim
 from fxsim import api
@@ -40,7 +43,7 @@ def test_the_pages_build_and_the_notebook_runs(tmp_path):
     pytest.importorskip("sphinx")
     jit_only()
     source = tmp_path / "docs"
-    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build", "machines"))
+    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "out"],
@@ -61,9 +64,6 @@ def test_the_pages_build_and_the_notebook_runs(tmp_path):
         assert words in tutorial
     validation = (tmp_path / "out" / "validation.html").read_text()
     assert validation.count("<img") == 6
-    commands = (tmp_path / "out" / "reference" / "commands.html").read_text()
-    assert "fxsim sweep" in commands
-    assert "--fail-if" in commands
     assert "test_accuracy_sd" in (tmp_path / "out" / "reference" / "python.html").read_text()
 
 
@@ -115,12 +115,7 @@ def test_the_yaml_of_the_docs_is_good(tmp_path, page):
     for i, text in enumerate(blocks(DOCS / page, "yaml")):
         path = tmp_path / f"{i}.yaml"
         path.write_text(text)
-        subprocess.run(
-            [sys.executable, "-c", "from fxsim.cli.main import main; main()", "check", str(path)],
-            env=ENVIRONMENT,
-            check=True,
-            capture_output=True,
-        )
+        fxsim_command("check", path, at=tmp_path)
 
 
 def test_import_fxsim_offers_what_it_says():
@@ -177,16 +172,96 @@ def test_objects_show_themselves(study):
         fxsim.policy("uniform", {"weight": 99})
 
 
-def test_every_layer_kind_is_in_the_reference():
-    """The generated page lists each layer's schema."""
+@pytest.fixture(scope="module")
+def pages():
+    """The module that writes the pages made from code."""
     sys.path.insert(0, str(DOCS))
     try:
-        import pages
+        return import_module("pages")
     finally:
         sys.path.remove(str(DOCS))
-    text = pages.yaml_files()
+
+
+def test_pages_and_schemas_made_from_code_are_current(pages):
+    """`python docs/pages.py` writes them."""
+    texts = pages.texts()
+    stale = [n for n, text in texts.items() if not same_text(ROOT / n, text)]
+    assert not stale
+    folders = ("docs/machines", "fxsim/schemas")
+    present = {f"{folder}/{p.name}" for folder in folders for p in (ROOT / folder).iterdir()}
+    assert present <= set(texts)  # none of a machine that is gone
     for kind in KINDS:
-        assert f"`{kind}`" in text, kind
+        assert f"`{kind}`" in texts["docs/reference/yaml.md"], kind
+    for words in ("## fxsim sweep", "--fail-if", "--out", "RUNS..."):
+        assert words in texts["docs/reference/commands.md"]
+
+
+def same_text(path, text):
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+class EditorLoader(yaml.SafeLoader):
+    """Scalars as YAML 1.2's core schema has them, as editors read them."""
+
+
+EditorLoader.yaml_implicit_resolvers = {}
+for tag, pattern in {
+    "null": r"^(~|null|Null|NULL|)$",
+    "bool": r"^(true|True|TRUE|false|False|FALSE)$",
+    "int": r"^[-+]?[0-9]+$",
+    "float": r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$",
+}.items():
+    EditorLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), None)
+EditorLoader.add_constructor(
+    "tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node))
+)
+SHIPPED = [
+    *sorted((ROOT / "accelerators").glob("*.yaml")),
+    *sorted((ROOT / "workloads").glob("*.yaml")),
+    *sorted((ROOT / "reports").glob("*.yaml")),
+    *sorted((ROOT / "reports" / "policies").glob("*.yaml")),
+]
+
+
+def schema_of(path):
+    """The schema that a file names for editors, and the file's data."""
+    text = path.read_text(encoding="utf-8")
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    schema = json.loads((path.parent / named[1]).read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema), yaml.load(text, EditorLoader)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_name_their_schema_and_obey_it(path):
+    validator, data = schema_of(path)
+    problems = [f"{e.json_path}: {e.message}" for e in validator.iter_errors(data)]
+    assert not problems
+    assert list(validator.iter_errors({**data, "unknown_key": 1}))
+    assert list(validator.iter_errors({k: v for k, v in data.items() if k != "kind"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dynasty", lambda d: d["pe_array"].update(rowz=2)),
+        ("dynasty", lambda d: d["pe_array"].update(rows="two")),
+        ("dynasty", lambda d: d["memory"][1].update(capacity_bits="unlimitd")),
+        ("dynasty", lambda d: d["pe"].update(kind="composible")),
+        ("dynasty", lambda d: d["dataflow"].update(rows=["Q"])),
+        ("dynasty", lambda d: d["packing"].pop("source")),
+        ("lenet5", lambda d: d["layers"][0].update(kernel=0)),
+        ("lenet5", lambda d: d["training"].update(learning_rate=[1])),
+        ("quickstart", lambda d: d["policies"][1].update(kind="unifrom")),
+        ("quickstart", lambda d: d["policies"][1].update(weight=99)),
+        ("quickstart", lambda d: d.update(seeds=[])),
+        ("arrays", lambda d: d.update(objectives=["speed"])),
+    ],
+)
+def test_a_schema_refuses_what_the_loader_refuses(name, change):
+    path = next(p for p in SHIPPED if p.stem == name)
+    validator, data = schema_of(path)
+    change(data)
+    assert list(validator.iter_errors(data))
 
 
 @pytest.mark.parametrize("name", resources.names("accelerators"))

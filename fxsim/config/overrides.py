@@ -32,7 +32,7 @@ def _used(given: Any) -> Any:
     return {"use": given} if isinstance(given, str) else given
 
 
-UseOf = Annotated[Use, BeforeValidator(_used)]
+UseOf = Annotated[Use, BeforeValidator(_used, json_schema_input_type=str | Use)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

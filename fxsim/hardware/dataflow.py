@@ -35,8 +35,14 @@ def _axis(value: object) -> object:
     return value
 
 
-Unrolled = tuple[Loop, Annotated[int, Field(ge=1)] | None]
-Axis = Annotated[tuple[Unrolled, ...], BeforeValidator(_axis), Field(min_length=1)]
+Turns = Annotated[int, Field(ge=1)]
+Unrolled = tuple[Loop, Turns | None]
+WrittenAxis = Loop | dict[Loop, Turns | None] | list[Loop | tuple[Loop, Turns | None]]
+Axis = Annotated[
+    tuple[Unrolled, ...],
+    BeforeValidator(_axis, json_schema_input_type=WrittenAxis),
+    Field(min_length=1),
+]
 
 KINDS: dict[str, dict[str, Any]] = {
     "weight_stationary": {
@@ -71,6 +77,13 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def _short_kinds(schema: dict[str, Any]) -> None:
+    """In JSON Schema: only a custom dataflow must name its rows and columns."""
+    schema["required"] = ["kind", "source"]
+    schema["if"] = {"properties": {"kind": {"const": "custom"}}}
+    schema["then"] = {"required": ["rows", "columns"]}
+
+
 class Dataflow(BaseModel):
     """How loops lie on the array.
 
@@ -85,7 +98,7 @@ class Dataflow(BaseModel):
         instructions do (Bit Fusion's)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_short_kinds)
 
     kind: Literal[
         "weight_stationary", "output_stationary", "input_stationary", "row_stationary", "custom"

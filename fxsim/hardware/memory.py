@@ -43,7 +43,10 @@ class MemoryLevel(Section):
 
     name: Text
     holds: Annotated[tuple[Operand, ...], Field(min_length=1)]
-    capacity_bits: Annotated[Positive | None, BeforeValidator(_unlimited)]
+    capacity_bits: Annotated[
+        Positive | None,
+        BeforeValidator(_unlimited, json_schema_input_type=Positive | Literal["unlimited"]),
+    ]
     bandwidth_bits_per_cycle: BitsPerCycle
     write_bandwidth_bits_per_cycle: Annotated[float | None, quantity(Unit.BITS_PER_CYCLE, gt=0)] = (
         None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from fxsim.errors import hint
 from fxsim.numerics.formats import Overflow, Rounding
@@ -26,9 +26,17 @@ def _named(kind: type[IntEnum]) -> Callable[[Any], Any]:
     return member
 
 
+def _names(kind: type[IntEnum]) -> Any:
+    return Annotated[str, Field(json_schema_extra={"enum": [mode.name for mode in kind]})]
+
+
 RoundingName = Annotated[
-    Rounding, BeforeValidator(_named(Rounding)), PlainSerializer(lambda mode: mode.name)
+    Rounding,
+    BeforeValidator(_named(Rounding), json_schema_input_type=_names(Rounding)),
+    PlainSerializer(lambda mode: mode.name),
 ]
 OverflowName = Annotated[
-    Overflow, BeforeValidator(_named(Overflow)), PlainSerializer(lambda mode: mode.name)
+    Overflow,
+    BeforeValidator(_named(Overflow), json_schema_input_type=_names(Overflow)),
+    PlainSerializer(lambda mode: mode.name),
 ]

@@ -62,7 +62,7 @@ def _fading(value: Fraction) -> Fraction:
     return value
 
 
-Decimal = Annotated[Fraction, BeforeValidator(_decimal)]
+Decimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
 Share = Annotated[Decimal, AfterValidator(_fraction)]
 Beta = Annotated[Decimal, AfterValidator(_fading)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
