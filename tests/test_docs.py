@@ -39,11 +39,12 @@ def blocks(path, language):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_pages_build_and_the_notebook_runs(tmp_path):
     pytest.importorskip("sphinx")
     jit_only()
-    source = tmp_path / "docs"
-    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("_build"))
+    shutil.copytree(ROOT / "reports", tmp_path / "reports", ignore=pictures_only)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "out"],
@@ -65,6 +66,24 @@ def test_the_pages_build_and_the_notebook_runs(tmp_path):
     validation = (tmp_path / "out" / "validation.html").read_text()
     assert validation.count("<img") == 6
     assert "test_accuracy_sd" in (tmp_path / "out" / "reference" / "python.html").read_text()
+
+
+def pictures_only(folder, names):
+    return [n for n in names if not n.endswith(".png")]
+
+
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "reports" / "policies" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_paths_work_in_a_clone(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    missing = [x for x in links if "://" not in x and not (page.parent / x).exists()]
+    folders = "fxsim|tests|benchmarks|examples|docs|accelerators|workloads"
+    paths = re.findall(rf"`((?:{folders})/[\w/.]*)`", text)
+    missing += [x for x in paths if not (ROOT / x).exists()]
+    assert not missing
 
 
 def test_the_notebook_is_committed_without_outputs():

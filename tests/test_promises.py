@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pandas as pd
+import pytest
 from support import fxsim, jit_only, shared
 
 
+@pytest.mark.slow
 def test_the_quickstart_ends_within_a_point_of_float32(tmp_path):
     """Three policies, three seeds, two accelerators, as `fxsim run` has them."""
     jit_only()
@@ -31,6 +33,7 @@ def test_the_quickstart_ends_within_a_point_of_float32(tmp_path):
     assert json.loads(again.stdout)["weights_sha256"] == recorded
 
 
+@pytest.mark.slow
 def test_lenet_learns_fashion_mnist_under_dynasty(tmp_path):
     """At least 86 % after one epoch."""
     jit_only()

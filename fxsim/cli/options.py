@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from fxsim.errors import ConfigError, hint
+from fxsim.policies.registry import POLICIES
 
 if TYPE_CHECKING:
     from fxsim.terminal.progress import Progress
@@ -36,23 +37,10 @@ def shipped_names(kind: str) -> Callable[[str], list[str]]:
 
 
 def policies(incomplete: str) -> list[str]:
-    """What completes the name of a policy; without what loading them would take."""
-    return [name for name in POLICY_NAMES if name.startswith(incomplete)]
+    """What completes the name of a policy."""
+    return [name for name in POLICIES if name.startswith(incomplete)]
 
 
-POLICY_NAMES = (
-    "float32",
-    "uniform",
-    "adapt",
-    "adaqat",
-    "dynasty",
-    "cost_aware",
-    "apt",
-    "muppet",
-    "wage",
-    "niti",
-    "dorefa_pact",
-)
 PolicyKind = Annotated[str, typer.Option(help="Precision policy.", autocompletion=policies)]
 Accelerators = Annotated[
     list[str],
@@ -76,8 +64,6 @@ def one_of(option: str, value: str, choices: Sequence[str]) -> Any:
 def policy_of(kind: str, settings: list[str]) -> Any:
     """The policy of a kind with `name=value` settings."""
     from pydantic import ValidationError
-
-    from fxsim.policies.registry import POLICIES
 
     if kind not in POLICIES:
         fail(f"--policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}")

@@ -128,7 +128,7 @@ def _with_bits(trace: Trace, role: Role | None, bits: int, reference: int) -> Tr
 
 
 def groups(machine: Accelerator, role: Role, block: tuple[int, int]) -> tuple[int, int]:
-    """(block rows, block columns) that march together; 1 where time separates them."""
+    """(block rows, block columns) that run in lockstep; 1 where time separates them."""
     grid, time = Grid.of(machine), machine.dataflow.time
     array = {grid.rows: machine.pe_array.rows, grid.columns: machine.pe_array.columns}
     span = {d: array.get(d, 1) * t for d, t in zip("mnk", grid.tile, strict=True)}

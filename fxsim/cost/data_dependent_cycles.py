@@ -19,7 +19,7 @@ _WALKED = 8192
 
 
 def valid_windows(nest: Nest, together: int) -> dict[int, float]:
-    """{windows inside the image: share of steps} where `together` windows march as one."""
+    """{windows inside the image: share of steps} where `together` windows run as one."""
     windows = nest.sizes[B] * nest.sizes[OY] * nest.sizes[OX]
     if nest.flattened:
         full, rest = divmod(windows, together)

@@ -1,4 +1,4 @@
-"""Cycles of one product's steps on the array: blocks, and units that march together."""
+"""Cycles of one product's steps on the array: blocks, and units that run in lockstep."""
 
 from __future__ import annotations
 

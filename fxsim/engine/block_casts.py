@@ -121,7 +121,7 @@ def quantise_cost_aware(
 ) -> tuple[FixedTensor, BlockStatistics]:
     """As `quantise_blocks`, each tile taking the candidate of least sensitivity plus price.
 
-    Tiles whose row (column) of tiles does more work than those it marches with pay more for their
+    Tiles whose row (column) of tiles does more work than those in lockstep with it pay more for their
     bits, the others less: after each round the weights of a group are multiplied by work over mean
     work (limited to 1/4 and 4) and brought back to a mean of 1.
     Source: ours; a Lagrangian relaxation, the weights being multipliers of the group's maximum.

@@ -44,7 +44,7 @@ class Array(Section):
 
 
 class Sync(Section):
-    """How many rows and columns of units march together, finishing with the slowest block.
+    """How many rows and columns of units run in lockstep, finishing with the slowest block.
 
     Groups run apart within a fold; the fold ends with the slowest group.
     """

@@ -110,7 +110,7 @@ def _lockstep(machine: Accelerator) -> str:
     rows, columns = machine.sync.rows, machine.sync.columns
     if rows == columns == 1:
         return "every unit runs for itself"
-    return f"{rows} rows x {columns} columns march in lockstep"
+    return f"{rows} rows x {columns} columns run in lockstep"
 
 
 def _rows(levels: Sequence[MemoryLevel]) -> list[list[MemoryLevel]]:

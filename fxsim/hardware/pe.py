@@ -186,7 +186,7 @@ class Composable(ProcessingElement):
 class Serial(ProcessingElement):
     """One operand comes bit by bit, the other whole: a product takes as many cycles as that has.
 
-    adaptive : time follows the longest word (top bit) of the values that march together, not the
+    adaptive : time follows the longest word (top bit) of the values that run in lockstep, not the
         tensor's word length (ShapeShifter)
     Source: Judd et al., "Stripes", MICRO 2016; Delmas et al., "ShapeShifter", MICRO 2019; cycles
     as in their simulator, DNNsim.
@@ -227,7 +227,7 @@ class Serial(ProcessingElement):
 class SerialSerial(ProcessingElement):
     """Both operands come bit by bit: a product takes a * b cycles of one-bit products.
 
-    adaptive : the operands whose time follows the longest word of the values that march together
+    adaptive : the operands whose time follows the longest word of the values that run in lockstep
     Source: Sharify et al., "Loom", DAC 2018, arXiv 1706.07853; cycles as in DNNsim.
     """
 

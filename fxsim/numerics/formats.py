@@ -333,8 +333,8 @@ class CostAwareBlockFormat(BlockFormat):
     tensor's mean block sensitivity. `threshold` may be up to 2**40.
     fixed, by_row, by_column : prices of the candidates, 32 fractional bits: of the whole tensor at
         that candidate, as a share of a training step. Those by row (column) are weighted by how
-        much the block's row (column) of blocks holds up those that march with it.
-    row_group, column_group : block rows (columns) that march together; 1: none waits
+        much the block's row (column) of blocks holds up those in lockstep with it.
+    row_group, column_group : block rows (columns) that run in lockstep; 1: none waits
     work : what a candidate keeps a processing element busy, by which rows are compared
     rounds : how often weights are moved towards balance: times work / mean work of the group
     """

@@ -25,7 +25,7 @@ class CostAware(Dynasty):
       costs at n bits, as the cost model prices it (`fxsim.cost.bit_costs`): its mapping, traffic,
       packing and passes, the other operands at `reference_bits`. A layer that waits for memory
       saves only traffic; a machine with fixed multipliers saves nothing, and keeps its bits.
-    - Lockstep: rows (columns) of tiles that march together pay by how far their work exceeds the
+    - Lockstep: rows (columns) of tiles that run in lockstep pay by how far their work exceeds the
       group's mean, in `rounds` rounds; what is not on the critical path gets its bits back.
     - mu_role moves like Dynasty's lambda, under the same budgets, loss guard and warm-up.
 

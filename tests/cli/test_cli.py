@@ -18,8 +18,6 @@ from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only
 
 from fxsim.cli import main
 from fxsim.cli.commands import training
-from fxsim.cli.options import POLICY_NAMES
-from fxsim.policies.registry import POLICIES
 
 
 def test_a_study_prints_its_table_and_names_its_files(study):
@@ -322,7 +320,6 @@ def test_names_are_completed(tmp_path):
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True
         )
         assert set(done.stdout.split()) == wanted, (words, done.stderr)
-    assert set(POLICY_NAMES) == set(POLICIES)
 
 
 def test_an_accelerator_is_drawn_and_its_data_given(tmp_path):

@@ -85,7 +85,7 @@ def test_maps_and_codes_equal_the_specification(case):
 
 
 def test_a_price_decides_and_a_balance_moves_it():
-    """Two rows of tiles that march together, one of large and one of small values."""
+    """Two rows of tiles that run in lockstep, one of large and one of small values."""
     x = np.zeros((4, 32), np.int16)
     x[:2], x[2:, ::4] = 100, 12
     tensor = FixedTensor(x, FixedPoint(16, 0))

@@ -82,6 +82,7 @@ def assert_same(run, whole):
         pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table))
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_at_any_moment_changes_no_bit(whole, tmp_path):
     """Killed at uneven moments, some before the first checkpoint, until it gets to its end."""
     rng, kills, steps = np.random.default_rng(0), 0, []

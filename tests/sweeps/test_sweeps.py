@@ -86,7 +86,7 @@ def test_a_grid_is_measured_and_reported(grid):
     place, done = grid
     table = pd.read_parquet(place / "reports" / "small" / "tables" / "points.parquet")
     assert len(table) == 2 * 2 * 2 * 2
-    # two rows cannot march together with four: these points fail, and no other
+    # two rows cannot run in lockstep with four: these points fail, and no other
     wrong = (table["accelerator.pe_array.rows"] == 2) & (table["accelerator.sync.rows"] == 4)
     assert (wrong == (table["error"] != "")).all()
     assert table["error"][wrong].str.contains("must divide pe_array.rows = 2, not be 4").all()
@@ -143,6 +143,7 @@ def start(place, *command):
     )
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_loses_nothing(grid, tmp_path):
     """A real scheduler and two workers as processes; one is killed while it trains."""
     file = tmp_path / "scheduler.json"
@@ -203,6 +204,7 @@ def test_a_cluster_that_loses_a_worker_loses_nothing(grid, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_interrupt_of_local_processes_is_one_line_and_goes_on(grid, tmp_path):
     """Ctrl-C reaches the whole group of processes, as a terminal sends it."""
     (tmp_path / "small.yaml").write_text(GRID.replace("epochs: 1", "epochs: 30"))

@@ -101,6 +101,7 @@ def test_the_unpickler_reads_what_cifar_holds():
         unpickle.loads(b"\x80\x02 damaged", "batch")
 
 
+@pytest.mark.slow
 def test_cifar10_is_the_official_one():
     found = data.load("cifar10", shared("data"))
     assert (found.train_size, found.test_size, found.classes) == (50_000, 10_000, 10)

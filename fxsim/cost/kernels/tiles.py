@@ -1,4 +1,4 @@
-"""Word lengths of the tiles that an array works on, and how long tiles that march together take."""
+"""Word lengths of the tiles that an array works on, and how long tiles in lockstep take."""
 
 from fxsim.engine.jit import kernel
 
