@@ -75,6 +75,7 @@ class LayerId(str):
     __slots__ = ()
 
     def __new__(cls, layer: str, part: str = "", probe: str = "") -> LayerId:
+        """Join the parts of a name."""
         dot, at = "." if part else "", PROBE_MARK if probe else ""
         return str.__new__(cls, f"{layer}{dot}{part}{at}{probe}")
 
@@ -116,6 +117,7 @@ class ParameterId(str):
     __slots__ = ()
 
     def __new__(cls, owner: str, kind: str) -> ParameterId:
+        """Join the parts of a name."""
         return str.__new__(cls, f"{owner}.{kind}")
 
     @classmethod

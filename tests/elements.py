@@ -1,18 +1,20 @@
-"""The word length of every element of a pass's operands, written out: a slow specification."""
+"""The word length of every element of a pass's operands, written out: a slow specification.
+
+It reads what a contraction is (its numbers, and its class's name), and computes nothing with the
+package: positions are worked out here, an element at a time.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fxsim.engine import geometry
-from fxsim.engine.bit_pair_histogram import canonical, geometry_of
+ADJOINT = {"forward": "grad_input", "grad_input": "forward", "grad_weight": "grad_weight"}
 
 
 def element_bits(pass_, left, right, contraction, batch=1):
     """The (m, k) left and (k, n) right matrices of bits, a pair for each group or matrix."""
-    pass_ = canonical(pass_, contraction)
-    a, b = left.expand(), right.expand()
-    g = geometry_of(contraction)
+    a, b = expanded(left), expanded(right)
+    g = getattr(contraction, "geometry", None)
     if g is None:
         rights = np.split(b, batch) if batch > 1 else [b]
         for one, other in zip(np.split(a, batch), rights, strict=True):
@@ -21,16 +23,76 @@ def element_bits(pass_, left, right, contraction, batch=1):
             else:
                 yield (one, other) if pass_ == "grad_input" else (one.T, other)
         return
+    # a transposed convolution's result is its convolution's gradient
+    pass_ = ADJOINT[pass_] if type(contraction).__name__ == "Transposed" else pass_
+    per_group = g.channels // g.groups, g.filters // g.groups
     for group in range(g.groups):
-        filters = slice(group * g.filters // g.groups, (group + 1) * g.filters // g.groups)
+        channels = range(group * per_group[0], (group + 1) * per_group[0])
+        filters = range(group * per_group[1], (group + 1) * per_group[1])
         if pass_ == "grad_input":
-            image = a.astype(np.int16).reshape(-1, g.out_height, g.out_width, g.filters)
-            rows = geometry.backward_rows(g, image.shape[0], group)
-            gathered = geometry.written_out(geometry.spread(image, g), rows)
-            turned = geometry.turned_weight(b.astype(np.int16), g, group).T
-            yield gathered.astype(np.uint8), turned.astype(np.uint8)
+            yield errors_at_inputs(a, g, filters), turned_weights(b, g, filters, per_group[0])
             continue
-        image = a.astype(np.int16).reshape(-1, g.height, g.width, g.channels)
-        wide = geometry.written_out(image, geometry.forward_rows(g, image.shape[0], group))
-        fields = wide.astype(np.uint8)
-        yield (fields, b[filters].T) if pass_ == "forward" else (fields.T, b[:, filters])
+        fields = inputs_at_outputs(a, g, channels)
+        own = list(filters)
+        yield (fields, b[own].T) if pass_ == "forward" else (fields.T, b[:, own])
+
+
+def expanded(blocks):
+    """The bits of every element of a block map."""
+    whole = np.zeros((blocks.rows, blocks.columns), np.uint8)
+    for i in range(blocks.rows):
+        for j in range(blocks.columns):
+            whole[i, j] = blocks.bits[i // blocks.block_rows, j // blocks.block_columns]
+    return whole
+
+
+def out_size(size, g):
+    """Windows along an axis."""
+    return (size + 2 * g.padding - (g.dilation * (g.kernel - 1) + 1)) // g.stride + 1
+
+
+def inputs_at_outputs(a, g, channels):
+    """Row (image, row, column): what each tap (row, column, channel) reads; 0 in the padding."""
+    image = a.reshape(-1, g.height, g.width, g.channels)
+    rows = []
+    for n in range(image.shape[0]):
+        for oy in range(out_size(g.height, g)):
+            for ox in range(out_size(g.width, g)):
+                row = []
+                for fy in range(g.kernel):
+                    for fx in range(g.kernel):
+                        y = oy * g.stride - g.padding + fy * g.dilation
+                        x = ox * g.stride - g.padding + fx * g.dilation
+                        inside = 0 <= y < g.height and 0 <= x < g.width
+                        row += [image[n, y, x, c] if inside else 0 for c in channels]
+                rows.append(row)
+    return np.array(rows, np.uint8)
+
+
+def errors_at_inputs(a, g, filters):
+    """Row (image, row, column): the errors that it met, by taps from the last to the first."""
+    high, wide = out_size(g.height, g), out_size(g.width, g)
+    error = a.reshape(-1, high, wide, g.filters)
+    rows = []
+    for n in range(error.shape[0]):
+        for y in range(g.height):
+            for x in range(g.width):
+                row = []
+                for fy in reversed(range(g.kernel)):
+                    for fx in reversed(range(g.kernel)):
+                        oy, no_row = divmod(y + g.padding - fy * g.dilation, g.stride)
+                        ox, no_column = divmod(x + g.padding - fx * g.dilation, g.stride)
+                        met = not no_row and not no_column and 0 <= oy < high and 0 <= ox < wide
+                        row += [error[n, oy, ox, f] if met else 0 for f in filters]
+                rows.append(row)
+    return np.array(rows, np.uint8)
+
+
+def turned_weights(b, g, filters, channels):
+    """Rows (tap row, column, filter), taps from the last to the first; a column a channel."""
+    rows = []
+    for fy in reversed(range(g.kernel)):
+        for fx in reversed(range(g.kernel)):
+            tap = (fy * g.kernel + fx) * channels
+            rows += [b[f, tap : tap + channels] for f in filters]
+    return np.array(rows, np.uint8)

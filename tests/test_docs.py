@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import inspect
 import json
 import os
 import re
@@ -168,6 +169,70 @@ def test_doctests():
         assert not failed, name
         tried += count
     assert tried > 10
+
+
+# what docs/reference/python.md shows; examples where no run has to be made for one
+EXAMPLED = (
+    "api",
+    "numerics.formats",
+    "numerics.notation",
+    "numerics.block_map",
+    "numerics.scale",
+    "numerics.draws",
+    "engine.tensor",
+    "engine.casts",
+    "engine.matmul",
+    "engine.block_casts",
+    "cost.model",
+    "cost.breakdown",
+    "mapping.search",
+    "hardware.accelerator",
+    "hardware.library",
+    "hardware.scaling",
+    "hardware.drawing",
+)
+EXPLAINED = (
+    *EXAMPLED,
+    "mapping.mapping",
+    "cost.cache",
+    "trace.reader",
+    "training.policy",
+    "runs.directory",
+    "runs.execute",
+    "runs.inputs",
+    "runs.replay",
+    "runs.inference",
+    "runs.estimate",
+    "runs.synthetic_trace",
+    "studies.study",
+    "studies.results",
+    "studies.comparison",
+    "sweeps.sweep",
+)
+
+
+def entry_points(module):
+    """The public functions of a module, and the public methods of its public classes."""
+    for name, member in vars(import_module(module)).items():
+        if name.startswith("_") or getattr(member, "__module__", None) != module:
+            continue
+        if inspect.isclass(member):
+            for key, value in vars(member).items():
+                function = getattr(value, "__func__", value)
+                if not key.startswith("_") and inspect.isfunction(function):
+                    yield f"{module}.{name}.{key}"
+        elif callable(member):
+            yield f"{module}.{name}"
+
+
+@pytest.mark.parametrize("module", EXPLAINED)
+def test_public_functions_are_explained(module):
+    """Every parameter, what is returned, and an example that `test_doctests` runs."""
+    validate = pytest.importorskip("numpydoc.validate").validate
+    needed = {"PR01", "PR02", "RT01", "SS03", *(["EX01"] if module in EXAMPLED else [])}
+    for name in entry_points(f"fxsim.{module}"):
+        complaints = [text for code, text in validate(name)["errors"] if code in needed]
+        assert not complaints, (name, complaints)
 
 
 def test_objects_show_themselves(study):

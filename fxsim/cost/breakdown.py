@@ -19,8 +19,22 @@ _SUMMED = ("macs", "cycles", "array_cycles", "memory_cycles", "vector_cycles", "
 def breakdown(cost: TraceCost, by: Sequence[str]) -> pd.DataFrame:
     """A trace's cost taken apart, a row a group, and its total.
 
+    Parameters
+    ----------
+    cost : of a trace
     by : any of pass, layer, operation, step: cycles, off-chip bits and energies by component [pJ];
         with component, level or operand among them: energy, and cycles where these are components
+
+    Returns
+    -------
+    The table; its last row is the total.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+    >>> bool(breakdown(cost, ["pass"])["cycles"].iloc[-1] == cost.cycles)
+    True
     """
     if set(by) <= set(GROUPINGS):
         grouped = cost.table.groupby(list(by), sort=list(by) == [STEP])
@@ -38,7 +52,24 @@ def breakdown(cost: TraceCost, by: Sequence[str]) -> pd.DataFrame:
 
 
 def view(cost: TraceCost, show: str, by: Sequence[str]) -> pd.DataFrame:
-    """One of `VIEWS` of a cost."""
+    """One of `VIEWS` of a cost.
+
+    Parameters
+    ----------
+    cost : of a trace
+    show : "cost", "roofline", "power" or "mappings"
+    by : of "cost": how it is taken apart, see `breakdown`
+
+    Returns
+    -------
+    The table.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> len(view(fxsim.estimate("lenet5", "dynasty", batch=2), "power", ["pass"]))
+    1
+    """
     if show == "roofline":
         return cost.roofline
     if show == "power":
@@ -47,7 +78,23 @@ def view(cost: TraceCost, show: str, by: Sequence[str]) -> pd.DataFrame:
 
 
 def power(cost: TraceCost) -> pd.DataFrame:
-    """Time, energy, their product, power and area of a trace on a machine: one row."""
+    """Time, energy, their product, power and area of a trace on a machine.
+
+    Parameters
+    ----------
+    cost : of a trace
+
+    Returns
+    -------
+    One row: cycles, seconds, energy_pj, edp_js, average_w, peak_w, leakage_w, array_mm2, area_mm2.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> table = power(fxsim.estimate("lenet5", "dynasty", batch=2))
+    >>> bool((table["average_w"] <= table["peak_w"]).all())
+    True
+    """
     on = cost.machine
     return pd.DataFrame(
         [
@@ -67,7 +114,24 @@ def power(cost: TraceCost) -> pd.DataFrame:
 
 
 def mapping_table(cost: TraceCost) -> pd.DataFrame:
-    """A row a searched product: how far its mapping can be from the best there is, at most."""
+    """How far each searched mapping can be from the best there is, at most.
+
+    Parameters
+    ----------
+    cost : of a trace
+
+    Returns
+    -------
+    A row a searched product: cycles, energy_pj, and by which factor at most a better mapping could
+    beat them.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> table = mapping_table(fxsim.estimate("lenet5", "dynasty", batch=2))
+    >>> bool((table["at_most_x_cycles"] >= 1).all())
+    True
+    """
     rows = [
         {
             "product": what,
@@ -84,7 +148,21 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as text, three significant figures or more; blanks for what there is not."""
+    """Numbers as text, three significant figures or more; dashes for what there is not.
+
+    Parameters
+    ----------
+    table : of numbers and text
+
+    Returns
+    -------
+    The same in text.
+
+    Examples
+    --------
+    >>> readable(pd.DataFrame({"cycles": [1234.5], "speedup": [1.5]})).iloc[0].tolist()
+    ['1,234', '1.50x']
+    """
     return pd.DataFrame({name: [_text(name, v) for v in table[name]] for name in table})
 
 

@@ -40,7 +40,23 @@ class RunCost(Totals):
 
     @classmethod
     def of(cls, priced: TraceCost) -> RunCost:
-        """Of a priced trace."""
+        """The sums over steps of a trace's cost.
+
+        Parameters
+        ----------
+        priced : a trace's cost
+
+        Returns
+        -------
+        The tables that are kept.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+        >>> bool(RunCost.of(cost).cycles == cost.cycles)
+        True
+        """
         keys = [LAYER, PASS, OPERATION]
         numbers = priced.table.drop(columns=[STEP, "maps", "bound_by"])
         operations = numbers.groupby(keys, sort=False).sum().reset_index()
@@ -83,12 +99,28 @@ class TracedRun(Protocol):
 
 
 def model_sha256() -> str:
-    """The hash of the code that decides costs: this module's, and of all that it imports."""
+    """The hash of the code that decides costs: this module's, and of all that it imports.
+
+    Returns
+    -------
+    A SHA-256 in hexadecimal.
+    """
     return code_sha256(sys.modules[__name__])
 
 
 def key(run: TracedRun, machine: Accelerator, objective: Objective) -> str:
-    """The hash of all that decides a price: code, run, machine, what the mapper minimises."""
+    """The hash of all that decides a cost: code, run, machine, what the mapper minimises.
+
+    Parameters
+    ----------
+    run : a finished one
+    machine : the accelerator
+    objective : of the mapper
+
+    Returns
+    -------
+    A SHA-256 in hexadecimal.
+    """
     parts = [
         model_sha256(),
         run.manifest["inputs_sha256"],
@@ -100,7 +132,16 @@ def key(run: TracedRun, machine: Accelerator, objective: Objective) -> str:
 
 
 def beside(run: TracedRun) -> Path | None:
-    """Where the study that a run belongs to keeps prices, if it does."""
+    """Where the study that a run belongs to keeps costs, if it does.
+
+    Parameters
+    ----------
+    run : a finished one
+
+    Returns
+    -------
+    The folder, or None.
+    """
     place = run.directory.parent.parent / FOLDER
     return place if run.directory.parent.name == "runs" and place.is_dir() else None
 
@@ -108,7 +149,19 @@ def beside(run: TracedRun) -> Path | None:
 def cached(
     run: TracedRun, machine: Accelerator, objective: Objective = "edp", folder: Path | None = None
 ) -> RunCost | None:
-    """The cost that is kept in a folder, if it is."""
+    """The cost that is kept in a folder, if it is.
+
+    Parameters
+    ----------
+    run : a finished one
+    machine : the accelerator
+    objective : of the mapper
+    folder : where costs are kept
+
+    Returns
+    -------
+    The cost, or None.
+    """
     place = folder and folder / key(run, machine, objective)[:32]
     if place is None or not place.is_dir():
         return None
@@ -118,7 +171,19 @@ def cached(
 def costs(
     run: TracedRun, machine: Accelerator, objective: Objective = "edp", folder: Path | None = None
 ) -> RunCost:
-    """What a run costs on a machine; taken from `folder`, or priced and kept there."""
+    """What a run costs on a machine.
+
+    Parameters
+    ----------
+    run : a finished one
+    machine : the accelerator
+    objective : of the mapper
+    folder : where costs are kept; None: nowhere
+
+    Returns
+    -------
+    The cost, from the folder, or evaluated and kept there.
+    """
     cost = cached(run, machine, objective, folder)
     if cost is None:
         cost = RunCost.of(evaluate_cost(run.trace(), machine, objective))

@@ -106,6 +106,9 @@ class Totals:
 class TraceCost(Totals, Displayed):
     """A trace's cost on one machine.
 
+    Attributes
+    ----------
+    machine : the accelerator
     table : a row a step, layer, pass and operation ("product", "vector", "cast"), with
 
         - cycles, and the parts whose sum they are: elastic (a perfectly elastic array), ragged
@@ -117,9 +120,15 @@ class TraceCost(Totals, Displayed):
         - maps, whether a product's lockstep is "exact" (from the step's own map, or independent of
           maps), "nearest" (from the nearest sampled step's), "sampled" (that of some of a batch's
           images), or "elastic" (none was recorded: a policy's probe that ran between samples)
-
     products : what stands behind the products' rows, see `traffic` and `mappings`
     arrays : the trace
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+    >>> bool(cost.cycles == cost.table["cycles"].sum())
+    True
     """
 
     machine: Accelerator
@@ -202,10 +211,24 @@ class TraceCost(Totals, Displayed):
         return table
 
     def energy(self, by: Sequence[str]) -> pd.DataFrame:
-        """Energy [pJ] by any of step, layer, pass, operation, component, level, operand.
+        """Energy taken apart.
 
-        Components: array, buffers, dram, vector, analytics, leakage. Level and operand are "-"
-        where there is none. The column `energy_pj` always sums to the total.
+        Parameters
+        ----------
+        by : any of step, layer, pass, operation, component (array, buffer, dram, vector, analytics,
+            leakage), level, operand
+
+        Returns
+        -------
+        A row a group; `energy_pj` always sums to the total [pJ]. Level and operand are "-" where
+        there is none.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+        >>> bool(abs(cost.energy(["level"])["energy_pj"].sum() / cost.energy_pj - 1) < 1e-9)
+        True
         """
         moved = self.traffic
         memories = moved.assign(
@@ -224,9 +247,23 @@ class TraceCost(Totals, Displayed):
         return joined.groupby(list(by), sort=False)["energy_pj"].sum().reset_index()
 
     def cycles_by(self, by: Sequence[str]) -> pd.DataFrame:
-        """Cycles by any of step, layer, pass, operation, component; they sum to the total.
+        """Cycles taken apart.
 
-        Components: elastic, ragged, lockstep, fill, vector, stall.
+        Parameters
+        ----------
+        by : any of step, layer, pass, operation, component (elastic, ragged, lockstep, fill,
+            vector, stall)
+
+        Returns
+        -------
+        A row a group; `cycles` sums to the total.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+        >>> list(cost.cycles_by(["component"])["component"])
+        ['elastic', 'ragged', 'lockstep', 'fill', 'vector', 'stall']
         """
         parts = [
             self.table[list(KEYS)].assign(
@@ -276,12 +313,35 @@ def evaluate_cost(
     mappings: dict[tuple[str, str], Mapping] | None = None,
     tell: Teller | None = None,
 ) -> TraceCost:
-    """Price every recorded step of a trace on a machine.
+    """Cycles and energy of every recorded step of a trace on a machine.
 
+    Parameters
+    ----------
+    trace : of a run, or a synthetic one
+    machine : the accelerator
     objective : what the mapper minimises: "cycles", "energy" or "edp", their product, which costs
         hardly a cycle where the array is the limit, and saves much traffic
     mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
-    tell : hears of each product, see `ProductPricer.costs`
+    tell : hears of each product, see `ProductCosts.costs`
+
+    Returns
+    -------
+    The cost, which can be taken apart.
+
+    Raises
+    ------
+    DataError : for a trace that lacks what the machine's units need
+    ConfigError : for a machine whose buffers hold not even the smallest tile
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+    >>> fixed, flexible = (
+    ...     evaluate_cost(trace, fxsim.machine(name)) for name in ("int8_systolic", "dynasty")
+    ... )
+    >>> bool(fixed.cycles > 0 and flexible.energy_pj > 0)
+    True
     """
     arrays = TraceArrays.of(trace)
     costs = tuple(ProductCosts(arrays, machine, objective, mappings).costs(tell=tell))
@@ -292,10 +352,29 @@ def evaluate_cost(
 def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) -> TraceCost:
     """A priced step with other block maps of some operands, on the same mappings.
 
-    maps : {(layer, role): block map}; weights under the layer that owns them. Only the products and
-        casts of these operands are priced again. Where units pack narrow words, the word lengths
-        decide what the array covers, so these products are mapped again, too. Raises DataError if
-        the trace has more than one step, or no such operand.
+    Only the products and casts of these operands are evaluated again. Where units pack narrow
+    words, the word lengths decide what the array covers, so these products are mapped again, too.
+
+    Parameters
+    ----------
+    priced : the cost of a trace of one step
+    maps : {(layer, role): block map}; weights under the layer that owns them
+
+    Returns
+    -------
+    The cost of the changed step.
+
+    Raises
+    ------
+    DataError : if the trace has more than one step, or no such operand
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> cost = fxsim.estimate("lenet5", "dynasty", batch=2)
+    >>> four = BlockMap.whole(6, 25, 4)
+    >>> bool(reevaluate_cost(cost, {("conv1", "weight"): four}).cycles <= cost.cycles)
+    True
     """
     steps = priced.arrays.trace.operands[STEP].nunique()
     if steps != 1 or len(priced.arrays.sampled) != 1:

@@ -75,10 +75,28 @@ def quantise_blocks(
     Aligned codes have at most `candidates[-1] + window` bits: the finest exponent follows from the
     tensor's largest value, and a candidate whose codes could be longer is passed over.
 
+    Parameters
+    ----------
+    tensor : any shape
+    form : block, candidates and threshold
     gain : (block rows or 1, block columns or 1) integers of at most 16 bits, see
         `fxsim.policies.dynasty`
-    Returns the operand, aligned to the finest exponent's grid, and what was seen.
+    key : the stream of draws of STOCHASTIC
 
+    Returns
+    -------
+    The operand, aligned to the finest exponent's grid, and what was seen.
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[9, -7, 0, 0]], np.int16), FixedPoint(16, 8))
+    >>> form, gain = BlockFormat(1, 2, (0, 4, 8)), np.ones((1, 1), np.int64)
+    >>> operand, seen = quantise_blocks(x, form, gain, key=0)
+    >>> operand.blocks.bits.tolist(), seen.signal
+    ([[4, 0]], 16)
+
+    Notes
+    -----
     Integers throughout, so that a replay chooses the same bits.
     Source: reconstruction, see `fxsim.policies.dynasty`.
     """
@@ -121,9 +139,33 @@ def quantise_cost_aware(
 ) -> tuple[FixedTensor, BlockStatistics]:
     """As `quantise_blocks`, each tile taking the candidate of least sensitivity plus price.
 
-    Tiles whose row (column) of tiles does more work than those in lockstep with it pay more for their
-    bits, the others less: after each round the weights of a group are multiplied by work over mean
-    work (limited to 1/4 and 4) and brought back to a mean of 1.
+    Tiles whose row (column) of tiles does more work than those in lockstep with it pay more for
+    their bits, the others less: after each round the weights of a group are multiplied by work over
+    mean work (limited to 1/4 and 4) and brought back to a mean of 1.
+
+    Parameters
+    ----------
+    tensor, gain, key : as of `quantise_blocks`
+    form : block, candidates, threshold, and what each candidate costs
+
+    Returns
+    -------
+    The operand, and what was seen.
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[9, -7, 1, 0]], np.int16), FixedPoint(16, 8))
+    >>> price = (0, 1 << 40, 1 << 42)
+    >>> free = (0, 0, 0)
+    >>> form = CostAwareBlockFormat(
+    ...     1, 2, (0, 4, 8), 1 << 10, fixed=price, by_row=free, by_column=free, work=(0, 4, 8)
+    ... )
+    >>> operand, _ = quantise_cost_aware(x, form, np.ones((1, 1), np.int64), 0)
+    >>> operand.blocks.bits.tolist()
+    [[0, 0]]
+
+    Notes
+    -----
     Source: ours; a Lagrangian relaxation, the weights being multipliers of the group's maximum.
     """
     x, base, target = _grid_of(tensor, form)
@@ -254,7 +296,21 @@ def _operand(
 
 
 def column_magnitudes(x: NDArray[np.int16]) -> NDArray[np.int64]:
-    """The sum of |code| of each column of a contiguous matrix."""
+    """The sum of |code| of each column of a contiguous matrix.
+
+    Parameters
+    ----------
+    x : (rows, columns)
+
+    Returns
+    -------
+    (columns,) int64.
+
+    Examples
+    --------
+    >>> column_magnitudes(np.array([[1, -2], [3, 4]], np.int16)).tolist()
+    [4, 6]
+    """
     columns = x.shape[1]
     tile = max(TILE // columns, 1) * columns
     parts = split(
@@ -284,9 +340,31 @@ def quantise_map(
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Cast the (rows, columns) matrix view under a given map; saturating, 0 bits give zeros.
 
+    Parameters
+    ----------
+    tensor : any shape
+    blocks : the map of its matrix view
     target : the shared grid: a tile's n-bit codes are worth 2**shift of its steps. Its word must
-        hold the widest tile, `bits + shift` bits.
-    Returns the aligned operand with its map: one integer product is exact over all tiles.
+        hold the widest tile, `bits + shift` bits
+    rounding : of codes
+    key : the stream of draws of STOCHASTIC
+
+    Returns
+    -------
+    The aligned operand with its map (one integer product is exact over all tiles), and how many
+    codes dropped a bit and saturated.
+
+    Raises
+    ------
+    ShapeError : for a map of another matrix
+    FormatError : for a grid that does not hold the widest tile
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[5, -3, 7, 100]]), FixedPoint(16, 0))
+    >>> blocks = BlockMap(np.array([[4, 0]], np.uint8), np.zeros((1, 2), np.uint8), 1, 4, 1, 2, 0)
+    >>> quantise_map(x, blocks, FixedPoint(8, 0))[0].codes.tolist()
+    [[5, -3, 0, 0]]
     """
     rows, columns = tensor.matrix().shape
     if (rows, columns) != (blocks.rows, blocks.columns):

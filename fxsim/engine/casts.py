@@ -35,12 +35,40 @@ OPERAND_BITS = 16  # multiplier operands are int16
 
 
 def bit_length(value: int) -> int:
-    """Bits of |value|: the word's length less its leading zeros."""
+    """Bits of |value|: the word's length less its leading zeros.
+
+    Parameters
+    ----------
+    value : any integer
+
+    Returns
+    -------
+    0 for 0.
+
+    Examples
+    --------
+    >>> bit_length(-8)
+    4
+    """
     return abs(int(value)).bit_length()
 
 
 def peak(codes: Codes) -> int:
-    """max|code|, 0 for an empty tensor."""
+    """The largest magnitude of some codes.
+
+    Parameters
+    ----------
+    codes : any shape, signed integers
+
+    Returns
+    -------
+    max|code|, 0 for an empty tensor.
+
+    Examples
+    --------
+    >>> peak(np.array([3, -8], np.int16))
+    8
+    """
     flat = np.ascontiguousarray(codes).reshape(-1)
     if not flat.size:
         return 0
@@ -222,7 +250,27 @@ def _cast_in_python(
 
 
 def lfsr_draws(lfsr: Lfsr, count: int, bits: int) -> NDArray[np.int64]:
-    """(count,) draws of `bits` bits: the register's highest, one step a draw."""
+    """Draws of a shift register: its highest bits, one step a draw.
+
+    Parameters
+    ----------
+    lfsr : the register
+    count : how many draws
+    bits : of a draw
+
+    Returns
+    -------
+    (count,) int64.
+
+    Raises
+    ------
+    FormatError : for more bits than the register has
+
+    Examples
+    --------
+    >>> lfsr_draws(Lfsr.maximal(4), 3, 2).tolist()
+    [0, 1, 2]
+    """
     if bits > lfsr.width:
         raise FormatError(f"lfsr: a {lfsr.width}-bit register has no {bits} bits to draw")
     out = np.empty(count, np.int64)
@@ -242,9 +290,23 @@ def _first_outside(x: Codes, shift: int, to: Cast, draws: _Draws) -> int:
 
 
 def dynamic_format(largest: int, frac: int, bits: int, max_frac: int | None = None) -> FixedPoint:
-    """The finest power-of-two scale at which codes up to `largest` (at `frac`) fit `bits` bits.
+    """The finest power-of-two scale at which codes fit a word: a leading-zero count.
 
-    A leading-zero count. A tensor that fits as it is keeps its scale, and is not rounded.
+    Parameters
+    ----------
+    largest : max|code|
+    frac : fractional bits of these codes
+    bits : of the word
+    max_frac : of the result, at most
+
+    Returns
+    -------
+    The format. A tensor that fits as it is keeps its scale, and is not rounded.
+
+    Examples
+    --------
+    >>> dynamic_format(1000, 10, 8)
+    FixedPoint(bits=8, frac=7, signed=True)
     """
     finest = frac - max(0, bit_length(largest) - (bits - 1))
     return FixedPoint(bits, finest if max_frac is None else min(finest, max_frac))
@@ -258,6 +320,23 @@ def quantise_tensor(
     An operand wider than 16 bits enters the multipliers with 16: those at the finest scale that
     holds the largest code, but none finer than `form.frac`, and within the form's range. Its map
     (what is stored and priced) says `form.bits`.
+
+    Parameters
+    ----------
+    tensor : any shape
+    form : word length, scale or none, and modes
+    key : the stream of draws of STOCHASTIC
+    operand : whether it enters the multipliers, and so has a map
+
+    Returns
+    -------
+    The tensor, and how many codes dropped a bit and left the format.
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[100, -7]]), FixedPoint(16, 4))
+    >>> quantise_tensor(x, TensorFormat(4), key=0)[0].codes.tolist()
+    [[6, 0]]
     """
     largest = peak(tensor.codes)
     if operand and form.bits > OPERAND_BITS:
@@ -291,10 +370,28 @@ def _executed(form: TensorFormat, octave: int) -> FixedPoint:
 def from_float(
     values: ArrayLike, to: Cast | FixedPoint, key: int = 0
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """Finite floats to a format, rounded once from their exact values, any mode.
+    """Finite floats to a format, rounded once from their exact values, in any mode.
 
-    A float counts as having more fractional bits than the format (to TRN_MAG that matters).
-    Raises FormatError for NaN and infinity, naming the element.
+    Parameters
+    ----------
+    values : any shape
+    to : the format, and how values are rounded and limited; a format alone means nearest even,
+        saturating
+    key : the stream of draws of STOCHASTIC
+
+    Returns
+    -------
+    The tensor, and how many values were rounded and left the format. A float counts as having more
+    fractional bits than the format (to TRN_MAG that matters).
+
+    Raises
+    ------
+    FormatError : for NaN and infinity, naming the element; for a value beyond 64 bits
+
+    Examples
+    --------
+    >>> from_float([0.3, -9.0], FixedPoint(4, 2))[0].codes.tolist()
+    [1, -8]
     """
     to, exact = Cast.to(to), np.asarray(values, np.float64)
     if not np.isfinite(exact).all():
@@ -333,9 +430,19 @@ def rescale(
         TFLITE_SINGLE_ROUNDING: to nearest, ties up, saturating
     key : the stream of draws of STOCHASTIC
 
+    Returns
+    -------
+    The tensor, and how many codes dropped a bit and left the format.
+
     Raises
     ------
     FormatError : with `Overflow.ERROR`, if a code does not fit; for what 64 bits cannot hold
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[100, 100]]), FixedPoint(16, 0))
+    >>> rescale(x, (Scale(3, 2), Scale(1, 0)), FixedPoint(16, 0))[0].codes.tolist()
+    [[75, 100]]
     """
     to = to if isinstance(to, Cast) else Cast(to, Rounding.RND)
     codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
@@ -365,10 +472,32 @@ def rescale_double(
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """code * multiplier * 2**-shift, rounded twice, as gemmlowp and TFLite do on int32.
 
-    First the high half of 2 * code * multiplier, to nearest, ties up; then by the remaining
-    places, ties away from zero; at last saturated to `target`. A shift below 31 multiplies the
-    code by a power of two before, in 32 bits that wrap.
+    First the high half of 2 * code * multiplier, to nearest, ties up; then by the remaining bits,
+    ties away from zero; at last saturated to `target`. A shift below 31 multiplies the code by a
+    power of two before, in 32 bits that wrap.
 
+    Parameters
+    ----------
+    tensor : codes of at most 32 bits
+    scale : of all elements
+    target : the result's format
+
+    Returns
+    -------
+    The tensor, and how many codes left the format.
+
+    Raises
+    ------
+    FormatError : for wider codes
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([100]), FixedPoint(32, 0))
+    >>> rescale_double(x, Scale.nearest(0.75), FixedPoint(8, 0))[0].codes.tolist()
+    [75]
+
+    Notes
+    -----
     Source: gemmlowp `fixedpoint.h`, SaturatingRoundingDoublingHighMul and RoundingDivideByPOT;
     TensorFlow Lite, MultiplyByQuantizedMultiplier.
     """

@@ -68,7 +68,20 @@ class Epilogue:
         return self.target.format
 
     def check_width(self, width: int) -> None:
-        """Raise ShapeError unless bias and scales are one a column of `width`."""
+        """Refuse bias and scales that are not one a column.
+
+        Parameters
+        ----------
+        width : columns of the product
+
+        Raises
+        ------
+        ShapeError : for another number of them
+
+        Examples
+        --------
+        >>> Epilogue(FixedPoint(8, 0)).check_width(3)
+        """
         if self.bias is not None and self.bias.shape != (width,):
             raise ShapeError(f"output: bias must be ({width},), not {self.bias.shape}")
         if isinstance(self.scale, tuple) and len(self.scale) != width:
@@ -77,7 +90,21 @@ class Epilogue:
             )
 
     def part(self, columns: slice) -> Epilogue:
-        """The epilogue of some of the columns."""
+        """The epilogue of some of the columns.
+
+        Parameters
+        ----------
+        columns : a slice of them
+
+        Returns
+        -------
+        The same, with their bias and scales.
+
+        Examples
+        --------
+        >>> Epilogue(FixedPoint(8, 0), scale=(Scale(1, 0), Scale(3, 1))).part(slice(1, 2)).scale
+        (Scale(multiplier=3, shift=1),)
+        """
         bias, scale = self.bias, self.scale
         if bias is not None:
             bias = FixedTensor.trusted(bias.codes[columns], bias.format)
@@ -187,8 +214,7 @@ def _largest_magnitude(values: Ints) -> int:
 
 
 def _kind(epilogue: Epilogue, largest: int, multiplier: Ints, bit_shift: Ints) -> int:
-    """The cheapest way that is proven right for codes of `largest` bits; see
-    `kernels.epilogue`."""
+    """The cheapest way that is proven right for codes of `largest` bits; see `kernels.epilogue`."""
     cast, target = epilogue.target, epilogue.format
     uniform = bool((multiplier == 1).all() and (bit_shift == bit_shift[:1]).all())
     shift = int(bit_shift[0]) if bit_shift.size else 0

@@ -58,9 +58,30 @@ def multiply(
     epilogue: Epilogue | None = None,
     start: FixedTensor | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """a (M, K) times b (N, K) transposed: (M, N). Batched: (B, M, K) and (B, N, K), or b (N, K).
+    """A matrix product, or a batch of them, exactly as an accumulator runs it.
 
+    Parameters
+    ----------
+    a : (M, K), or a batch (B, M, K)
+    b : (N, K), which is transposed; or a batch (B, N, K)
+    accumulator : the register, and the order of additions, along K
+    epilogue : what becomes of finished sums; None: they stay as they are
     start : (N,) what the accumulator holds first (a preloaded bias), in its own format
+
+    Returns
+    -------
+    (M, N) or (B, M, N), and how many sums overflowed and what the epilogue lost.
+
+    Raises
+    ------
+    ShapeError : for shapes that do not fit
+    FormatError : for sums that 64 bits cannot hold; with `Overflow.ERROR`, for one that overflows
+
+    Examples
+    --------
+    >>> a = FixedTensor(np.array([[1, 2], [3, 4]]), FixedPoint(8, 0))
+    >>> multiply(a, a, Accumulator(32))[0].codes.tolist()
+    [[5, 11], [11, 25]]
     """
     if len(a.shape) not in (2, 3) or len(b.shape) not in (2, len(a.shape)):
         raise ShapeError(f"multiply: needs (M, K) and (N, K), or batches, not {a.shape}, {b.shape}")
@@ -101,7 +122,29 @@ def _begin(start: FixedTensor, register: FixedPoint, width: int) -> NDArray[np.i
 def linear_forward(
     x: FixedTensor, weight: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None = None
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(N, inputs) activations, (outputs, inputs) weights: (N, outputs)."""
+    """The forward pass of a linear layer.
+
+    Parameters
+    ----------
+    x : (N, inputs) activations
+    weight : (outputs, inputs)
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (N, outputs), and what was lost.
+
+    Raises
+    ------
+    ShapeError, FormatError : as of `multiply`
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[1, 2]]), FixedPoint(8, 0))
+    >>> weight = FixedTensor(np.array([[3, 4], [5, 6], [7, 8]]), FixedPoint(8, 0))
+    >>> linear_forward(x, weight, Accumulator(32))[0].codes.tolist()
+    [[11, 17, 23]]
+    """
     return multiply(x, weight, accumulator, epilogue)
 
 
@@ -111,14 +154,59 @@ def linear_grad_input(
     accumulator: Accumulator,
     epilogue: Epilogue | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(N, outputs) errors, (outputs, inputs) weights: (N, inputs)."""
+    """The gradient of a linear layer's input.
+
+    Parameters
+    ----------
+    error : (N, outputs) errors
+    weight : (outputs, inputs)
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (N, inputs), summed over outputs in order, and what was lost.
+
+    Raises
+    ------
+    ShapeError, FormatError : as of `multiply`
+
+    Examples
+    --------
+    >>> error = FixedTensor(np.array([[1, 0, 2]]), FixedPoint(8, 0))
+    >>> weight = FixedTensor(np.array([[3, 4], [5, 6], [7, 8]]), FixedPoint(8, 0))
+    >>> linear_grad_input(error, weight, Accumulator(32))[0].codes.tolist()
+    [[17, 20]]
+    """
     return multiply(error, _transposed(weight), accumulator, epilogue)
 
 
 def linear_grad_weight(
     x: FixedTensor, error: FixedTensor, accumulator: Accumulator, epilogue: Epilogue | None = None
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(N, inputs) activations, (N, outputs) errors: (outputs, inputs), summed over N in order."""
+    """The gradient of a linear layer's weights.
+
+    Parameters
+    ----------
+    x : (N, inputs) activations
+    error : (N, outputs) errors
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (outputs, inputs), summed over N in order, and what was lost.
+
+    Raises
+    ------
+    ShapeError : for matrices of different heights
+    FormatError : as of `multiply`
+
+    Examples
+    --------
+    >>> x = FixedTensor(np.array([[1, 2], [3, 4]]), FixedPoint(8, 0))
+    >>> error = FixedTensor(np.array([[1], [10]]), FixedPoint(8, 0))
+    >>> linear_grad_weight(x, error, Accumulator(32))[0].codes.tolist()
+    [[31, 42]]
+    """
     if len(x.shape) != 2 or len(error.shape) != 2 or x.shape[0] != error.shape[0]:
         raise ShapeError(
             f"linear grad_weight: activations {x.shape} and errors {error.shape} must be matrices"
@@ -171,9 +259,32 @@ def convolution_forward(
     accumulator: Accumulator,
     epilogue: Epilogue | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(N, H, W, C) activations, (filters, kernel**2 * C / groups) weights: (N, OH, OW, filters).
+    """The forward pass of a convolution.
 
-    The sum runs over kernel row, kernel column, channel, in that order.
+    Parameters
+    ----------
+    x : (N, H, W, C) activations
+    weight : (filters, kernel**2 * C / groups), taps in rows, columns, channels
+    g : the geometry
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (N, OH, OW, filters), and what was lost. The sum runs over kernel row, kernel column, channel,
+    in that order.
+
+    Raises
+    ------
+    ShapeError : for tensors that are not those of the geometry, or a kernel that does not fit
+    FormatError : as of `multiply`
+
+    Examples
+    --------
+    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> x = FixedTensor(np.array([1, 2, 3, 4]).reshape(1, 2, 2, 1), FixedPoint(8, 0))
+    >>> weight = FixedTensor(np.array([[1, 10, 100, 1000]]), FixedPoint(16, 0))
+    >>> convolution_forward(x, weight, g, Accumulator(32))[0].codes.tolist()
+    [[[[4321]]]]
     """
     _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
@@ -203,10 +314,33 @@ def convolution_grad_input(
     accumulator: Accumulator,
     epilogue: Epilogue | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(N, OH, OW, filters) errors: (N, H, W, C).
+    """The gradient of a convolution's input.
 
     The convolution of the errors, spread out by the stride, with the kernels turned by 180
     degrees: the sum runs over their row, column and filter, in that order.
+
+    Parameters
+    ----------
+    error : (N, OH, OW, filters) errors
+    weight : (filters, kernel**2 * C / groups)
+    g : the geometry
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (N, H, W, C), and what was lost.
+
+    Raises
+    ------
+    ShapeError, FormatError : as of `convolution_forward`
+
+    Examples
+    --------
+    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> error = FixedTensor(np.array([2]).reshape(1, 1, 1, 1), FixedPoint(8, 0))
+    >>> weight = FixedTensor(np.array([[1, 10, 100, 1000]]), FixedPoint(16, 0))
+    >>> convolution_grad_input(error, weight, g, Accumulator(32))[0].codes.reshape(-1).tolist()
+    [2, 20, 200, 2000]
     """
     _check_fits(g)
     _check_image("error", error, g.out_height, g.out_width, g.filters)
@@ -264,7 +398,32 @@ def convolution_grad_weight(
     accumulator: Accumulator,
     epilogue: Epilogue | None = None,
 ) -> tuple[FixedTensor, OverflowStatistics]:
-    """(filters, kernel**2 * C / groups), summed over image, output row and column, in order."""
+    """The gradient of a convolution's weights.
+
+    Parameters
+    ----------
+    x : (N, H, W, C) activations
+    error : (N, OH, OW, filters) errors
+    g : the geometry
+    accumulator, epilogue : as of `multiply`
+
+    Returns
+    -------
+    (filters, kernel**2 * C / groups), summed over image, output row and column, in order; and what
+    was lost.
+
+    Raises
+    ------
+    ShapeError, FormatError : as of `convolution_forward`
+
+    Examples
+    --------
+    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> x = FixedTensor(np.array([1, 2, 3, 4]).reshape(1, 2, 2, 1), FixedPoint(8, 0))
+    >>> error = FixedTensor(np.array([2]).reshape(1, 1, 1, 1), FixedPoint(8, 0))
+    >>> convolution_grad_weight(x, error, g, Accumulator(32))[0].codes.tolist()
+    [[2, 4, 6, 8]]
+    """
     _check_fits(g)
     _check_image("activation", x, g.height, g.width, g.channels)
     _check_image("error", error, g.out_height, g.out_width, g.filters)

@@ -352,8 +352,10 @@ class RowStash:
 
 
 def normalise_rows(x: FixedTensor, centred: bool = True) -> tuple[FixedTensor, RowStash, int]:
-    """Each row (last axis) of words to mean 0 (if centred) and variance 1: words, and how many
-    saturated."""
+    """Each row (last axis) of words to mean 0 (if centred) and variance 1.
+
+    Returns the words, what the backward pass needs, and how many words saturated.
+    """
     matrix = np.ascontiguousarray(x.matrix())
     rows, columns = matrix.shape
     mean, variance = np.empty(rows, np.int64), np.empty(rows, np.int64)

@@ -98,8 +98,11 @@ def _check(accumulator: Accumulator, peak: int, frac: int, excess_frac: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The stream of draws of a result: the sum of row i and column j is number
-    base + i * stride + j, and each of its K products has a draw."""
+    """The stream of draws of a result.
+
+    The sum of row i and column j is number base + i * stride + j, and each of its K products has a
+    draw.
+    """
 
     key: np.uint64
     base: int

@@ -18,7 +18,21 @@ Codes = NDArray[np.signedinteger[Any]]
 
 
 def storage(format: FixedPoint) -> Any:
-    """The smallest NumPy type that holds a format's codes."""
+    """The smallest NumPy type that holds a format's codes.
+
+    Parameters
+    ----------
+    format : of the codes
+
+    Returns
+    -------
+    A signed integer type.
+
+    Examples
+    --------
+    >>> storage(FixedPoint(9, 0)).__name__
+    'int16'
+    """
     needed = format.bits + (not format.signed)
     return next(
         (kind for size, kind in ((8, np.int8), (16, np.int16), (32, np.int32)) if needed <= size),
@@ -34,7 +48,21 @@ def _frozen(codes: NDArray[Any]) -> NDArray[Any]:
 
 
 def rows_of(codes: NDArray[Any]) -> int:
-    """Rows of the matrix view: all axes but the last."""
+    """Rows of the matrix view: all axes but the last.
+
+    Parameters
+    ----------
+    codes : any shape but a single number
+
+    Returns
+    -------
+    Their product.
+
+    Examples
+    --------
+    >>> rows_of(np.zeros((2, 3, 4)))
+    6
+    """
     return prod(codes.shape[:-1])
 
 
@@ -46,6 +74,22 @@ class FixedTensor:
     multiplier array hold int16 codes and the block map they were made under; their codes are
     aligned, so that all blocks share `format.frac`. Those of a uniform quantiser whose step is no
     power of two have a `scale` as well: `codes * 2**-format.frac * scale`.
+
+    Parameters
+    ----------
+    codes : any shape, signed integers; they become read-only
+    format : what they are worth
+    blocks : the map of an operand
+    scale : of a uniform quantiser
+
+    Raises
+    ------
+    FormatError : for codes that are no signed integers, or outside the format (the first is named)
+
+    Examples
+    --------
+    >>> FixedTensor(np.array([3, -8]), FixedPoint(4, 1)).to_float().tolist()
+    [1.5, -4.0]
     """
 
     codes: Codes
@@ -87,7 +131,21 @@ class FixedTensor:
         blocks: BlockMap | None = None,
         scale: Scale | None = None,
     ) -> FixedTensor:
-        """A tensor whose codes are known to lie inside the format: no look at them."""
+        """A tensor whose codes are known to lie inside the format: no look at them.
+
+        Parameters
+        ----------
+        codes, format, blocks, scale : as of the class
+
+        Returns
+        -------
+        The tensor, on a read-only view of the codes.
+
+        Examples
+        --------
+        >>> FixedTensor.trusted(np.array([1]), FixedPoint(8, 0)).shape
+        (1,)
+        """
         made = object.__new__(cls)
         object.__setattr__(made, "codes", _frozen(codes))
         object.__setattr__(made, "format", format)
@@ -105,18 +163,60 @@ class FixedTensor:
         return self.codes.shape
 
     def matrix(self) -> Codes:
-        """The codes as (everything else, last axis)."""
+        """The codes as a matrix.
+
+        Returns
+        -------
+        (product of all other axes, last axis), a view.
+
+        Raises
+        ------
+        ShapeError : for a single number
+
+        Examples
+        --------
+        >>> FixedTensor(np.zeros((2, 3, 4), np.int64), FixedPoint(8, 0)).matrix().shape
+        (6, 4)
+        """
         if not self.codes.ndim:
             raise ShapeError("FixedTensor: a single number has no matrix view")
         return self.codes.reshape(rows_of(self.codes), self.codes.shape[-1])
 
     def reshape(self, *shape: int) -> FixedTensor:
-        """The same wide tensor in another shape; a block map belongs to a shape and is refused."""
+        """The same wide tensor in another shape.
+
+        Parameters
+        ----------
+        *shape : as NumPy takes it
+
+        Returns
+        -------
+        The tensor.
+
+        Raises
+        ------
+        FormatError : for a tensor with a block map, which belongs to a shape
+
+        Examples
+        --------
+        >>> FixedTensor(np.zeros((2, 3), np.int64), FixedPoint(8, 0)).reshape(3, 2).shape
+        (3, 2)
+        """
         if self.blocks is not None:
             raise FormatError("FixedTensor.reshape: a tensor with a block map keeps its shape")
         return FixedTensor.trusted(self.codes.reshape(shape), self.format)
 
     def to_float(self) -> NDArray[np.float64]:
-        """The values, for people and metrics; the datapath never calls this."""
+        """The values, for people and metrics; the datapath never calls this.
+
+        Returns
+        -------
+        float64, of the codes' shape.
+
+        Examples
+        --------
+        >>> FixedTensor(np.array([5]), FixedPoint(8, 2)).to_float().tolist()
+        [1.25]
+        """
         values = np.ldexp(self.codes.astype(np.float64), -self.format.frac)
         return values if self.scale is None else values * float(self.scale.value)

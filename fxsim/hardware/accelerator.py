@@ -116,7 +116,22 @@ class Accelerator(BaseModel, Displayed):
         return self.memory[0]
 
     def buffer(self, operand: Operand) -> MemoryLevel:
-        """The outermost on-chip level of an operand, which the vector unit works on."""
+        """The outermost on-chip level of an operand, which the vector unit works on.
+
+        Parameters
+        ----------
+        operand : "left", "right" or "output"
+
+        Returns
+        -------
+        The memory level.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.machine("dynasty").buffer("left").name
+        'left_buffer'
+        """
         return next(level for level in self.memory[1:] if operand in level.holds)
 
     @property
@@ -142,12 +157,39 @@ class Accelerator(BaseModel, Displayed):
         return self.array_area_mm2 + memories + self.vector_unit.area_mm2
 
     def peak_macs(self, bits_a: int, bits_b: int) -> float:
-        """Multiply-accumulates a cycle at these word lengths, every unit at work."""
+        """Multiply-accumulates a cycle at some word lengths, every unit at work.
+
+        Parameters
+        ----------
+        bits_a, bits_b : of the operands [bits]
+
+        Returns
+        -------
+        A number; infinite where such words take no time.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.machine("int8_systolic").peak_macs(8, 8)
+        256.0
+        """
         work = self.pe.sub_operations(bits_a, bits_b)
         return self.units * self.pe.sub_operations_per_cycle / work if work else float("inf")
 
     def peak_power_w(self) -> float:
-        """All units and ports at work at once, and leakage [W]."""
+        """Power with all units and ports at work at once, and leakage.
+
+        Returns
+        -------
+        [W].
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> machine = fxsim.machine("dynasty")
+        >>> machine.peak_power_w() > machine.leakage_w
+        True
+        """
         pj = self.units * self.pe.energy_pj_per_unit_cycle
         for level in self.memory:
             read = level.bandwidth_bits_per_cycle * level.read_energy_pj_per_bit
@@ -159,7 +201,26 @@ class Accelerator(BaseModel, Displayed):
 
 
 def load(source: Path | yaml_document.Document) -> Accelerator:
-    """Read an accelerator; every error names its line."""
+    """Read an accelerator.
+
+    Parameters
+    ----------
+    source : a YAML file, or one that has been read
+
+    Returns
+    -------
+    The machine.
+
+    Raises
+    ------
+    ConfigError : for what is no machine, naming its line
+
+    Examples
+    --------
+    >>> from fxsim.config import resources
+    >>> load(resources.find("accelerators", "dynasty")).units
+    16
+    """
     document = yaml_document.read(source)
     machine = document.validate(Accelerator, "accelerator")
     for axis in ("rows", "columns"):

@@ -25,12 +25,43 @@ _OPERANDS = {"left": "left operand", "right": "right operand", "output": "sums"}
 
 
 def text(machine: Accelerator) -> str:
-    """The drawing, the peaks at several word lengths, and the sources."""
+    """The drawing, the peaks at several word lengths, and the sources.
+
+    Parameters
+    ----------
+    machine : an accelerator
+
+    Returns
+    -------
+    Lines of at most 90 columns.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> "left_buffer" in text(fxsim.machine("dynasty"))
+    True
+    """
     return "\n\n".join("\n".join(part) for part in parts(machine))
 
 
 def parts(machine: Accelerator) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Lines of the head, the drawing, what it can do, and its sources."""
+    """The parts of a machine's description.
+
+    Parameters
+    ----------
+    machine : an accelerator
+
+    Returns
+    -------
+    Lines of the head, the drawing, what it can do, and its sources.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> head, picture, abilities, listed = parts(fxsim.machine("dynasty"))
+    >>> listed[0]
+    'sources:'
+    """
     listed = ["sources:"]
     for name, source in sources(machine):
         wrapped = textwrap.wrap(f"{name}: {source}", WIDTH - 4)
@@ -39,14 +70,43 @@ def parts(machine: Accelerator) -> tuple[list[str], list[str], list[str], list[s
 
 
 def sources(machine: Accelerator) -> list[tuple[str, str]]:
-    """(part, where its numbers come from)."""
+    """Where a machine's numbers come from.
+
+    Parameters
+    ----------
+    machine : an accelerator
+
+    Returns
+    -------
+    (part, source) of each section and memory level.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> sources(fxsim.machine("dynasty"))[0][0]
+    'technology'
+    """
     named = [(name, getattr(machine, name)) for name in _SECTIONS]
     named += [(level.name, level) for level in machine.memory]
     return [(name, part.source) for name, part in named if part is not None]
 
 
 def size(bits: int | None) -> str:
-    """A capacity as people write it."""
+    """A capacity as people write it.
+
+    Parameters
+    ----------
+    bits : None: no limit [bits]
+
+    Returns
+    -------
+    Text.
+
+    Examples
+    --------
+    >>> size(262144), size(None)
+    ('32 KiB', 'unlimited')
+    """
     if bits is None:
         return "unlimited"
     for unit, scale in (("MiB", 1 << 23), ("KiB", 1 << 13), ("B", 8)):

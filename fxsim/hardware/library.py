@@ -8,6 +8,25 @@ from fxsim.hardware.accelerator import Accelerator
 
 
 def machine(name: str, node_nm: float | None = None) -> Accelerator:
-    """An accelerator by shipped name or file, scaled to another technology if a node is given."""
+    """An accelerator by name, scaled to another technology if a node is given.
+
+    Parameters
+    ----------
+    name : of a shipped one, or a YAML file
+    node_nm : the technology node to scale to [nm]; None: the file's
+
+    Returns
+    -------
+    The machine.
+
+    Raises
+    ------
+    ConfigError : for a name that there is not, a file that is no machine, a node that is unknown
+
+    Examples
+    --------
+    >>> machine("dynasty").area_mm2 > machine("dynasty", node_nm=7).area_mm2
+    True
+    """
     loaded = accelerator.load(resources.find("accelerators", name))
     return loaded if node_nm is None else scaling.scaled(loaded, node_nm)

@@ -65,7 +65,22 @@ _AREA = (
 
 
 def energy_factor(node: int, supply_v: float) -> float:
-    """The energy polynomial of a node of the table."""
+    """The energy polynomial of a node of the table.
+
+    Parameters
+    ----------
+    node : of `NODES` [nm]
+    supply_v : the supply [V]
+
+    Returns
+    -------
+    A relative energy.
+
+    Examples
+    --------
+    >>> round(energy_factor(45, 1.0), 4)
+    0.8612
+    """
     a, b, c = _ENERGY[node]
     return a * supply_v**2 + b * supply_v + c
 
@@ -85,7 +100,26 @@ def _between(node_nm: float) -> tuple[int, int, float]:
 
 
 def energy_at(node_nm: float, supply_v: float | None) -> float:
-    """Relative energy at a node and supply; the node's usual supply if None."""
+    """Relative energy at a node and supply.
+
+    Parameters
+    ----------
+    node_nm : from 7 to 180 [nm]
+    supply_v : the supply [V]; None: the node's usual one
+
+    Returns
+    -------
+    A relative energy; between two nodes of the table, interpolated geometrically.
+
+    Raises
+    ------
+    ConfigError : for a node or supply that the equations were not fitted to
+
+    Examples
+    --------
+    >>> energy_at(7, None) < energy_at(45, None)
+    True
+    """
     larger, smaller, share = _between(node_nm)
     ends = [energy_factor(n, supply_v if supply_v else SUPPLY[n]) for n in (larger, smaller)]
     if min(ends) <= 0:
@@ -97,7 +131,25 @@ def energy_at(node_nm: float, supply_v: float | None) -> float:
 
 
 def area_ratio(from_nm: float, to_nm: float) -> float:
-    """Area at one node of what has an area of 1 at another."""
+    """Area at one node of what has an area of 1 at another.
+
+    Parameters
+    ----------
+    from_nm, to_nm : from 7 to 180 [nm]
+
+    Returns
+    -------
+    The ratio.
+
+    Raises
+    ------
+    ConfigError : for a node outside the table
+
+    Examples
+    --------
+    >>> round(area_ratio(45, 7), 3)
+    0.059
+    """
     rows, columns = _between(from_nm), _between(to_nm)
 
     def entry(row: int, column: int) -> float:
@@ -126,6 +178,14 @@ def scaled(machine: Accelerator, to_nm: float, supply_v: float | None = None) ->
     Raises
     ------
     ConfigError : for a node or supply that the equations were not fitted to
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> machine = fxsim.machine("dynasty")
+    >>> small = scaled(machine, 7)
+    >>> small.pe.area_um2_per_unit < machine.pe.area_um2_per_unit
+    True
     """
     tech = machine.technology
     factors = {

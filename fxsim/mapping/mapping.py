@@ -18,12 +18,21 @@ from fxsim.persistence.atomic import atomic_file
 class Mapping:
     """How a nest is worked off.
 
+    Parameters
+    ----------
     loops : (loop, extent), innermost first: a loop takes the tile so far to `extent` turns of its
         dimension; array and units cover the tile before the first one
     first_tile : where tiles are moved whole (`dataflow.tiles`), how many loops lie inside one,
         which must be there before the array starts; else that is the words of the first step
     inside : {memory level: {operand: how many of the loops lie inside its tile}}; levels that are
         not named hold as much as fits
+
+    Examples
+    --------
+    >>> print(Mapping((("K", 8), ("C", 16))))
+    for C up to 16:
+      for K up to 8:
+          multiply-accumulate on the array
     """
 
     loops: tuple[tuple[str, int], ...]
@@ -51,7 +60,17 @@ class Mapping:
         return "\n".join(lines)
 
     def plain(self) -> dict[str, Any]:
-        """As YAML holds it, outermost loop first."""
+        """As YAML holds it, outermost loop first.
+
+        Returns
+        -------
+        A dictionary of lists, dictionaries and numbers.
+
+        Examples
+        --------
+        >>> Mapping((("K", 8), ("C", 16))).plain()["loops"]
+        [{'C': 16}, {'K': 8}]
+        """
         document: dict[str, Any] = {
             "loops": [{loop: extent} for loop, extent in reversed(self.loops)],
             "inside": {level: dict(operands) for level, operands in self.inside.items()},
@@ -79,7 +98,14 @@ class _MappingFile(BaseModel):
 
 
 def save(path: Path, accelerator: str, mappings: dict[tuple[str, str], Mapping]) -> None:
-    """Store the mappings of {(layer, pass): mapping}, to be looked at, edited, and used again."""
+    """Store mappings, to be looked at, edited, and used again.
+
+    Parameters
+    ----------
+    path : the YAML file to write
+    accelerator : the name of the machine that they are for
+    mappings : {(layer, pass): mapping}
+    """
     entries = [
         {"layer": layer, "pass": pass_, **mapping.plain()}
         for (layer, pass_), mapping in mappings.items()
@@ -91,7 +117,20 @@ def save(path: Path, accelerator: str, mappings: dict[tuple[str, str], Mapping])
 
 
 def load(path: Path) -> dict[tuple[str, str], Mapping]:
-    """Read stored mappings; every error names its line."""
+    """Read stored mappings.
+
+    Parameters
+    ----------
+    path : a YAML file
+
+    Returns
+    -------
+    {(layer, pass): mapping}.
+
+    Raises
+    ------
+    ConfigError : for what is no mapping, naming its line
+    """
     document = yaml_document.read(path)
     file = document.validate(_MappingFile, "mapping")
     mappings: dict[tuple[str, str], Mapping] = {}

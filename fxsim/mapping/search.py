@@ -60,7 +60,23 @@ class Found:
     complete: bool
 
     def bound(self, objective: Objective) -> float:
-        """At most how many times the best cost the found one is (1: it is the best there is)."""
+        """How far the mapping can be from the best there is.
+
+        Parameters
+        ----------
+        objective : "cycles", "energy" or "edp"
+
+        Returns
+        -------
+        At most how many times the best cost this one is; 1: it is the best there is.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> (_, search), *_ = fxsim.estimate("lenet5", "dynasty", batch=2).searches
+        >>> search.bound("edp") == search.bound("cycles") * search.bound("energy")
+        True
+        """
         parts = {
             "cycles": self.cycles / self.bound_cycles,
             "energy": self.energy_pj / self.bound_energy_pj,
@@ -69,7 +85,25 @@ class Found:
 
 
 def stages(problem: Problem) -> list[tuple[int, int, int]]:
-    """On-chip memory stages, inner first: the level that each operand has there, -1 if none."""
+    """On-chip memory stages, inner first.
+
+    Parameters
+    ----------
+    problem : a nest on a machine
+
+    Returns
+    -------
+    The level that each operand (left, right, output) has at each stage, -1 if none.
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> from fxsim.mapping.nest import Nest
+    >>> from fxsim.mapping.problem import WordBits
+    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
+    >>> len(stages(problem))
+    1
+    """
     stages_: list[list[int]] = []
     for level in range(len(problem.names) - 1):
         if problem.names[level] == REGISTERS:
@@ -110,7 +144,26 @@ Axes = list[list[tuple[int, int]]]
 
 
 def candidates(problem: Problem, every: bool) -> Axes:
-    """Tiles by axis; `every`: all of the loops that have few turns."""
+    """Candidate tiles by axis.
+
+    Parameters
+    ----------
+    problem : a nest on a machine
+    every : all tiles of the loops that have few turns
+
+    Returns
+    -------
+    For each of `_AXES`, (tile of its first loop, tile of its second or 1).
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> from fxsim.mapping.nest import Nest
+    >>> from fxsim.mapping.problem import WordBits
+    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
+    >>> len(candidates(problem, every=False))
+    6
+    """
     sizes = [int(n) for n in problem.sizes]
     bases = [int(n) for n in np.minimum(problem.spatial, problem.sizes)]
     axes: Axes = []
@@ -126,7 +179,22 @@ def candidates(problem: Problem, every: bool) -> Axes:
 
 
 def thinned(axes: Axes, budget: int) -> Axes:
-    """The candidates, evenly fewer until all their combinations are within the budget."""
+    """The candidates, evenly fewer until all their combinations are within a budget.
+
+    Parameters
+    ----------
+    axes : see `candidates`
+    budget : combinations of tiles and orders
+
+    Returns
+    -------
+    Fewer, or the same.
+
+    Examples
+    --------
+    >>> thinned([[(tile, 1) for tile in range(1, 9)]], budget=32)
+    [[(1, 1), (3, 1), (5, 1), (7, 1), (8, 1)]]
+    """
     axes = list(axes)
     for i, axis in enumerate(axes):
         while len(axis) > search.MOST_CANDIDATES:
@@ -220,7 +288,31 @@ class _Search:
 
 
 def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int = BUDGET) -> Found:
-    """The best mapping of a problem; raises ConfigError if not even its smallest tile fits."""
+    """The best mapping of a problem that the mapper finds.
+
+    Parameters
+    ----------
+    problem : a nest at its word lengths, on a machine
+    objective : what is minimised: "cycles", "energy" or "edp"
+    budget : how many mappings of one boundary are tried, before its axes are searched one by one
+
+    Returns
+    -------
+    The mapping, what it costs, and what no mapping can beat. The same input gives the same mapping.
+
+    Raises
+    ------
+    ConfigError : if not even the smallest tile fits the machine
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> from fxsim.mapping.nest import Nest
+    >>> from fxsim.mapping.problem import WordBits
+    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
+    >>> best_mapping(problem).bound("cycles") < 1.1
+    True
+    """
     problem.check_fits()
     searching = _Search(problem, objective, budget)
     searching.run()
@@ -239,10 +331,27 @@ def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int 
 
 
 def lower_bound(problem: Problem) -> tuple[float, float]:
-    """(cycles, memories' pJ) that no mapping can beat: the roofline with compulsory traffic.
+    """What no mapping can beat: the roofline with compulsory traffic.
 
     Every level holds everything, so each word passes each level once; the array is at work in
     every step, and filled as often as its stationary operand demands.
+
+    Parameters
+    ----------
+    problem : a nest at its word lengths, on a machine
+
+    Returns
+    -------
+    (cycles, energy of memories [pJ]).
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> from fxsim.mapping.nest import Nest
+    >>> from fxsim.mapping.problem import WordBits
+    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
+    >>> lower_bound(problem)[0] <= best_mapping(problem).cycles
+    True
     """
     r, state = problem.record.copy(), layout.record(layout.STATE)
     r["capacity"], r["whole"], r["fixed"] = np.inf, 0, -1

@@ -15,11 +15,24 @@ from fxsim.errors import FormatError
 class BlockMap(Displayed):
     """Bits and exponents of the tiles of one (rows, columns) matrix.
 
+    Parameters
+    ----------
     bits : (block rows, block columns) uint8, the word length of each tile; 0 is a skipped tile
     shifts : same shape, uint8; a tile's codes are worth `2**shift` steps of the tensor's grid
     rows, columns : the matrix, whose last tiles may be ragged
     block_rows, block_columns : the tile
     metadata_bits : what naming one tile's bits and exponent costs [bits]
+
+    Raises
+    ------
+    FormatError : for arrays of another shape or type
+
+    Examples
+    --------
+    >>> bits = np.array([[8, 4]], np.uint8)
+    >>> blocks = BlockMap(bits, np.zeros_like(bits), 4, 6, 4, 4, 2)
+    >>> blocks.elements_by_bits(), blocks.stored_bits()
+    ({4: 8, 8: 16}, 164)
     """
 
     bits: NDArray[np.uint8]
@@ -55,7 +68,22 @@ class BlockMap(Displayed):
 
     @classmethod
     def whole(cls, rows: int, columns: int, bits: int) -> BlockMap:
-        """The map of a tensor with one word length: a single tile, without metadata."""
+        """The map of a tensor with one word length: a single tile, without metadata.
+
+        Parameters
+        ----------
+        rows, columns : the matrix
+        bits : of every element
+
+        Returns
+        -------
+        The map.
+
+        Examples
+        --------
+        >>> BlockMap.whole(3, 5, 8).stored_bits()
+        120
+        """
         one = np.full((1, 1), bits, np.uint8)
         return cls(one, np.zeros((1, 1), np.uint8), rows, columns, rows, columns, 0)
 
@@ -69,9 +97,25 @@ class BlockMap(Displayed):
         block_columns: int,
         widest: int,
     ) -> BlockMap:
-        """Tiles that keep the high bits of one `widest`-bit word: n bits drop the low widest - n.
+        """Tiles that keep the high bits of one word: n bits drop the low `widest` - n.
 
         A map names one of the word lengths that occur, for each tile.
+
+        Parameters
+        ----------
+        bits : (block rows, block columns) uint8
+        rows, columns : the matrix
+        block_rows, block_columns : the tile
+        widest : bits of the word
+
+        Returns
+        -------
+        The map; its shifts follow from the bits.
+
+        Examples
+        --------
+        >>> BlockMap.shared_scale(np.array([[8, 2]], np.uint8), 4, 8, 4, 4, 8).shifts.tolist()
+        [[0, 6]]
         """
         levels = max(len(np.unique(bits)) - 1, 0).bit_length()
         shifts = np.where(bits > 0, widest - bits.astype(np.int64), 0).astype(np.uint8)
@@ -83,22 +127,62 @@ class BlockMap(Displayed):
         return int(self.bits.size)
 
     def tile_sizes(self) -> NDArray[np.int64]:
-        """(block rows, block columns) elements in each tile, ragged edges counted as they are."""
+        """Elements in each tile, ragged edges counted as they are.
+
+        Returns
+        -------
+        (block rows, block columns) int64.
+
+        Examples
+        --------
+        >>> BlockMap.shared_scale(np.array([[8, 2]], np.uint8), 3, 6, 4, 4, 8).tile_sizes().tolist()
+        [[12, 6]]
+        """
         heights = np.diff(np.r_[0 : self.rows : self.block_rows, self.rows])
         widths = np.diff(np.r_[0 : self.columns : self.block_columns, self.columns])
         return np.outer(heights, widths).astype(np.int64)
 
     def elements_by_bits(self) -> dict[int, int]:
-        """{bits: elements}, ascending."""
+        """How many elements have each word length.
+
+        Returns
+        -------
+        {bits: elements}, ascending.
+
+        Examples
+        --------
+        >>> BlockMap.whole(2, 3, 4).elements_by_bits()
+        {4: 6}
+        """
         sizes = self.tile_sizes()
         return {int(level): int(sizes[self.bits == level].sum()) for level in np.unique(self.bits)}
 
     def stored_bits(self) -> int:
-        """Bits of all words and their metadata, densely packed."""
+        """Bits of all words and their metadata, densely packed.
+
+        Returns
+        -------
+        The sum [bits].
+
+        Examples
+        --------
+        >>> BlockMap.whole(2, 3, 4).stored_bits()
+        24
+        """
         words = sum(bits * count for bits, count in self.elements_by_bits().items())
         return words + self.metadata_bits * self.blocks
 
     def expand(self) -> NDArray[np.uint8]:
-        """(rows, columns) the bits of every element."""
+        """The bits of every element.
+
+        Returns
+        -------
+        (rows, columns) uint8.
+
+        Examples
+        --------
+        >>> BlockMap.shared_scale(np.array([[8, 2]], np.uint8), 1, 3, 1, 2, 8).expand().tolist()
+        [[8, 8, 2]]
+        """
         tall = np.repeat(self.bits, self.block_rows, axis=0)[: self.rows]
         return np.repeat(tall, self.block_columns, axis=1)[:, : self.columns]

@@ -28,7 +28,22 @@ MAXIMAL_TAPS = {
 
 
 def stream_key(seed: int, step: int, layer: str, role: str) -> int:
-    """The 64-bit key of one stream of draws."""
+    """The key of one stream of draws.
+
+    Parameters
+    ----------
+    seed, step : of the run
+    layer, role : the tensor that draws
+
+    Returns
+    -------
+    64 bits, a hash of these names.
+
+    Examples
+    --------
+    >>> stream_key(0, 1, "conv1", "weight") == stream_key(0, 1, "conv1", "error")
+    False
+    """
     digest = hashlib.sha256(f"{seed}/{step}/{layer}/{role}".encode()).digest()
     return int.from_bytes(digest[:8], "little")
 
@@ -37,8 +52,20 @@ def stream_key(seed: int, step: int, layer: str, role: str) -> int:
 class Lfsr:
     """A Fibonacci linear-feedback shift register, as hardware draws: cheap, and its bits repeat.
 
-    width : 2 to 48 bits; taps : positions from 1 to `width`, that of `width` among them
+    Parameters
+    ----------
+    width : 2 to 48 bits
+    taps : positions from 1 to `width`, that of `width` among them
     seed : the first state, not 0; element 0 sees the state after one step
+
+    Raises
+    ------
+    FormatError : for what is outside these limits
+
+    Examples
+    --------
+    >>> Lfsr(16, (16, 15, 13, 4)).width
+    16
     """
 
     width: int
@@ -60,7 +87,26 @@ class Lfsr:
 
     @classmethod
     def maximal(cls, width: int, seed: int = 1) -> Lfsr:
-        """A register that visits every state but 0."""
+        """A register that visits every state but 0.
+
+        Parameters
+        ----------
+        width : one for which the taps are known (`MAXIMAL_TAPS`) [bits]
+        seed : the first state
+
+        Returns
+        -------
+        The register.
+
+        Raises
+        ------
+        FormatError : for a width whose taps are not known
+
+        Examples
+        --------
+        >>> Lfsr.maximal(16).taps
+        (16, 15, 13, 4)
+        """
         if width not in MAXIMAL_TAPS:
             widths = ", ".join(map(str, MAXIMAL_TAPS))
             raise FormatError(f"Lfsr: maximal taps are known for widths {widths}, not {width}")

@@ -24,7 +24,13 @@ MAX_PRODUCTS = 1 << 31  # of a tree or chunk
 
 
 class Rounding(IntEnum):
-    """What becomes of dropped low bits. The values are those that the kernels switch on."""
+    """What becomes of dropped low bits. The values are those that the kernels switch on.
+
+    Examples
+    --------
+    >>> Rounding.RND_CONV, Rounding["TRN"]
+    (Rounding.RND_CONV, Rounding.TRN)
+    """
 
     RND = 0  # nearest, ties to +infinity
     RND_ZERO = 1  # nearest, ties to zero
@@ -46,7 +52,13 @@ class Rounding(IntEnum):
 
 
 class Overflow(IntEnum):
-    """What becomes of a value outside the format. The values are those of the kernels."""
+    """What becomes of a value outside the format. The values are those of the kernels.
+
+    Examples
+    --------
+    >>> Overflow.SAT, Overflow["WRAP"]
+    (Overflow.SAT, Overflow.WRAP)
+    """
 
     SAT = 0  # nearest representable value
     SAT_ZERO = 1  # zero
@@ -61,7 +73,21 @@ class Overflow(IntEnum):
 
 
 def check_integers(where: str, **values: object) -> None:
-    """Raise FormatError for what is no whole number."""
+    """Refuse what is no whole number.
+
+    Parameters
+    ----------
+    where : what is checked, for the message
+    **values : by name
+
+    Raises
+    ------
+    FormatError : naming the value
+
+    Examples
+    --------
+    >>> check_integers("word", bits=8)
+    """
     for name, value in values.items():
         try:
             index(value)  # type: ignore[arg-type]
@@ -73,8 +99,22 @@ def check_integers(where: str, **values: object) -> None:
 class FixedPoint(Displayed):
     """`value = code * 2**-frac`, with `bits` the word length, sign included.
 
-    `frac` may be negative or exceed `bits`. Up to 64 bits, because accumulators use it too;
-    data words are limited to 32 bits where they are made.
+    Parameters
+    ----------
+    bits : word length, 1 to 64 (accumulators use it, too); data words are limited to 32 bits where
+        they are made
+    frac : fractional bits; may be negative or exceed `bits`
+    signed : two's complement, else from 0
+
+    Raises
+    ------
+    FormatError : for what is no whole number, or outside these limits
+
+    Examples
+    --------
+    >>> word = FixedPoint(8, 5)
+    >>> word.min_code, word.max_code, word.step
+    (-128, 127, Fraction(1, 32))
     """
 
     bits: int
@@ -142,7 +182,21 @@ class Cast:
 
     @classmethod
     def to(cls, target: Cast | FixedPoint) -> Cast:
-        """A cast as it is, or the usual one to a format: nearest even, saturating."""
+        """A cast as it is, or the usual one to a format: nearest even, saturating.
+
+        Parameters
+        ----------
+        target : a cast, or a format alone
+
+        Returns
+        -------
+        A cast.
+
+        Examples
+        --------
+        >>> Cast.to(FixedPoint(8, 4)).rounding
+        Rounding.RND_CONV
+        """
         return target if isinstance(target, Cast) else cls(target)
 
     @property
@@ -161,16 +215,29 @@ class Cast:
 class Accumulator:
     """The register that a dot product runs into, and the order of its additions.
 
+    Parameters
+    ----------
     bits, frac, signed : the register; `frac` None is that of the exact product
     overflow, saturated_bits : what every single addition does outside the register
     product : the word each product is cast to first; None keeps it exact
-    product_rounding : how a product with more fractional bits than `frac` is aligned to it,
-        before the addition
+    product_rounding : how a product with more fractional bits than `frac` is aligned to it, before
+        the addition
     sum_rounding : instead, add exactly and round the sum to `frac` (SystemC's `acc += a * b`)
     tree : so many products are summed exactly by an adder tree before one addition
     chunk : products of one partial sum, each begun at zero in the register `partial` (None: one
         like this) and then added to this register; 0 is one sum over all
 
+    Raises
+    ------
+    FormatError : for a register, a mode or an order that there is not
+
+    Examples
+    --------
+    >>> Accumulator(24, Overflow.SAT).register(12)
+    FixedPoint(bits=24, frac=12, signed=True)
+
+    Notes
+    -----
     Sums run in k order: saturation and rounding do not commute.
     Source: `SAT` and `WRAP` are IEEE 1666-2011's casts after each addition. APyTypes 0.5.1 casts
     only products (its issue 857), so SystemC is the oracle here.
@@ -208,11 +275,39 @@ class Accumulator:
             self._check_partial(self.partial)
 
     def register(self, frac: int) -> FixedPoint:
-        """The format of sums of products with `frac` fractional bits."""
+        """The format of sums of products.
+
+        Parameters
+        ----------
+        frac : fractional bits of an exact product
+
+        Returns
+        -------
+        The register's format; its fraction is the accumulator's own, or that of the products.
+
+        Examples
+        --------
+        >>> Accumulator(32, frac=4).register(10).frac
+        4
+        """
         return FixedPoint(self.bits, frac if self.frac is None else self.frac, self.signed)
 
     def addition(self, frac: int) -> Cast:
-        """What becomes of a sum at each addition."""
+        """What becomes of a sum at each addition.
+
+        Parameters
+        ----------
+        frac : fractional bits of an exact product
+
+        Returns
+        -------
+        The cast into the register.
+
+        Examples
+        --------
+        >>> Accumulator(16, Overflow.WRAP).addition(8).overflow
+        Overflow.WRAP
+        """
         rounding = Rounding.TRN if self.sum_rounding is None else self.sum_rounding
         return Cast(self.register(frac), rounding, self.overflow, self.saturated_bits)
 
@@ -231,19 +326,63 @@ class Accumulator:
 
 
 def check_key(where: str, key: int) -> None:
-    """Raise FormatError unless a stream of draws can be named so."""
+    """Refuse a key that names no stream of draws.
+
+    Parameters
+    ----------
+    where : what is checked, for the message
+    key : must be 0 to 2**64 - 1
+
+    Raises
+    ------
+    FormatError : for another
+
+    Examples
+    --------
+    >>> check_key("cast", 7)
+    """
     if not 0 <= key < 1 << 64:
         raise FormatError(f"{where}: key must be 0 to 2**64 - 1, not {key}")
 
 
 def check_random_bits(where: str, bits: int) -> None:
-    """Raise FormatError unless a draw can have so many bits."""
+    """Refuse a draw of too few or too many bits.
+
+    Parameters
+    ----------
+    where : what is checked, for the message
+    bits : must be 1 to 32
+
+    Raises
+    ------
+    FormatError : for another
+
+    Examples
+    --------
+    >>> check_random_bits("cast", 16)
+    """
     if not 1 <= bits <= 32:
         raise FormatError(f"{where}: random_bits must be 1 to 32, not {bits}")
 
 
 def check_overflow(where: str, overflow: Overflow, saturated_bits: int, signed: bool) -> None:
-    """Raise FormatError for a mode that its format does not have."""
+    """Refuse a mode that its format does not have.
+
+    Parameters
+    ----------
+    where : what is checked, for the message
+    overflow : the mode
+    saturated_bits : n of SystemC's SC_WRAP and SC_WRAP_SM
+    signed : whether the format is
+
+    Raises
+    ------
+    FormatError : for bits that the mode does not take, or a sign that the format has not
+
+    Examples
+    --------
+    >>> check_overflow("cast", Overflow.WRAP, 2, signed=True)
+    """
     wraps = overflow in (Overflow.WRAP, Overflow.WRAP_SM)
     if saturated_bits < 0 or (saturated_bits and not wraps):
         raise FormatError(
@@ -257,8 +396,21 @@ def check_overflow(where: str, overflow: Overflow, saturated_bits: int, signed: 
 class TensorFormat:
     """One word length and one power-of-two scale for a whole tensor.
 
-    `frac` None is dynamic scaling: the scale follows from the leading-zero count of max|x|,
-    the finest one at which no code lies outside the word before rounding.
+    Parameters
+    ----------
+    bits : word length, 2 to 32
+    frac : fractional bits; None is dynamic scaling: the scale follows from the leading-zero count
+        of max|x|, the finest one at which no code lies outside the word before rounding
+    rounding, overflow : how codes are brought into the word
+
+    Raises
+    ------
+    FormatError : for a word length outside these limits
+
+    Examples
+    --------
+    >>> TensorFormat(8).frac is None
+    True
     """
 
     bits: int
@@ -271,7 +423,21 @@ class TensorFormat:
             raise FormatError(f"TensorFormat: bits must be 2 to {MAX_DATA_BITS}, not {self.bits}")
 
     def cast(self, format: FixedPoint) -> Cast:
-        """The cast to a format that the tensor's scale has been chosen for."""
+        """The cast to a format that the tensor's scale has been chosen for.
+
+        Parameters
+        ----------
+        format : the word length, and the scale that was chosen
+
+        Returns
+        -------
+        The cast, with this format's modes.
+
+        Examples
+        --------
+        >>> TensorFormat(8, rounding=Rounding.TRN).cast(FixedPoint(8, 3)).rounding
+        Rounding.TRN
+        """
         return Cast(format, self.rounding, self.overflow)
 
 
@@ -281,10 +447,26 @@ class BlockFormat:
 
     Each block takes the smallest candidate whose sensitivity (see
     `fxsim.engine.block_casts.quantise_blocks`) is at most `threshold / 2**16` of the tensor's mean
-    block sensitivity, else the largest candidate. The finest scale lies `window` octaves below that
-    of the tensor's largest value in the largest candidate, so that aligned codes have
-    `max(candidates) + window` bits. The sensitivity of skipping a tile (0 bits) is counted
-    `skip_penalty` times.
+    block sensitivity, else the largest candidate.
+
+    Parameters
+    ----------
+    rows, columns : the block, 1 to 64 on a side
+    candidates : ascending word lengths; 0 skips a block
+    threshold : 16 fractional bits
+    window : octaves by which the finest scale lies below that of the tensor's largest value in the
+        largest candidate, so that aligned codes have `max(candidates) + window` bits
+    rounding : of codes
+    skip_penalty : how many times the sensitivity of skipping a block counts
+
+    Raises
+    ------
+    FormatError : for what is outside these limits
+
+    Examples
+    --------
+    >>> BlockFormat(4, 4, (0, 4, 8), threshold=1 << 12).candidates
+    (0, 4, 8)
     """
 
     most_threshold: ClassVar[int] = 1 << 20
@@ -331,12 +513,27 @@ class CostAwareBlockFormat(BlockFormat):
 
     Each block takes the candidate of least sensitivity + `threshold / 2**16` * price * the
     tensor's mean block sensitivity. `threshold` may be up to 2**40.
+
+    Parameters
+    ----------
     fixed, by_row, by_column : prices of the candidates, 32 fractional bits: of the whole tensor at
         that candidate, as a share of a training step. Those by row (column) are weighted by how
         much the block's row (column) of blocks holds up those in lockstep with it.
     row_group, column_group : block rows (columns) that run in lockstep; 1: none waits
     work : what a candidate keeps a processing element busy, by which rows are compared
     rounds : how often weights are moved towards balance: times work / mean work of the group
+
+    Raises
+    ------
+    FormatError : for prices that are not one a candidate, and for what `BlockFormat` refuses
+
+    Examples
+    --------
+    >>> free = (0, 0, 0, 0)
+    >>> CostAwareBlockFormat(
+    ...     fixed=free, by_row=free, by_column=free, work=(0, 2, 4, 8), row_group=4
+    ... ).row_group
+    4
     """
 
     most_threshold: ClassVar[int] = 1 << 40
@@ -369,7 +566,19 @@ class CostAwareBlockFormat(BlockFormat):
 class TanhFormat:
     """DoReFa's weights, as scaled integers: see `fxsim.engine.quantisers.tanh_levels`.
 
+    Parameters
+    ----------
+    bits : of the levels, 1 to 12
     unit : values span [-1, 1], as in the paper; else the tensor keeps its largest magnitude
+
+    Raises
+    ------
+    FormatError : for more or fewer bits
+
+    Examples
+    --------
+    >>> TanhFormat(4).unit
+    False
     """
 
     bits: int
@@ -383,7 +592,19 @@ class TanhFormat:
 class ClippedFormat:
     """PACT's activations, as scaled integers: 2**bits levels over [0, alpha].
 
-    alpha : the first value of the learned clipping level [units of the value]
+    Parameters
+    ----------
+    bits : of the levels, 1 to 12
+    alpha : the first value of the learned clipping level, 1 to 31 [units of the value]
+
+    Raises
+    ------
+    FormatError : for what is outside these limits
+
+    Examples
+    --------
+    >>> ClippedFormat(4).alpha
+    10
     """
 
     bits: int
@@ -396,7 +617,21 @@ class ClippedFormat:
 
 
 def check_levels(where: str, bits: int) -> None:
-    """Raise FormatError unless uniform levels can have so many bits."""
+    """Refuse uniform levels of too few or too many bits.
+
+    Parameters
+    ----------
+    where : what is checked, for the message
+    bits : must be 1 to 12
+
+    Raises
+    ------
+    FormatError : for another
+
+    Examples
+    --------
+    >>> check_levels("TanhFormat", 4)
+    """
     if not 1 <= bits <= MAX_LEVEL_BITS:
         raise FormatError(f"{where}: bits must be 1 to {MAX_LEVEL_BITS}, not {bits}")
 

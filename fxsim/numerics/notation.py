@@ -43,9 +43,27 @@ _Q = re.compile(r"\s*(U?)Q(?:(-?[0-9]{1,6})\.)?(-?[0-9]{1,6})\s*", re.IGNORECASE
 
 
 def parse(text: str, rounding: Rounding = Rounding.RND, overflow: Overflow = Overflow.SAT) -> Cast:
-    """The format and modes that a type name states; the modes given are those of Q notation.
+    """The format and modes that a type name states.
 
-    Raises FormatError naming the part that is wrong.
+    Parameters
+    ----------
+    text : a type as SystemC, Vitis HLS, Catapult or the Q notation write it; see the module
+    rounding, overflow : the modes of Q notation, which names none
+
+    Returns
+    -------
+    The cast.
+
+    Raises
+    ------
+    FormatError : naming the part that is wrong
+
+    Examples
+    --------
+    >>> parse("ap_fixed<8,3,AP_RND_CONV,AP_SAT>").format
+    FixedPoint(bits=8, frac=5, signed=True)
+    >>> parse("Q5.10").format.bits
+    16
     """
     match = _Q.fullmatch(text)
     if match:
@@ -104,9 +122,25 @@ def _mode(text: str, family: str, part: str, modes: tuple[Rounding | Overflow, .
 
 
 def written(cast: Cast, family: str) -> str:
-    """The type name of a format and its modes: family "sc", "ap", "ac", or "Q" (which has none).
+    """The type name of a format and its modes.
 
-    Raises FormatError for a mode that the family lacks.
+    Parameters
+    ----------
+    cast : a format and its modes
+    family : "sc", "ap", "ac", or "Q" (which has no modes)
+
+    Returns
+    -------
+    The name, which `parse` reads back.
+
+    Raises
+    ------
+    FormatError : for a mode that the family lacks
+
+    Examples
+    --------
+    >>> written(Cast(FixedPoint(8, 5)), "ap")
+    'ap_fixed<8,3,AP_RND_CONV,AP_SAT>'
     """
     word = cast.format
     if family == "Q":

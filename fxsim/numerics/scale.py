@@ -20,7 +20,19 @@ MULTIPLIER_BITS = 31
 class Scale:
     """`multiplier * 2**-shift`; a power of two has multiplier 1.
 
-    The multiplier is an int32; the shift is -31 to 62.
+    Parameters
+    ----------
+    multiplier : an int32
+    shift : -31 to 62
+
+    Raises
+    ------
+    FormatError : for what is no whole number, or outside these limits
+
+    Examples
+    --------
+    >>> Scale(3, 2).value
+    Fraction(3, 4)
     """
 
     multiplier: int
@@ -42,7 +54,23 @@ class Scale:
     def nearest(cls, value: Fraction | float, bits: int = MULTIPLIER_BITS) -> Scale:
         """The closest scale with a multiplier of `bits` bits, its top bit set (TFLite's form).
 
-        Relative error at most 2**-bits.
+        Parameters
+        ----------
+        value : positive
+        bits : of the multiplier, 1 to 31
+
+        Returns
+        -------
+        The scale; its relative error is at most 2**-bits.
+
+        Raises
+        ------
+        FormatError : for a value that is not positive and finite, or bits outside these limits
+
+        Examples
+        --------
+        >>> Scale.nearest(0.1, 8)
+        Scale(multiplier=205, shift=11)
         """
         if not 0 < value < float("inf"):
             raise FormatError(f"Scale: a scale must be positive, not {value}")

@@ -513,8 +513,9 @@ def grad_input_pairs(
     padding: int,
     dilation: int = 1,
 ) -> list[tuple[int, int]]:
-    """The products of input (y, x, c)'s gradient: a convolution with the kernel turned by 180
-    degrees, in order of its row, column, filter. Taps that no output used multiply by zero.
+    """The products of input (y, x, c)'s gradient, in order of kernel row, column, filter.
+
+    A convolution with the kernel turned by 180 degrees; taps that no output used multiply by zero.
     """
     pairs = []
     for a in reversed(range(kernel)):

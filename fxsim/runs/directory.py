@@ -35,7 +35,14 @@ _MANIFEST = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run(Displayed):
-    """A finished run."""
+    """A finished run.
+
+    Attributes
+    ----------
+    directory : where it lies
+    manifest : `run.json`: inputs, hashes, accuracy, versions
+    metrics : a row a step; evaluations : a row an epoch; decisions : a row a step
+    """
 
     directory: Path
     manifest: dict[str, Any]
@@ -45,7 +52,20 @@ class Run(Displayed):
 
     @classmethod
     def load(cls, directory: Path) -> Run:
-        """Read a run's directory."""
+        """Read a run's directory.
+
+        Parameters
+        ----------
+        directory : that `fxsim simulate` or a study wrote
+
+        Returns
+        -------
+        The run.
+
+        Raises
+        ------
+        DataError : for a directory that is none
+        """
         try:
             manifest = json.loads((directory / "run.json").read_text(encoding="utf-8"))
             lacking = [key for key in _MANIFEST if key not in manifest]
@@ -61,7 +81,18 @@ class Run(Displayed):
         return cls(directory, manifest, *tables)
 
     def matches(self, kind: str, policy: Policy, workload: Document, epochs: int | None) -> bool:
-        """Whether the run was made from this policy and workload (and epochs, if given)."""
+        """Whether the run was made from some policy and workload.
+
+        Parameters
+        ----------
+        kind, policy : the policy's kind and parameters
+        workload : the workload's YAML
+        epochs : if given
+
+        Returns
+        -------
+        True where all are the run's.
+        """
         recorded = dict(self.manifest["policy"])
         if recorded.pop("kind") != kind:
             return False
@@ -75,7 +106,16 @@ class Run(Displayed):
         return same and text == workload.text and epochs in (None, self.manifest["epochs"])
 
     def constants(self) -> Decisions:
-        """The decisions that hold for the whole run."""
+        """The decisions that hold for the whole run.
+
+        Returns
+        -------
+        {name: integer}.
+
+        Raises
+        ------
+        DataError : for a file that holds none
+        """
         path = self.directory / "constants.json"
         try:
             decisions: Decisions = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +126,16 @@ class Run(Displayed):
         return decisions
 
     def decided(self, step: int) -> Decisions:
-        """All decisions of a step."""
+        """All decisions of a step.
+
+        Parameters
+        ----------
+        step : its number
+
+        Returns
+        -------
+        {name: integer}, those of the whole run among them.
+        """
         row = self.decisions.iloc[step]
         return {**self.constants(), **{str(name): int(value) for name, value in row.items()}}
 
@@ -102,7 +151,12 @@ class Run(Displayed):
         return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
 
     def warnings(self) -> list[str]:
-        """A line for each accumulator that overflowed: which, how often, and where first."""
+        """A line for each accumulator that overflowed: which, how often, and where first.
+
+        Returns
+        -------
+        Lines for people.
+        """
         if not self.integer:
             return []
         return [
@@ -117,7 +171,16 @@ class Run(Displayed):
         ]
 
     def trace(self) -> Trace:
-        """The recorded trace."""
+        """The recorded trace.
+
+        Returns
+        -------
+        The trace of an integer run.
+
+        Raises
+        ------
+        DataError : for a trace that is not there, or of another version
+        """
         if not self.integer:
             raise DataError(
                 f"{self.directory}: a {self.manifest['policy']['kind']} run has no trace, because"
@@ -126,6 +189,11 @@ class Run(Displayed):
         return Trace.load(self.directory / "trace")
 
     def mean_bits(self) -> dict[str, float]:
-        """{role: mean word length of the run's operands}, empty for float runs."""
+        """Mean word lengths over all words of all steps.
+
+        Returns
+        -------
+        {role: bits}.
+        """
         columns = [c for c in self.metrics.columns if c.endswith("_bits")]
         return {c.removesuffix("_bits"): float(self.metrics[c].mean()) for c in columns}

@@ -19,13 +19,34 @@ class Noter(Protocol):
     """Hears what goes on."""
 
     def note(self, text: str) -> None:
-        """A line about it."""
+        """Something begins.
+
+        Parameters
+        ----------
+        text : a line about it
+        """
 
 
 def trace_of(
     target: str, policy_kind: str, noter: Noter, batch: int | None = None
 ) -> tuple[Trace, str]:
-    """The trace of a run's directory, or of one training step of a workload; and its label."""
+    """The trace of a run's directory, or of one training step of a workload.
+
+    Parameters
+    ----------
+    target : a run's directory, or a workload by name or file
+    policy_kind : that the workload's step is made under
+    noter : hears what goes on
+    batch : of the workload's step; None: its own
+
+    Returns
+    -------
+    The trace, and a label for people.
+
+    Raises
+    ------
+    ConfigError : for a target or policy that there is not
+    """
     if (Path(target) / "run.json").is_file():
         run = Run.load(Path(target))
         return run.trace(), run.label

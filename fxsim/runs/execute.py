@@ -43,7 +43,17 @@ from fxsim.training.settings import Watcher
 
 
 def finished(directory: Path, inputs: RunInputs) -> Run | None:
-    """The run in a directory, if it was made from the same inputs."""
+    """The run in a directory, if it was made from the same inputs.
+
+    Parameters
+    ----------
+    directory : where a run may lie
+    inputs : what it must be made from
+
+    Returns
+    -------
+    The run, or None.
+    """
     if not (directory / "run.json").is_file():
         return None
     old = Run.load(directory)
@@ -61,8 +71,25 @@ def execute(
     """Train, and write the run's directory in one piece; an earlier run there is replaced.
 
     While it trains, its state lies in `<directory>.unfinished`, see `fxsim.runs.resume_state`.
-    resume : go on from the newest checkpoint there; force : begin again, whatever lies there
+
+    Parameters
+    ----------
+    inputs : what the run is made from, see `prepare`
+    directory : where it is to lie
+    watcher : hears of every step
+    resume : go on from the newest checkpoint there
+    force : begin again, whatever lies there
     keep : how many checkpoints stay
+
+    Returns
+    -------
+    The run.
+
+    Raises
+    ------
+    ConfigError : for a place that holds something else, or an unfinished run that is not to be
+        resumed
+    DataError : for a checkpoint that is damaged
     """
     foreign = directory.exists() and not (directory / "run.json").is_file()
     if foreign and (not directory.is_dir() or any(directory.iterdir())):
@@ -159,7 +186,12 @@ def _constants(policy: Policy, network: loop.TrainedNetwork) -> Decisions:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with."""
+    """The versions of what a run depends on.
+
+    Returns
+    -------
+    {package: version}.
+    """
     return {
         "fxsim": fxsim.__version__,
         "python": platform.python_version(),
@@ -171,5 +203,10 @@ def versions() -> dict[str, str]:
 
 
 def machine_facts() -> dict[str, Any]:
-    """The machine that a report was made on; no run's bits depend on it."""
+    """What a run was made on.
+
+    Returns
+    -------
+    {fact: value}, for people: no bit depends on it.
+    """
     return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}

@@ -31,11 +31,27 @@ def evaluate(
     fold: bool = False,
     tell: Callable[[int], Callable[[str], None]] | None = None,
 ) -> dict[str, float]:
-    """{test_loss, test_accuracy} of a run's last state, or of a checkpoint of the same network.
+    """Inference in integers with a run's last state, or a checkpoint of the same network.
 
+    Operands have the formats of the last recorded step's decisions.
+
+    Parameters
+    ----------
+    directory : the run's
+    checkpoint : a checkpoint's directory, instead of the run's last state
+    data_name, data_directory : another dataset; of the datasets' official files
     predictions : a CSV to write: sample, label, prediction, probability of the prediction
     fold : take batch norms into the layers before them, see `fxsim.training.folding`
-    Operands have the formats of the last recorded step's decisions. Float runs are refused.
+    tell : hears of how many batches there are, then of each
+
+    Returns
+    -------
+    {test_loss, test_accuracy}.
+
+    Raises
+    ------
+    ConfigError : for a float run, or weights that cannot be folded
+    DataError : for a run or checkpoint that is damaged
     """
     run = Run.load(directory)
     recipe = dict(run.manifest["policy"])

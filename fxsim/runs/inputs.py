@@ -43,7 +43,12 @@ class RunInputs:
     machine: Document | None = None
 
     def sha256(self) -> str:
-        """Hash of the code and of all inputs; equal hashes give equal runs."""
+        """A hash of the code and of all inputs: equal hashes give equal runs.
+
+        Returns
+        -------
+        A SHA-256 in hexadecimal.
+        """
         parts = [
             self._code(),
             self.source.text,
@@ -93,10 +98,30 @@ def prepare(
 ) -> RunInputs:
     """Read and check all inputs of a run, before anything is written.
 
+    It takes more than seven parameters: each is an input that a caller may have at hand, or not.
+
+    Parameters
+    ----------
+    workload_file : its YAML, or what was read of it
+    policy_kind, policy : the policy
+    seed : of weights, data order and draws
+    dataset : if it has been read
+    data_directory : of the datasets' official files
+    data_name : a dataset, instead of the workload's
+    epochs : instead of the workload's
     initial : the directory of a run, or of a checkpoint, whose weights to begin from
     near : a directory in which a policy's accelerator is looked for as well
     decided : decisions are at hand, as in a replay: a policy's accelerator is not needed
     machine : the accelerator that a policy weighs, instead of the one that it names
+
+    Returns
+    -------
+    The inputs, with their hash.
+
+    Raises
+    ------
+    ConfigError : for inputs that do not fit each other; with file and line where there is one
+    DataError : for a dataset that is not there
     """
     source = yaml_document.read(workload_file)
     workload, model = workloads.load(source)

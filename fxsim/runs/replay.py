@@ -18,10 +18,23 @@ from fxsim.training.settings import Watcher
 
 
 def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None = None) -> str:
-    """Execute a run again from its recorded decisions; its hash, which must be the recorded one.
+    """Execute a run again from its recorded decisions.
 
-    The policy decides nothing. The full block maps of all sampled steps must be equal too.
-    Raises ReplayError if a bit differs.
+    The policy decides nothing. The full block maps of all sampled steps must be equal, too.
+
+    Parameters
+    ----------
+    run : a finished one
+    data_directory : of the datasets' official files
+    watcher : hears of every step
+
+    Returns
+    -------
+    The SHA-256 of all weights, which is the recorded one.
+
+    Raises
+    ------
+    ReplayError : if a bit differs
     """
     recipe = dict(run.manifest["policy"])
     kind = recipe.pop("kind")

@@ -29,7 +29,16 @@ def one_step(
 ) -> Trace:
     """The trace of one training step on a batch of random inputs: shapes, no statistics.
 
-    bit_costs : what a cost-aware policy begins with, see `fxsim.runs.initial_bit_costs`
+    Parameters
+    ----------
+    model : the network
+    policy : whose formats its operands have
+    settings : batch and optimizer
+    bit_costs : what a policy that weighs costs begins with, see `fxsim.runs.initial_bit_costs`
+
+    Returns
+    -------
+    The trace.
     """
     shape = (settings.batch, *model.input_shape)
     flat = np.empty(int(np.prod(shape)), np.int64)

@@ -34,12 +34,26 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 
 
 def averaged(table: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """A row a policy and accelerator: means over seeds, and how they differ from the baseline's.
+    """Means over seeds, and how they differ from the baseline's.
 
+    Parameters
+    ----------
     table : a row a policy, accelerator and seed, with test_accuracy as a fraction
-    Added: seeds; test_accuracy_sd, the standard deviation over seeds; accuracy_change [points];
-    p_value, of that change, by the paired t-test where both have the same two or more seeds, else
-    by Welch's; NaN where there are too few. The weights' hash is the first seed's.
+    baseline : the policy that the others are compared with
+
+    Returns
+    -------
+    A row a policy and accelerator. Added: seeds; test_accuracy_sd, the standard deviation over
+    seeds; accuracy_change [points]; p_value, of that change, by the paired t-test where both have
+    the same two or more seeds, else by Welch's; NaN where there are too few. The weights' hash is
+    the first seed's.
+
+    Examples
+    --------
+    >>> rows = [("a", "m", 0, 0.5), ("a", "m", 1, 0.7), ("b", "m", 0, 0.6), ("b", "m", 1, 0.9)]
+    >>> table = pd.DataFrame(rows, columns=["policy", "accelerator", "seed", "test_accuracy"])
+    >>> averaged(table, "a")["accuracy_change"].round(1).tolist()
+    [0.0, 15.0]
     """
     grouped = table.groupby(KEYS, sort=False)
     numbers = grouped.mean(numeric_only=True).drop(columns="seed")
@@ -65,7 +79,19 @@ def _by_seed(table: pd.DataFrame, policy: str, accelerator: str) -> pd.Series:
 def p_value(one: pd.Series, other: pd.Series) -> float:
     """The chance of such a difference of means, or a larger one, if there were none.
 
+    Parameters
+    ----------
     one, other : values by seed
+
+    Returns
+    -------
+    Of the paired t-test where both have the same seeds, else of Welch's; NaN for fewer than two
+    values.
+
+    Examples
+    --------
+    >>> p_value(pd.Series([0.5]), pd.Series([0.6, 0.7]))
+    nan
     """
     if min(len(one), len(other)) < 2:
         return math.nan
@@ -80,10 +106,22 @@ def p_value(one: pd.Series, other: pd.Series) -> float:
 
 
 def gather(sources: Sequence[Path]) -> tuple[dict[str, list[Run]], list[pd.DataFrame]]:
-    """(runs by name, tables of others) of run directories, studies' directories and CSV files.
+    """Runs and tables of run directories, studies' directories and CSV files.
 
     A run is named after its directory, without seed; with the directory around it where two of the
     same name differ in policy, workload, data or epochs, or have the same seed.
+
+    Parameters
+    ----------
+    sources : directories, and CSV or Parquet files
+
+    Returns
+    -------
+    {name: runs}, and the tables of others.
+
+    Raises
+    ------
+    DataError : for what is none of these
     """
     runs: list[tuple[str, Run]] = []
     tables = []
@@ -186,7 +224,21 @@ def of_runs(
 ) -> pd.DataFrame:
     """`averaged` over runs by whomever; speedups and savings are against the baseline.
 
-    sources : see `gather`; machines : to price on; baseline : a run's name; the first if None
+    Parameters
+    ----------
+    sources : see `gather`
+    machines : to evaluate on
+    baseline : a run's name; the first if None
+    tell : hears of each cost
+
+    Returns
+    -------
+    A row a policy and accelerator.
+
+    Raises
+    ------
+    ConfigError : for a baseline that there is not
+    DataError : for sources that are none
     """
     runs, tables = gather(sources)
     rows: list[dict[str, Any]] = []
@@ -241,7 +293,16 @@ def _ratios(table: pd.DataFrame, column: str, baseline: str) -> pd.Series:
 class Threshold:
     """A condition under which a comparison fails.
 
+    Attributes
+    ----------
+    text : as it was written
     who : the policy it is of, or policy@accelerator; None: all but the baseline
+    column, sign, limit : the condition
+
+    Examples
+    --------
+    >>> Threshold.parse("dynasty:speedup<4").limit
+    4.0
     """
 
     text: str
@@ -252,7 +313,25 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """From `speedup<4`, `dynasty:accuracy_change<-1` or `dynasty@int8_systolic:speedup<1`."""
+        """Read a condition.
+
+        Parameters
+        ----------
+        text : `speedup<4`, `dynasty:accuracy_change<-1` or `dynasty@int8_systolic:speedup<1`
+
+        Returns
+        -------
+        The condition.
+
+        Raises
+        ------
+        ConfigError : for text that is none
+
+        Examples
+        --------
+        >>> Threshold.parse("speedup<4").who is None
+        True
+        """
         match = re.fullmatch(r"(?:([^:<>]+):)?\s*(\w+)\s*(<=|>=|<|>)\s*(\S+)", text.strip())
         try:
             threshold = cls(text, match[1], match[2], match[3], float(match[4]))  # type: ignore[index]
@@ -266,7 +345,21 @@ class Threshold:
             ) from None
 
     def met_by(self, table: pd.DataFrame, baseline: str) -> list[str]:
-        """A line for each row that meets it; ConfigError if no row that it is of has a number."""
+        """The rows that meet the condition.
+
+        Parameters
+        ----------
+        table : of `averaged`
+        baseline : the policy that the others are compared with
+
+        Returns
+        -------
+        A line for each.
+
+        Raises
+        ------
+        ConfigError : if no row that it is of has a number
+        """
         numbers = [c for c in table.columns if c not in _TEXT]
         if self.column not in numbers:
             raise ConfigError(

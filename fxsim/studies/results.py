@@ -16,10 +16,19 @@ from fxsim.studies.study import StudyResult
 
 
 def summary(result: StudyResult) -> pd.DataFrame:
-    """A row a policy, accelerator and seed; speedup and saving against the baseline.
+    """Accuracy, bits, cost, speedup and saving of every run on every machine.
 
-    Units: accuracy as a fraction, bits, cycles and microjoules of the whole training run, array
-    area in mm2. Float policies have no cycles on integer arrays (NaN).
+    Float policies have no cycles on integer arrays (NaN). Speedup and saving are against the
+    baseline.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, accelerator and seed: accuracy as a fraction, bits, cycles and microjoules of
+    the whole training run, array area [mm2].
     """
     rows: list[dict[str, Any]] = []
     for (name, seed), run_ in result.runs.items():
@@ -49,30 +58,73 @@ def summary(result: StudyResult) -> pd.DataFrame:
 
 
 def averages(result: StudyResult) -> pd.DataFrame:
-    """`summary` as means over seeds, see `fxsim.studies.comparison.averaged`."""
+    """`summary` as means over seeds.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy and accelerator, see `fxsim.studies.comparison.averaged`.
+    """
     return comparison.averaged(summary(result), result.study.spec.baseline)
 
 
 def cost_table(result: StudyResult) -> pd.DataFrame:
-    """All costs: a row a policy, seed, accelerator, layer, pass and operation, steps summed."""
+    """All costs, steps summed.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, seed, accelerator, layer, pass and operation.
+    """
     return _joined(result, "operations")
 
 
 def memory_table(result: StudyResult) -> pd.DataFrame:
-    """What memories move: as `cost_table`, with a row a memory level and operand, too.
+    """What memories move, steps summed.
 
-    Bits read and written, and the energy of both [pJ], steps summed.
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row as in `cost_table`, memory level and operand: bits read and written, and the energy of
+    both [pJ].
     """
     return _joined(result, "memory")
 
 
 def roofline_table(result: StudyResult) -> pd.DataFrame:
-    """A row a policy, seed, accelerator, layer and pass; see `Priced.roofline`."""
+    """Where each layer and pass stands under its machine's roofline.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, seed, accelerator, layer and pass; see `fxsim.cost.model.TraceCost.roofline`.
+    """
     return _joined(result, "roofline")
 
 
 def layer_order(result: StudyResult) -> Callable[[pd.Series], pd.Series]:
-    """The places of layers in the network, to sort by; a layer's parts and probes follow it."""
+    """The places of layers in the network, to sort by; a layer's parts and probes follow it.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A key for `pandas.DataFrame.sort_values`.
+    """
     places = {layer["name"]: i for i, layer in enumerate(result.study.workload.data["layers"])}
 
     def place(layers: pd.Series) -> pd.Series:
@@ -96,6 +148,14 @@ def literature_table(result: StudyResult) -> pd.DataFrame:
 
     The accuracy to be reached is that of the float policy's run with the same seed, or the
     baseline's where there is none.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy and seed.
     """
     floats = [name for name, (_, policy) in result.study.policies.items() if not policy.integer]
     standard = floats[0] if floats else result.study.spec.baseline
@@ -110,7 +170,16 @@ def literature_table(result: StudyResult) -> pd.DataFrame:
 
 
 def accuracy_table(result: StudyResult) -> pd.DataFrame:
-    """Evaluations: a row a policy, seed and epoch."""
+    """Test accuracy and loss after every epoch.
+
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, seed and epoch.
+    """
     parts = [
         run.evaluations.assign(policy=policy, seed=seed)
         for (policy, seed), run in result.runs.items()
@@ -119,9 +188,15 @@ def accuracy_table(result: StudyResult) -> pd.DataFrame:
 
 
 def bits_table(result: StudyResult) -> pd.DataFrame:
-    """How many words were cast to each length: a row a policy, seed, role and word length.
+    """How many words were cast to each length.
 
-    share : of the role's words in all steps
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, seed, role and word length; `share` is of the role's words in all steps.
     """
     parts = []
     for (name, seed), run in result.runs.items():
@@ -144,10 +219,17 @@ def bits_table(result: StudyResult) -> pd.DataFrame:
 
 
 def numbers_table(result: StudyResult) -> pd.DataFrame:
-    """What casting lost: a row a policy, seed, layer and role.
+    """What casting lost.
 
-    saturated, zeros : shares of all words of all steps; noise_db : energy of rounding and
-    saturation over that of the tensor [dB], at the sampled steps (NaN: not recorded, or exact)
+    Parameters
+    ----------
+    result : of a study
+
+    Returns
+    -------
+    A row a policy, seed, layer and role. `saturated` and `zeros` are shares of all words of all
+    steps; `noise_db` is the energy of rounding and saturation over that of the tensor [dB], at the
+    sampled steps (NaN: not recorded, or exact).
     """
     parts = []
     for (name, seed), run in result.runs.items():

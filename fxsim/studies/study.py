@@ -132,7 +132,17 @@ class StudyResult(Displayed):
     costs: dict[tuple[str, int, str], RunCost]
 
     def base(self, seed: int, machine: str) -> RunCost | None:
-        """What the baseline costs that a price on a machine is compared with."""
+        """What the baseline costs, for what a run costs on a machine to be compared with.
+
+        Parameters
+        ----------
+        seed : of the run
+        machine : the accelerator's name
+
+        Returns
+        -------
+        The cost; None where the baseline has none.
+        """
         spec = self.study.spec
         return self.costs.get((spec.baseline, seed, spec.baseline_accelerator or machine))
 
@@ -141,14 +151,51 @@ class StudyWatcher(Protocol):
     """Hears of a study's progress."""
 
     def run(self, label: str, reused: bool) -> Watcher | None:
-        """A run begins (or an old one with the same inputs is used); who watches it."""
+        """A run begins, or an old one with the same inputs is used.
+
+        Parameters
+        ----------
+        label : for people
+        reused : whether it is an old one
+
+        Returns
+        -------
+        Who watches its steps.
+        """
 
     def pricing(self, total: int) -> Callable[[str], None]:
-        """So many prices follow; what is told of each as it begins, and of the end with ""."""
+        """So many costs follow.
+
+        Parameters
+        ----------
+        total : how many
+
+        Returns
+        -------
+        What is told of each as it begins, and of the end with "".
+        """
 
 
 def load(path: Path) -> Study:
-    """Read a study and everything it names; every error names its line."""
+    """Read a study and everything it names.
+
+    Parameters
+    ----------
+    path : a YAML file
+
+    Returns
+    -------
+    The study, with its policies and machines.
+
+    Raises
+    ------
+    ConfigError : for what is no study, or names what there is not; with file and line
+
+    Examples
+    --------
+    >>> sorted(load(find("quickstart")).machines)
+    ['dynasty', 'int8_systolic']
+    """
     document = yaml_document.read(path)
     spec = document.validate(StudySpec, "study")
     policies: dict[str, tuple[str, Policy]] = {}
@@ -244,7 +291,22 @@ def _policies(
 
 
 def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accelerator, str]]:
-    """The accelerators that a place in a YAML file asks for, each with its YAML."""
+    """The accelerators that a place in a YAML file asks for.
+
+    Parameters
+    ----------
+    document : the file
+    at : the place
+    use : what stands there: a name, or a name with other values for some keys
+
+    Returns
+    -------
+    Each machine with its YAML.
+
+    Raises
+    ------
+    ConfigError : for a machine that there is not, with file and line
+    """
     machines = []
     for variant in variants_of(document, at, "accelerators", use):
         machine = accelerator.load(variant.document)
@@ -269,7 +331,23 @@ def machines_of(document: Document, at: Location, use: Use) -> list[tuple[Accele
 
 
 def variants_of(document: Document, at: Location, kind: str, use: Use) -> list[Variant]:
-    """The variants of a shipped file, or one beside the document, that a place in it asks for."""
+    """The variants of a shipped file, or of one beside the document, that a place in it asks for.
+
+    Parameters
+    ----------
+    document : the file
+    at : the place
+    kind : "accelerators" or "workloads"
+    use : what stands there
+
+    Returns
+    -------
+    One, or one for each combination of the values that are lists.
+
+    Raises
+    ------
+    ConfigError : for a file or a key that there is not, with file and line
+    """
     where = (*at, "use") if isinstance(document.at(at), dict) else at
     base = yaml_document.read(_named(document, where, kind, use.use))
     marks = {key: document.mark((*at, "set", key)) for key in use.set}
@@ -294,10 +372,27 @@ def run(
     force: bool = False,
     epochs: int | None = None,
 ) -> StudyResult:
-    """Train every policy and seed, price every trace on every accelerator.
+    """Train every policy and seed, and evaluate every trace on every accelerator.
 
     What is in `directory` with the same inputs (code, workload, data, policy, epochs, seed; for a
-    price also the machine) is used again unless `force`.
+    cost also the machine) is used again.
+
+    Parameters
+    ----------
+    study : what is compared
+    directory : of the results
+    watcher : hears of every run and cost
+    data_directory : of the datasets' official files
+    force : compute again what has not changed
+    epochs : instead of the study's
+
+    Returns
+    -------
+    The runs, and what each costs on each machine.
+
+    Raises
+    ------
+    ConfigError, DataError : for inputs that do not fit each other, before anything is trained
     """
     dataset = None
     planned: dict[tuple[str, int], RunInputs] = {}
@@ -334,7 +429,18 @@ def priced(
     runs: dict[tuple[str, int], Run],
     watcher: StudyWatcher | None = None,
 ) -> StudyResult:
-    """Price every integer run on every accelerator of a study."""
+    """Evaluate every integer run on every accelerator of a study.
+
+    Parameters
+    ----------
+    study, directory : what is compared, and where costs are kept
+    runs : {(policy, seed): run}
+    watcher : hears of every cost
+
+    Returns
+    -------
+    The runs, and what each costs on each machine.
+    """
     objective = study.spec.objective
     tasks = [
         (name, seed, machine)
@@ -354,9 +460,21 @@ def priced(
 
 
 def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = None) -> StudyResult:
-    """The finished runs of a study, with their prices, without training.
+    """The finished runs of a study, with their costs, without training.
 
-    Raises DataError if one of them was made from another policy, workload or number of epochs.
+    Parameters
+    ----------
+    directory : of the results
+    study : as it is now
+    watcher : hears of every cost
+
+    Returns
+    -------
+    The runs, and what each costs on each machine.
+
+    Raises
+    ------
+    DataError : if one of them was made from another policy, workload or number of epochs
     """
     runs: dict[tuple[str, int], Run] = {}
     for name, (kind, policy) in study.policies.items():
@@ -374,10 +492,42 @@ def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = No
 
 
 def default_directory(study: Study) -> Path:
-    """Where a study's results go unless told otherwise."""
+    """Where a study's results go unless told otherwise.
+
+    Parameters
+    ----------
+    study : that is run
+
+    Returns
+    -------
+    `reports/NAME`.
+
+    Examples
+    --------
+    >>> default_directory(load(find("quickstart"))).as_posix()
+    'reports/quickstart'
+    """
     return Path("reports") / study.spec.name
 
 
 def find(name: str | None) -> Path:
-    """A study's file by path or shipped name; the quickstart if None."""
+    """A study's file.
+
+    Parameters
+    ----------
+    name : a path or a shipped name; None: the quickstart
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ConfigError : if there is none
+
+    Examples
+    --------
+    >>> find(None).name
+    'quickstart.yaml'
+    """
     return resources.find("reports", name or QUICKSTART)

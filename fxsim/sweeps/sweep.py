@@ -31,10 +31,26 @@ class SweepWatcher(Protocol):
     """Hears of a sweep's progress."""
 
     def run(self, label: str, reused: bool) -> Watcher | None:
-        """A run begins in this process; who watches it."""
+        """A run begins in this process.
+
+        Parameters
+        ----------
+        label : for people
+        reused : whether it is an old one
+
+        Returns
+        -------
+        Who watches its steps.
+        """
 
     def point(self, label: str, done: int, total: int) -> None:
-        """A point is done."""
+        """A point is done.
+
+        Parameters
+        ----------
+        label : for people
+        done, total : how many are, and of how many
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +132,27 @@ def run(
 ) -> SweepResult:
     """Measure the points of a sweep.
 
-    jobs : local processes; scheduler : a dask cluster's address, whose workers see the directory
     A point that is kept in the directory with the same inputs (code, YAML, data, seeds) is not
-    measured again unless `force`; one that failed is tried again. Failures are rows, not errors.
+    measured again; one that failed is tried again. Failures are rows, not errors.
+
+    Parameters
+    ----------
+    sweep : what varies
+    directory : of the results
+    watcher : hears of every run and point
+    data_directory : of the datasets' official files
+    jobs : local processes; 1 is this one
+    scheduler : a dask cluster's address, whose workers see the directory
+    force : measure again what has not changed
+
+    Returns
+    -------
+    The table of all points.
+
+    Raises
+    ------
+    ConfigError : for a scheduler that does not answer, or an extra that is not installed
+    DataError : for a directory that holds something else
     """
     home = directory.resolve()  # as workers in other directories have it
     _claim(sweep, home)
@@ -246,7 +280,21 @@ def _named(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A YAML value as a table has it: a number if it is one, a mapping as its name."""
+    """A YAML value as a table has it.
+
+    Parameters
+    ----------
+    value : of an axis
+
+    Returns
+    -------
+    A number if it is one, a mapping or list as its name, else the text.
+
+    Examples
+    --------
+    >>> plain("8"), plain("1e-3"), plain("dynasty")
+    (8, 0.001, 'dynasty')
+    """
     if isinstance(value, dict | list):
         return label_of("", value)
     for kind in (int, float):

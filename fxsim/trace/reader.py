@@ -26,7 +26,23 @@ _KEPT_MAPS = 64  # that stay unpacked
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Trace:
-    """A recorded run, as tables; see the module's docstring."""
+    """A recorded run, as tables; `fxsim.trace.schema` has their columns.
+
+    Attributes
+    ----------
+    layers : a row a product of the network: its geometry
+    products : a row a step, layer and pass: shape, bit-pair histogram, overflows
+    operands : a row a step, layer and role: stored bits, words by length, saturated and zero words
+    vectors : a row a step, layer and pass: elementwise work, words moved and kept
+    maps : a row a sampled step, layer and role: the full block map, what its words were like
+
+    Examples
+    --------
+    >>> import fxsim
+    >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+    >>> sorted(trace.operands["role"].unique())
+    ['activation', 'error', 'weight']
+    """
 
     layers: pd.DataFrame
     products: pd.DataFrame
@@ -36,7 +52,20 @@ class Trace:
 
     @classmethod
     def load(cls, directory: Path) -> Trace:
-        """Read a trace."""
+        """Read a trace.
+
+        Parameters
+        ----------
+        directory : `trace` of a run's directory
+
+        Returns
+        -------
+        The trace.
+
+        Raises
+        ------
+        DataError : for a file that is none of its tables, or of another version
+        """
         tables = {}
         for name, schema in SCHEMAS.items():
             path = directory / f"{name}.parquet"
@@ -54,7 +83,23 @@ class Trace:
         return cls(**tables)
 
     def contraction(self, layer: str) -> Contraction:
-        """What a layer's product is."""
+        """What a layer's product is.
+
+        Parameters
+        ----------
+        layer : its name
+
+        Returns
+        -------
+        A matrix product, or a convolution with its geometry.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+        >>> trace.contraction("conv1").geometry.kernel
+        5
+        """
         row = self.layers[self.layers[LAYER] == layer].iloc[0]
         kinds: dict[str, Any] = {name: kind for kind, name in KINDS.items()}
         kind = str(row["kind"])
@@ -68,16 +113,42 @@ class Trace:
         return convolution
 
     def owner(self, layer: str, role: str) -> str:
-        """The layer whose cast made an operand: a weight may serve several products."""
+        """The layer whose cast made an operand: a weight may serve several products.
+
+        Parameters
+        ----------
+        layer : that multiplies
+        role : of the operand
+
+        Returns
+        -------
+        The layer's own name, or that of the layer that owns the weight.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+        >>> trace.owner("conv1", "weight")
+        'conv1'
+        """
         if role != Role.WEIGHT:
             return layer
         return str(self.layers.set_index(LAYER).loc[layer, "weight_of"])
 
     def accumulator_overflows(self) -> pd.DataFrame:
-        """A row a layer and pass whose accumulator overflowed: how often, and where first.
+        """Where accumulators overflowed, how often, and where first.
 
-        Columns: layer, pass, accumulator_bits, altered [sums that differ from the exact ones],
-        sums, steps [that had any], first_step, first_sum [number in the result].
+        Returns
+        -------
+        A row a layer and pass that did: layer, pass, accumulator_bits, altered [sums that differ
+        from the exact ones], sums, steps [that had any], first_step, first_sum [number in the
+        result].
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace.accumulator_overflows().empty
+        True
         """
         p = self.products
         products = p.assign(sums=p["m"] * p["n"] * p["repeats"])
@@ -101,15 +172,58 @@ class Trace:
         return pd.DataFrame(rows)
 
     def sampled(self) -> list[int]:
-        """The steps with full maps."""
+        """The steps with full maps.
+
+        Returns
+        -------
+        Their numbers, ascending.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace.sampled()
+        [0]
+        """
         return sorted(int(step) for step in self.maps[STEP].unique())
 
     def block_maps(self, step: int) -> Mapping[tuple[str, str], BlockMap]:
-        """{(layer, role): full map} of a sampled step; unpacked as they are asked for."""
+        """The full block maps of a sampled step.
+
+        Parameters
+        ----------
+        step : one of `sampled()`
+
+        Returns
+        -------
+        {(layer, role): map}; they are unpacked as they are asked for.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+        >>> trace.block_maps(0)["conv1", "weight"].elements_by_bits()
+        {8: 150}
+        """
         return _Maps(self.maps[self.maps[STEP] == step])
 
     def word_statistics(self, step: int) -> dict[tuple[str, str], WordStatistics]:
-        """{(layer, role): what the operand's words were like} of a sampled step."""
+        """What the words of a sampled step's operands were like.
+
+        Parameters
+        ----------
+        step : one of `sampled()`
+
+        Returns
+        -------
+        {(layer, role): counts of words by their highest bit, of ones, of Booth digits}.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
+        >>> trace.word_statistics(0)["conv1", "weight"].words
+        150
+        """
         rows = self.maps[self.maps[STEP] == step]
         statistics = {}
         for r in rows.itertuples():

@@ -263,7 +263,22 @@ class TraceWriter:
 
 
 def sampled_steps(steps: int, samples: int) -> set[int]:
-    """Evenly spaced steps, the first and the last among them."""
+    """Evenly spaced steps, the first and the last among them.
+
+    Parameters
+    ----------
+    steps : of the run
+    samples : how many, at most
+
+    Returns
+    -------
+    Their numbers.
+
+    Examples
+    --------
+    >>> sorted(sampled_steps(100, 3))
+    [0, 49, 99]
+    """
     if samples <= 1:
         return {steps - 1}
     return {i * (steps - 1) // (samples - 1) for i in range(samples)}

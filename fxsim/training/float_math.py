@@ -17,6 +17,7 @@ Undo = Callable[[Floats, bool], tuple[Floats | None, Floats]]
 
 
 def matrix(x: Floats, w: Floats) -> tuple[Floats, Undo]:
+    """x times w transposed, and what gives its gradients."""
     flat = x.reshape(-1, x.shape[-1])
 
     def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
@@ -80,6 +81,7 @@ def _convolve_back(e: Floats, w: Floats, g: Convolution) -> Floats:
 
 
 def convolution(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
+    """A convolution, and what gives its gradients."""
     out, fields = _convolve(x, w, g)
 
     def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
@@ -90,6 +92,8 @@ def convolution(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
 
 
 def transposed(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
+    """A transposed convolution, and what gives its gradients."""
+
     def undo(e: Floats, needs: bool) -> tuple[Floats | None, Floats]:
         back, fields = _convolve(e, w, g)
         gradient = _errors(x, g).transpose(0, 2, 1) @ fields

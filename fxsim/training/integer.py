@@ -119,7 +119,7 @@ class IntegerOperations(IntegerProducts):
         return self.clip(name, x, 0)
 
     def clip(self, name: str, x: Int16Value, most: int) -> Int16Value:
-        """most : 0 is no limit"""
+        """Words limited to [0, most]; 0 is no limit."""
         code = self._code_of(most << 24, x.tensor) if most else vector_int16.LARGEST
         tensor = x.tensor
         out = vector_int16.clip(tensor, code)

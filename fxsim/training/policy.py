@@ -37,7 +37,18 @@ class LossGradient(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepInfo:
-    """Where a step stands in its run: number `step` of `steps`, `per_epoch` of them an epoch."""
+    """Where a step stands in its run.
+
+    Attributes
+    ----------
+    step : its number, from 0; steps : of the run; per_epoch : of an epoch
+
+    Examples
+    --------
+    >>> info = StepInfo(step=43, steps=88, per_epoch=44)
+    >>> info.epoch, info.ends_epoch
+    (0, True)
+    """
 
     step: int = 0
     steps: int = 1
@@ -156,46 +167,166 @@ class PrecisionPolicy(Protocol):
     def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         """The controller's state before the first step.
 
+        Parameters
+        ----------
         shapes : of the weight matrices, by the layer that owns them, in execution order
+
+        Returns
+        -------
+        JSON values.
         """
 
     def initial_codes(
         self, parameter: str, codes: NDArray[np.int64], drawn: bool
     ) -> NDArray[np.int64]:
-        """A parameter's first master codes; drawn : by the layer, else of an earlier run."""
+        """A parameter's first master codes.
+
+        Parameters
+        ----------
+        parameter : its name
+        codes : as drawn, or of an earlier run
+        drawn : whether the layer drew them
+
+        Returns
+        -------
+        The codes to begin with, of the same shape.
+        """
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, Decisions]:
-        """The next step's decisions, from the last step's feedback (None before the first)."""
+        """The next step's decisions.
+
+        Parameters
+        ----------
+        state : of the controller
+        step_info : where the step stands
+        feedback : of the last step; None before the first
+
+        Returns
+        -------
+        The state, and {name: integer}.
+        """
 
     def constants(self, state: State) -> Decisions:
-        """Decisions that hold for the whole run, from the state before its first step or any."""
+        """Decisions that hold for the whole run.
+
+        Parameters
+        ----------
+        state : before the first step, or any
+
+        Returns
+        -------
+        {name: integer}.
+        """
 
     def on_operand(
         self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
     ) -> tuple[State, Decisions]:
-        """What a tensor itself, about to be cast, adds to the state and to the step's decisions."""
+        """What a tensor itself, about to be cast, adds.
+
+        Parameters
+        ----------
+        state : of the controller
+        step_info : where the step stands
+        layer, role : the operand
+        tensor : before its cast
+
+        Returns
+        -------
+        The state, and what is added to the step's decisions.
+        """
 
     def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
-        """Decisions under which the batch's loss is wanted, too, by name: more forward passes."""
+        """Decisions under which the batch's loss is wanted, too: more forward passes.
+
+        Parameters
+        ----------
+        decisions : of the step
+
+        Returns
+        -------
+        {probe's name: decisions}.
+        """
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
-        """The format in which a layer's operand enters the multiplier array."""
+        """The format in which a layer's operand enters the multiplier array.
+
+        Parameters
+        ----------
+        decisions : of the step
+        layer, role : the operand
+
+        Returns
+        -------
+        A format of one of the kinds that `OperandFormat` names.
+        """
 
     def input_limit(self, decisions: Decisions, layer: str) -> int | None:
-        """A product's input is limited to [0, this], errors beyond are dropped; None: it is not."""
+        """The largest code of a product's input.
+
+        Parameters
+        ----------
+        decisions : of the step
+        layer : the product's
+
+        Returns
+        -------
+        The input is limited to [0, this], and errors beyond are dropped; None: it is not.
+        """
 
     def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
-        """The format of a product's bias, and of its result before anything else; None: words'."""
+        """The format of a product's bias, and of its result before anything else.
+
+        Parameters
+        ----------
+        decisions : of the step
+        layer : the product's
+
+        Returns
+        -------
+        The format; None: that of words.
+        """
 
     def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
-        """The format of a parameter's gradient."""
+        """The format of a parameter's gradient.
+
+        Parameters
+        ----------
+        decisions : of the step
+        parameter : its name
+
+        Returns
+        -------
+        The format.
+        """
 
     def on_gradient(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor
     ) -> NDArray[np.int64] | None:
-        """New sensitivity gains of a tensor from its gradient, in integers (None: not needed)."""
+        """New sensitivity gains of a tensor from its gradient, in integers.
+
+        Parameters
+        ----------
+        gains : the last ones; None before the first
+        role : of the tensor
+        gradient : its gradient
+
+        Returns
+        -------
+        Gains a block, at most 16 bits; None: not needed.
+        """
 
     def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
-        """What an update adds to the state and the memory."""
+        """What an update adds to the state and the memory.
+
+        Parameters
+        ----------
+        state : of the controller
+        memory : {name: integer array}
+        seen : weights, masters and gradients of the update
+
+        Returns
+        -------
+        The state and the memory.
+        """

@@ -37,8 +37,11 @@ class Tape(Generic[T]):
     entries: list[tuple[list[Value[T]], list[Value[T]], Backward]] = field(default_factory=list)
 
     def record(self, outputs: list[Value[T]], inputs: list[Value[T]], backward: Backward) -> None:
-        """An operation ran. `backward` takes the outputs' errors (None: nothing depends on one)
-        and gives the inputs', in order (None: not wanted)."""
+        """An operation ran.
+
+        `backward` takes the outputs' errors (None: nothing depends on one) and gives the inputs',
+        in order (None: not wanted).
+        """
         self.entries.append((outputs, inputs, backward))
 
     def backward(self, last: Value[T], error: T) -> None:

@@ -89,7 +89,7 @@ CASES = [
         "  rows: 4",
         "  rows: 4\n  rows: 5",
         "rows: 5",
-        "duplicate key 'rows', already given on line 11",
+        "duplicate key 'rows', already given on line 12",
     ),
     (
         "accelerators",

@@ -494,3 +494,24 @@ def test_writes_of_the_vector_unit_wait_for_their_own_port():
     two = row(evaluate_cost(trace, with_ports(machine(dram_bandwidth=16), 2)), **update)
     assert two["memory_cycles"] == max(read / 16, written / 2) == written / 2
     assert two["bound_by"] == "dram"
+
+
+def floating_machine(pe):
+    fields = machine().model_dump(mode="json")
+    return accelerator.Accelerator.model_validate({**fields, "pe": pe})
+
+
+def test_a_float_machine_stores_words_of_its_format_where_others_cast():
+    pe = {
+        "kind": "floating_point",
+        "format": "bf16",
+        "energy_pj_per_unit_cycle": 1.0,
+        "leakage_uw_per_unit": 0.0,
+        "area_um2_per_unit": 1.0,
+        "source": "test",
+    }
+    table = evaluate_cost(linear_trace(), floating_machine(pe)).table
+    casts = table[table["operation"] == "cast"]
+    # activations and errors are stored, a weight is its master
+    assert sorted(casts["stored_bits"]) == [0, 2 * 4 * 16, 2 * 6 * 16]
+    assert (casts[["fetched_bits", "read_bits", "vector_pj"]] == 0).all(axis=None)

@@ -72,3 +72,17 @@ def test_the_ends_of_the_table_are_nodes_and_a_supply_must_fit_it():
     assert scaling.energy_at(130, None) == pytest.approx(7.171 * 1.69 - 6.709 * 1.3 + 2.904)
     with pytest.raises(ConfigError, match=r"0.5 V is outside what the equations for 180 nm"):
         scaling.energy_at(180, 0.5)
+
+
+def test_the_tables_agree_with_themselves():
+    """There and back is 1 within two digits; a smaller node has less area, energy and supply."""
+    for i, one in enumerate(scaling.NODES):
+        for other in scaling.NODES[i + 1 :]:
+            there, back = scaling.area_ratio(one, other), scaling.area_ratio(other, one)
+            assert there < 1 < back
+            assert there * back == pytest.approx(1, rel=0.1)
+            middle = scaling.area_ratio(one, 45) * scaling.area_ratio(45, other)
+            assert middle == pytest.approx(there, rel=0.15)
+        smaller = scaling.NODES[i + 1 :]
+        assert all(scaling.SUPPLY[one] >= scaling.SUPPLY[n] for n in smaller)
+        assert all(scaling.energy_at(one, None) > scaling.energy_at(n, None) for n in smaller)

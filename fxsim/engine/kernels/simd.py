@@ -91,8 +91,10 @@ def on_addresses(available, generate, count):
 
 
 def _pieces(builder, length, action, size):
-    """action(offset, bytes) for pieces of 64 bytes, or two of a smaller power of two, that cover
-    `length`; the last piece ends where the bytes end, and may overlap the one before."""
+    """action(offset, bytes) for pieces of 64 bytes, or two of a smaller power of two.
+
+    They cover `length`; the last piece ends where the bytes end, and may overlap the one before.
+    """
     if size == 1:
         with cgutils.for_range(builder, length) as loop:
             action(loop.index, 1)

@@ -10,6 +10,7 @@ from fxsim.integrations.onnx.network import Network, Shape, channels_last
 
 
 def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -> None:
+    """A node that is evaluated but not executed becomes a cost-only layer of the network."""
     dimensions = net.graph.shapes.get(node.output[0])
     shape = channels_last(dimensions[1:]) if dimensions is not None else net.shape(tensors[0])
     if dimensions is None:

@@ -6,6 +6,7 @@ from fxsim.mapping.kernels.layout import EACH, FX, FY, MOST_LOOPS, OX, OY, B, C,
 
 @inlined
 def ceil_div(a, b):
+    """a / b, rounded up."""
     return -(-a // b)
 
 
@@ -40,6 +41,7 @@ def covered(outputs, taps, tile, tap_tile, p, pixels):
 
 @inlined
 def relevant(operand, dimension):
+    """Whether an operand's words differ along a loop."""
     if operand == 0:
         return dimension != K
     if operand == 1:

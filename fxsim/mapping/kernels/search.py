@@ -123,6 +123,7 @@ def keep(plan):
 
 @kernel
 def set_order(plan, block, permutations, number):
+    """A block takes one of the orders of its classes of loops."""
     for position in range(3):
         plan.orders[block, position] = permutations[number, position]
 
