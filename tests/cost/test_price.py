@@ -515,3 +515,83 @@ def test_a_float_machine_stores_words_of_its_format_where_others_cast():
     # activations and errors are stored, a weight is its master
     assert sorted(casts["stored_bits"]) == [0, 2 * 4 * 16, 2 * 6 * 16]
     assert (casts[["fetched_bits", "read_bits", "vector_pj"]] == 0).all(axis=None)
+
+
+def dear_writes(on):
+    """The machine, its writes three times as dear as its reads."""
+    memory = tuple(
+        level.model_copy(update={"write_energy_pj_per_bit": 3 * level.read_energy_pj_per_bit})
+        for level in on.memory
+    )
+    return on.model_copy(update={"memory": memory})
+
+
+def test_every_account_of_a_cost_adds_up():
+    on = dear_writes(machine(buffer_bits=512))
+    priced = evaluate_cost(linear_trace(), on)
+    energies = {name: priced.table[f"{name}_pj"].sum() for name in priced.components}
+    assert priced.energy_pj == pytest.approx(sum(energies.values()))
+    by_component = priced.energy(["component"]).set_index("component")["energy_pj"]
+    assert by_component.to_dict() == pytest.approx(energies)
+    moved = priced.traffic
+    for level in on.memory:
+        of_level = moved[moved["level"] == level.name]
+        read, written = of_level["read_bits"].sum(), of_level["written_bits"].sum()
+        assert of_level["read_pj"].sum() == pytest.approx(read * level.read_energy_pj_per_bit)
+        assert of_level["write_pj"].sum() == pytest.approx(written * level.write_energy_pj_per_bit)
+    off_chip = moved[moved["level"] == "dram"]
+    assert (off_chip["read_pj"] + off_chip["write_pj"]).sum() == pytest.approx(energies["dram"])
+    for by in (["level"], ["operand"], ["layer", "pass"], ["operation"], ["step"]):
+        assert priced.energy(by)["energy_pj"].sum() == pytest.approx(priced.energy_pj)
+        if by not in (["level"], ["operand"]):
+            assert priced.cycles_by(by)["cycles"].sum() == pytest.approx(priced.cycles)
+    assert priced.seconds == priced.cycles / 1e9
+    assert priced.edp_js == pytest.approx(priced.energy_pj * 1e-12 * priced.cycles / 1e9)
+    leakage_w = on.leakage_w
+    assert energies["leakage"] == pytest.approx(priced.cycles * leakage_w * 1e3)
+
+
+def test_results_that_are_stored_leave_the_chip():
+    """Each of the forward pass's 2 x 4 results once, at 16 bits."""
+    forward = {"layer": "fc", "pass": "forward", "operation": "product"}
+    consumed = row(evaluate_cost(linear_trace(), machine()), **forward)
+    stores = machine(results={"stored_bits": 16, "source": "test"})
+    stored = row(evaluate_cost(linear_trace(), stores), **forward)
+    assert stored["dram_bits"] - consumed["dram_bits"] == 2 * 4 * 16
+    assert stored["dram_pj"] - consumed["dram_pj"] == pytest.approx(2 * 4 * 16 * 10.0)
+
+
+def test_a_float_machine_keeps_words_of_its_width_for_the_backward_pass():
+    trace = linear_trace()
+    vectors = trace.vectors.assign(resident_bits=0, stash_read_bits=0, stash_write_bits=0)
+    first = vectors.index[vectors["pass"] != "update"][0]
+    vectors.loc[first, ["stash_read_bits", "stash_write_bits"]] = (160, 320)
+    trace = replace(trace, vectors=vectors)
+    of = vectors.loc[first]
+    for name, width in (("fp32", 2), ("bf16", 1)):
+        pe = {**machine().pe.model_dump(mode="json"), "kind": "floating_point", "format": name}
+        pe = {key: value for key, value in pe.items() if key in FLOAT_FIELDS}
+        table = evaluate_cost(trace, floating_machine(pe)).table
+        here = table[(table["layer"] == of["layer"]) & (table["pass"] == of["pass"])]
+        (vector,) = here[here["operation"] == "vector"].itertuples()
+        assert (vector.fetched_bits, vector.stored_bits) == (160 * width, 320 * width)
+
+
+FLOAT_FIELDS = (
+    "kind",
+    "format",
+    "energy_pj_per_unit_cycle",
+    "leakage_uw_per_unit",
+    "area_um2_per_unit",
+    "source",
+)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_repricing_takes_one_step_with_its_maps(tmp_path, samples):
+    settings = TrainingSettings(2, tiny.BATCH, Fraction("0.1"))
+    with TraceWriter(tmp_path, Uniform().accumulator.bits, samples=samples) as writer:
+        loop.train(tiny.model(), tiny.data(), Uniform(), settings, 0, writer)
+    priced = evaluate_cost(Trace.load(tmp_path), machine())
+    with pytest.raises(DataError, match="repricing takes a trace of one step with its maps, not"):
+        reevaluate_cost(priced, {})
