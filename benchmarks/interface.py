@@ -28,7 +28,7 @@ WORK = {  # the command, and the same by direct imports
         ["explain", "dynasty"],
         "from fxsim.config import resources\n"
         "from fxsim.hardware import accelerator, drawing\n"
-        "print(drawing.draw(accelerator.load(resources.find('accelerators', 'dynasty'))))",
+        "print(drawing.text(accelerator.load(resources.find('accelerators', 'dynasty'))))",
     ),
     "fxsim estimate lenet5 -a dynasty": (
         ["estimate", "lenet5", "--batch", "4", "-a", "dynasty"],

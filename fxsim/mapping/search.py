@@ -193,7 +193,7 @@ def thinned(axes: Axes, budget: int) -> Axes:
     Examples
     --------
     >>> thinned([[(tile, 1) for tile in range(1, 9)]], budget=32)
-    [[(1, 1), (3, 1), (7, 1), (8, 1)]]
+    [[(1, 1), (5, 1), (8, 1)]]
     """
     axes = list(axes)
     for i, axis in enumerate(axes):
