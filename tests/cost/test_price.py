@@ -319,17 +319,19 @@ def test_blocks_are_padded_to_their_alignment():
     assert blocks.stored_bits(packing).tolist() == [2 * 64 + 128 + 6]
 
 
-def test_bursts_round_every_run_of_neighbouring_words_up():
-    """Rows of six 8-bit words: 48 bits are 64 in bursts of 32."""
+@pytest.mark.parametrize(
+    ("burst_bits", "left", "right"),
+    [(1, 96, 192), (64, 128, 192), (128, 128, 256), (256, 256, 256)],
+)
+def test_bursts_round_every_run_of_neighbouring_words_up(burst_bits, left, right):
+    """All fits: the 12 left words lie side by side, and the 24 right ones, of 8 bits each."""
     on = machine("bit_parallel", 2, 2)
-    memory = [m.model_dump() for m in on.memory]
-    memory[0] |= {"burst_bits": 32, "capacity_bits": "unlimited"}
-    bursts = machine("bit_parallel", 2, 2, memory=memory)
+    dram = on.memory[0].model_copy(update={"burst_bits": burst_bits})
+    on = on.model_copy(update={"memory": (dram, *on.memory[1:])})
     forward = {"layer": "fc", "pass": "forward", "operation": "product"}
-    plain, rounded = (row(evaluate_cost(linear_trace(), m), **forward) for m in (on, bursts))
-    assert rounded["dram_bits"] >= plain["dram_bits"]
-    assert rounded["dram_bits"] % 32 == 0
-    assert rounded["dram_pj"] == rounded["dram_bits"] * 10.0
+    product = row(evaluate_cost(linear_trace(), on), **forward)
+    assert product["dram_bits"] == left + right
+    assert product["dram_pj"] == (left + right) * 10.0
 
 
 def test_idle_units_leakage_power_and_area_by_hand():
