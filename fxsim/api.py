@@ -121,7 +121,7 @@ def policy(kind: str, parameters: Mapping[str, Any] | None = None) -> Policy:
     return document.build(POLICIES[kind], given, ())
 
 
-def simulate(
+def simulate(  # noqa: PLR0913
     workload: Place,
     kind: str = "uniform",
     parameters: Mapping[str, Any] | None = None,
@@ -136,6 +136,8 @@ def simulate(
     quiet: bool = False,
 ) -> Run:
     """Train one network under one policy; an earlier run with the same inputs is used again.
+
+    Its parameters are the command's options, each by its name.
 
     Parameters
     ----------
@@ -234,7 +236,7 @@ def estimate(
     return evaluate_cost(trace, place, objective)
 
 
-def run(
+def run(  # noqa: PLR0913
     study: Place = "quickstart",
     *,
     out: Place | None = None,
@@ -246,6 +248,8 @@ def run(
     quiet: bool = False,
 ) -> StudyResult:
     """Run a study and write its report; what has been computed already is used again.
+
+    Its parameters are the command's options, each by its name.
 
     Parameters
     ----------
@@ -285,7 +289,7 @@ def run(
     return result
 
 
-def sweep(
+def sweep(  # noqa: PLR0913
     file: Place,
     *,
     out: Place | None = None,
@@ -297,6 +301,8 @@ def sweep(
     quiet: bool = False,
 ) -> SweepResult:
     """Measure a sweep's points, here, in local processes or on a dask cluster.
+
+    Its parameters are the command's options, each by its name.
 
     Parameters
     ----------

@@ -122,17 +122,17 @@ def tiled(
     image = np.repeat(a, left.block_rows, axis=0)[: left.rows]
     for group in range(g.groups):
         if pass_ == Pass.FORWARD:
-            fields = _fields(image, left, g, pass_, group * channels, channels, tm, tk, False)
+            fields = _fields(image, left, g, pass_, (group * channels, channels), (tm, tk), False)
             part = group * filters, filters, 0, right.columns
             yield Tiled(lengths, fields, _cut(right, b, part, tn, tk).T)
         elif pass_ == Pass.GRAD_INPUT:
-            fields = _fields(image, left, g, pass_, group * filters, filters, tm, tk, False)
+            fields = _fields(image, left, g, pass_, (group * filters, filters), (tm, tk), False)
             whole = np.repeat(np.repeat(b, right.block_rows, 0), right.block_columns, 1)
             codes = whole[: right.rows, : right.columns].astype(np.int16)
             turned = geometry.turned_weight(codes, g, group).astype(np.uint8)
             yield Tiled(lengths, fields, _group_max(_group_max(turned, tn, 0), tk, 1).T)
         else:
-            fields = _fields(image, left, g, pass_, group * channels, channels, tk, tm, True)
+            fields = _fields(image, left, g, pass_, (group * channels, channels), (tk, tm), True)
             part = 0, right.rows, group * filters, filters
             yield Tiled(lengths, fields, _cut(right, b, part, tk, tn))
 
@@ -171,13 +171,15 @@ def _fields(
     m: BlockMap,
     g: Convolution,
     pass_: Pass,
-    first: int,
-    depth: int,
-    tall: int,
-    wide: int,
+    channels: tuple[int, int],
+    tile: tuple[int, int],
     turned: bool,
 ) -> Levels:
-    """Tiles of the matrix that im2col makes of an image; of its transpose if `turned`."""
+    """Tiles of the matrix that im2col makes of an image; of its transpose if `turned`.
+
+    channels : the first that is read, and how many; tile : rows and columns
+    """
+    (first, depth), (tall, wide) = channels, tile
     places = (g.out_height, g.out_width, g.height, g.width)
     shape = (*places, g.kernel, g.stride, g.dilation, g.padding, 1, first, depth)
     if pass_ == Pass.GRAD_INPUT:

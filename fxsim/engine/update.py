@@ -31,22 +31,31 @@ def constant(value: Fraction, frac: int) -> int:
     return int((2 * value * (1 << frac) + 1) // 2)
 
 
+@dataclass(frozen=True, slots=True)
+class SgdConstants:
+    """The constants of one step, as codes.
+
+    friction : momentum coefficient, 15 fractional bits; rate, decay : 20 fractional bits
+    rounding : of rate * momentum before it is subtracted
+    """
+
+    friction: int
+    rate: int
+    decay: int
+    rounding: Rounding
+    nesterov: bool = False
+
+
 def sgd(
     master: FixedTensor,
     momentum: FixedTensor,
     gradient: FixedTensor,
-    friction: int,
-    rate: int,
-    decay: int,
-    rounding: Rounding,
+    constants: SgdConstants,
     key: int,
-    nesterov: bool = False,
 ) -> tuple[FixedTensor, FixedTensor, int]:
     """New (master weights, momentum), and how many sums saturated.
 
-    friction : momentum coefficient, 15 fractional bits; rate, decay : 20 fractional bits
     gradient : any format; cast to the momentum's, 32 bits with 24 fractional
-    rounding : of rate * momentum before it is subtracted
 
     Source: Sutskever et al., ICML 2013, in the form of PyTorch's SGD (no dampening).
     """
@@ -59,11 +68,11 @@ def sgd(
         weights.reshape(-1),
         velocity.reshape(-1),
         np.ascontiguousarray(words),
-        friction,
-        rate,
-        decay,
-        nesterov,
-        int(rounding),
+        constants.friction,
+        constants.rate,
+        constants.decay,
+        constants.nesterov,
+        int(constants.rounding),
         np.uint64(key),
     )
     return FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, MOMENTUM), sum(parts)

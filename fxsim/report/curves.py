@@ -73,7 +73,7 @@ def dominated(table: pd.DataFrame, senses: dict[str, int]) -> pd.Series:
     return pd.Series(flags, table.index, dtype=bool)
 
 
-def front(
+def front(  # noqa: PLR0913
     table: pd.DataFrame,
     x: str,
     y: str,
@@ -88,6 +88,8 @@ def front(
     hues: dict[str, str] | None = None,
 ) -> Plot:
     """Points of a table by two of its columns, and the Pareto front among them.
+
+    It takes more than seven parameters: columns, and words for each, as its two callers have them.
 
     labels : of the axes; colour, marker : the columns that these stand for; of, on : words before
         their values

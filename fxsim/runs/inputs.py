@@ -82,7 +82,7 @@ def _foreign_code(kind: type) -> str:
         return repr([(code.co_name, code.co_code, code.co_names) for code in codes if code])
 
 
-def prepare(
+def prepare(  # noqa: PLR0913
     workload_file: Path | Document,
     policy_kind: str,
     policy: Policy,

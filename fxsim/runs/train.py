@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fxsim.runs.inputs import RunInputs
 
 
-def train(
+def train(  # noqa: PLR0913
     inputs: RunInputs,
     policy: PrecisionPolicy,
     writer: TraceWriter,
@@ -30,6 +30,8 @@ def train(
     bit_costs: State | None = None,
 ) -> TrainedNetwork:
     """Train in integers and write the trace.
+
+    It takes more than seven parameters: those of `fxsim.training.loop.train`, from a run's inputs.
 
     Parameters
     ----------

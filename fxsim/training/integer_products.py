@@ -200,7 +200,7 @@ class IntegerProducts(ABC):
             self.tape.record([made], list(inputs), backward)
         return made
 
-    def _work(
+    def _work(  # noqa: PLR0913
         self,
         name: str,
         pass_: Pass,
@@ -214,7 +214,10 @@ class IntegerProducts(ABC):
         resident: bool = False,
         saturated: int = 0,
     ) -> None:
-        """Elementwise work: words read and written an element, bits stashed and fetched."""
+        """Elementwise work: words read and written an element, bits stashed and fetched.
+
+        It takes more than seven parameters: they are counts, of which a layer has a few.
+        """
         self.context.vector(
             name,
             pass_,

@@ -103,7 +103,7 @@ def begin(
     return Progress(0, parameters, running, {}, state)
 
 
-def train(
+def train(  # noqa: PLR0913
     model: Model,
     data: Dataset,
     policy: PrecisionPolicy,
@@ -116,6 +116,9 @@ def train(
     after: Callable[[Progress, bool], None] | None = None,
 ) -> Progress:
     """Train in integers.
+
+    It takes more than seven parameters: the last five are who hears of a step, and what an earlier
+    run left; most callers need one of them.
 
     recorded : the decisions of an earlier run; the policy then decides nothing (a replay)
     progress : continue from here; after : called with the state after each step, and whether it
@@ -348,12 +351,14 @@ def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: 
         parameter.master,
         parameter.momentum,
         gradient,
-        update.constant(settings.momentum, update.FRICTION_FRAC),
-        context.decisions[RATE],
-        update.constant(decay, update.RATE_FRAC),
-        context.policy.update_rounding,
+        update.SgdConstants(
+            update.constant(settings.momentum, update.FRICTION_FRAC),
+            context.decisions[RATE],
+            update.constant(decay, update.RATE_FRAC),
+            context.policy.update_rounding,
+            settings.nesterov,
+        ),
         context.key(name, "update"),
-        settings.nesterov,
     )
     return saturated
 

@@ -145,7 +145,9 @@ def test_sgd_equals_reference(rounding, state, gradient, nesterov, rate, decay, 
             (*state, gradient), (update.MASTER, update.MOMENTUM, update.MOMENTUM), strict=True
         )
     ]
-    master, momentum, _ = update.sgd(*tensors, friction, rate, decay, rounding, key, nesterov)
+    master, momentum, _ = update.sgd(
+        *tensors, update.SgdConstants(friction, rate, decay, rounding, nesterov), key
+    )
     want = specification_vector.sgd(
         *state, gradient, friction, rate, decay, rounding.name, specification.draw(key, 0), nesterov
     )
