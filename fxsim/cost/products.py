@@ -29,7 +29,7 @@ Teller = Callable[[int], Callable[[str], None]]
 class ProductCost:
     """One layer and pass on a machine, a row a step.
 
-    columns : the numbers of `fxsim.cost.model.Priced.table`
+    columns : the numbers of `fxsim.cost.model.TraceCost.table`
     moved_bits : (steps, levels, operands, read and written), levels from off-chip inwards
     found : the mapper's answer, None where the mapping was given
     """

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.identifiers import Role
+from fxsim.identifiers import ParameterId, Role
 from fxsim.numerics.draws import stream_key
 from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
 from fxsim.policies import adapt_rules as rules
@@ -144,7 +144,7 @@ class Adapt(IntegerPolicy):
         return self._format(decisions, owner)
 
     def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
-        owner = parameter.rpartition(".")[0]
+        owner = ParameterId.parse(parameter).owner
         if f"word.{owner}" not in decisions:
             return super().gradient_format(decisions, parameter)
         return self._format(decisions, owner)

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.identifiers import Role
+from fxsim.identifiers import ParameterId, Role
 from fxsim.numerics.formats import Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
@@ -86,7 +86,7 @@ class Muppet(IntegerPolicy):
             return {}, {}
         squares, sums = dict(state["squares"]), {}
         for name, gradient in seen.gradients.items():
-            if name.endswith(".weight"):
+            if ParameterId.parse(name).is_weight:
                 codes = casts.cast(gradient, MOMENTUM)[0].codes.astype(np.int64)
                 sums[name] = memory.get(name, np.zeros_like(codes)) + codes
                 squares[name] = squares.get(name, 0.0) + _square(codes)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fxsim.identifiers import Role
+from fxsim.identifiers import ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
@@ -74,7 +74,7 @@ class Niti(IntegerPolicy):
     def initial_codes(
         self, parameter: str, codes: NDArray[np.int64], drawn: bool
     ) -> NDArray[np.int64]:
-        if not parameter.endswith(".weight"):
+        if not ParameterId.parse(parameter).is_weight:
             return codes
         spread = stretched(codes, Fraction(6, sum(codes.shape))) if drawn else codes
         return on_grid(spread, self.grid(codes.shape), BITS)

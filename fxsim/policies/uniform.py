@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fxsim.identifiers import OPERAND_ROLES, Role
+from fxsim.identifiers import OPERAND_ROLES, LayerId, Role
 from fxsim.numerics.formats import MAX_FRAC, Overflow, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import OverflowName
@@ -76,6 +76,6 @@ class Uniform(IntegerPolicy):
             Role.ACTIVATION: (self.activation, self.activation_frac),
             Role.ERROR: (self.error, self.error_frac),
         }[role]
-        own = self.layers.get(layer) or self.layers.get(layer.partition(".")[0])
+        own = self.layers.get(layer) or self.layers.get(LayerId.parse(layer).layer)
         bits = (own and getattr(own, role.value)) or bits
         return TensorFormat(bits, frac, self.operand_rounding(role), self.overflow)

@@ -13,7 +13,7 @@ from pydantic import Field
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
-from fxsim.identifiers import Role
+from fxsim.identifiers import ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
@@ -80,7 +80,7 @@ class Wage(IntegerPolicy):
     def initial_codes(
         self, parameter: str, codes: NDArray[np.int64], drawn: bool
     ) -> NDArray[np.int64]:
-        if not parameter.endswith(".weight"):
+        if not ParameterId.parse(parameter).is_weight:
             return codes
         fan_in = codes.shape[1]
         widest = max(Fraction(LIMIT_GAIN, fan_in), Fraction(9, 1 << 2 * self.weight))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fxsim.cost import paper_metrics
-from fxsim.identifiers import LAYER, OPERAND_ROLES, ROLE
+from fxsim.identifiers import LAYER, OPERAND_ROLES, ROLE, LayerId
 from fxsim.studies import comparison
 from fxsim.studies.study import StudyResult
 
@@ -128,7 +127,7 @@ def layer_order(result: StudyResult) -> Callable[[pd.Series], pd.Series]:
     places = {layer["name"]: i for i, layer in enumerate(result.study.workload.data["layers"])}
 
     def place(layers: pd.Series) -> pd.Series:
-        return layers.map(lambda name: places.get(re.split("[.@]", name)[0], len(places)))
+        return layers.map(lambda name: places.get(LayerId.parse(name).layer, len(places)))
 
     return place
 

@@ -18,7 +18,7 @@ from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS, to_int16
 from fxsim.errors import FormatError
-from fxsim.identifiers import Pass, Role
+from fxsim.identifiers import LayerId, ParameterId, Pass, Role
 from fxsim.numerics.draws import stream_key
 from fxsim.numerics.formats import (
     BlockFormat,
@@ -103,15 +103,18 @@ class Recorder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed:
-    """A recorder to which every layer has a suffix: another pass through the same network.
+class Probed:
+    """A recorder of a probe's pass through the network, under the probe's layer names.
 
-    Operands that this pass did not cast are those of the first.
+    Operands that this pass did not cast are those of the step itself.
     """
 
     recorder: Recorder
-    suffix: str
+    probe: str
     recorded: set[tuple[str, Role]] = field(default_factory=set)
+
+    def _named(self, layer: str) -> LayerId:
+        return LayerId.parse(layer).probed_by(self.probe)
 
     def operand(
         self,
@@ -126,7 +129,7 @@ class Renamed:
         """See `Recorder`."""
         self.recorded.add((layer, role))
         self.recorder.operand(
-            layer + self.suffix, role, tensor, source, saturated, analysed, source_bits
+            self._named(layer), role, tensor, source, saturated, analysed, source_bits
         )
 
     def product(
@@ -139,14 +142,14 @@ class Renamed:
     ) -> None:
         """See `Recorder`."""
         renamed = [
-            (owner + self.suffix * ((owner, role) in self.recorded), role)
+            (self._named(owner) if (owner, role) in self.recorded else owner, role)
             for owner, role in operands
         ]
-        self.recorder.product(layer + self.suffix, pass_, contraction, overflows, renamed)
+        self.recorder.product(self._named(layer), pass_, contraction, overflows, renamed)
 
     def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
         """See `Recorder`."""
-        self.recorder.vector(layer + self.suffix, pass_, work)
+        self.recorder.vector(self._named(layer), pass_, work)
 
 
 @dataclass(slots=True)
@@ -187,8 +190,8 @@ class StepContext:
     def weight(self, name: str) -> FixedTensor:
         """The parameter `<layer>.weight` as an operand, cast once a step."""
         if name not in self.weights:
-            layer, _, _ = name.rpartition(".")
-            self.weights[name] = self.operand(layer, Role.WEIGHT, self.parameters[name].master)
+            owner = ParameterId.parse(name).owner
+            self.weights[name] = self.operand(owner, Role.WEIGHT, self.parameters[name].master)
         return self.weights[name]
 
     def format_of(self, layer: str, role: Role, tensor: FixedTensor) -> OperandFormat:
@@ -267,10 +270,10 @@ class StepContext:
         """Each parameter's gradient as the update takes it."""
         policy = self.policy
         for name, exact in self.exact.items():
-            owner, _, part = name.rpartition(".")
-            if part == "weight":
+            parameter = ParameterId.parse(name)
+            if parameter.is_weight:
                 master = self.parameters[name].master
-                form = policy.operand_format(self.decisions, owner, Role.WEIGHT)
+                form = policy.operand_format(self.decisions, parameter.owner, Role.WEIGHT)
                 if isinstance(form, TanhFormat):
                     exact = quantisers.tanh_slope(to_int16(exact), master, form)
                 if policy.l1_decay:

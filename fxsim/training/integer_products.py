@@ -15,7 +15,7 @@ from fxsim.engine.contractions import Contraction, Pairwise, Product
 from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
-from fxsim.identifiers import Pass, Role
+from fxsim.identifiers import ParameterId, Pass, Role
 from fxsim.numerics.formats import ClippedFormat, FixedPoint
 from fxsim.numerics.scale import Scale
 from fxsim.training.context import CLIP, StepContext, VectorWork
@@ -59,7 +59,7 @@ class IntegerProducts(ABC):
         self, name: str, x: Int16Value, contraction: Contraction, weight: str, bias: str | None
     ) -> Int16Value:
         context, policy = self.context, self.context.policy
-        owner = weight.rpartition(".")[0]
+        owner = ParameterId.parse(weight).owner
         if isinstance(form := context.format_of(name, Role.ACTIVATION, x.tensor), ClippedFormat):
             context.clipping_level(name, form)  # a parameter from now on
             x = self.learned_clip(f"{name}{CLIP}", x)

@@ -16,8 +16,8 @@ from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.errors import DataError, FormatError, ShapeError
-from fxsim.identifiers import OPERAND_ROLES, STEP, Pass, Role
-from fxsim.training.context import Parameter, Recorder, Renamed, StepContext, VectorWork
+from fxsim.identifiers import OPERAND_ROLES, STEP, ParameterId, Pass, Role
+from fxsim.training.context import Parameter, Probed, Recorder, StepContext, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
@@ -90,8 +90,10 @@ def begin(
         parameters, running = model.initial_parameters(seed), model.initial_running()
     else:
         parameters, running = dict(initial[0]), dict(initial[1])
-    shapes = {
-        n.rpartition(".")[0]: p.master.shape for n, p in parameters.items() if n.endswith(".weight")
+    shapes: dict[str, tuple[int, ...]] = {
+        name.owner: parameter.master.shape
+        for name, parameter in ((ParameterId.parse(n), p) for n, p in parameters.items())
+        if name.is_weight
     }
     for name, parameter in parameters.items():
         codes = policy.initial_codes(name, parameter.master.codes.astype(np.int64), initial is None)
@@ -207,7 +209,7 @@ def _probe(
     """
     losses = {}
     for name, changes in context.policy.probes(context.decisions).items():
-        recorder = None if context.recorder is None else Renamed(context.recorder, f"@{name}")
+        recorder = None if context.recorder is None else Probed(context.recorder, name)
         decisions = {**context.decisions, **changes}
         probe = StepContext(
             context.seed,
@@ -223,7 +225,7 @@ def _probe(
         probe.weights = {
             weight: operand
             for weight, operand in context.weights.items()
-            if _alike(context, decisions, weight.rpartition(".")[0])
+            if _alike(context, decisions, ParameterId.parse(weight).owner)
         }
         logits, _ = model.forward(probe, inputs)
         losses[name] = integer_metrics(softmax.softmax(logits.tensor), labels)["loss"]
@@ -288,9 +290,10 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
             gradients = {n: update.clipped(g, *factor) for n, g in gradients.items()}
     context.taken = gradients
     sgd = settings.optimizer == "sgd"
+    few_bits = context.policy.update_rule is not UpdateRule.OPTIMIZER
     for name, gradient in gradients.items():
         size = gradient.codes.size
-        if context.policy.update_rule is not UpdateRule.OPTIMIZER and name.endswith(".weight"):
+        if few_bits and ParameterId.parse(name).is_weight:
             _in_few_bits(context, name, gradient)
             _work(context, name, size, 2, 1, (context.stored_bits + gradient.format.bits) * size)
             continue
@@ -315,7 +318,7 @@ def _work(
 ) -> None:
     """Tell of the update of a parameter, whose state and gradient have so many bits."""
     context.vector(
-        name.rpartition(".")[0],
+        ParameterId.parse(name).owner,
         Pass.UPDATE,
         VectorWork(
             size,
@@ -333,7 +336,7 @@ def _work(
 def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> None:
     """WAGE's or NITI's update, with the step's decisions as constants."""
     parameter, decided = context.parameters[name], context.decisions
-    grid, bits = decided[f"grid.{name.rpartition('.')[0]}"], decided["stored_bits"]
+    grid, bits = decided[f"grid.{ParameterId.parse(name).owner}"], decided["stored_bits"]
     if context.policy.update_rule is UpdateRule.WAGE:
         key = context.key(name, "update")
         parameter.master = update_rules.wage(
