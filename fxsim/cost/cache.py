@@ -26,7 +26,7 @@ TABLES = ("operations", "memory", "roofline", "steps")
 class RunCost(Totals):
     """What a run costs on a machine, steps summed.
 
-    operations : a row a layer, pass and operation: the numbers of `fxsim.cost.model.TraceCost.table`
+    operations : a row a layer, pass and operation: the numbers of `TraceCost.table`
     memory : a row a layer, pass, operation, level and operand: bits read and written, their energy
     roofline : a row a layer and pass, see `TraceCost.roofline`
     steps : a row a step: cycles, energy_pj
