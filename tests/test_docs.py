@@ -6,7 +6,6 @@ import ast
 import doctest
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -46,7 +45,8 @@ def test_the_pages_build_and_the_notebook_runs(tmp_path):
     jit_only()
     shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("_build"))
     shutil.copytree(ROOT / "reports", tmp_path / "reports", ignore=pictures_only)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment = {**ENVIRONMENT, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    del environment["PYTHONWARNINGS"]
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "out"],
         cwd=tmp_path,

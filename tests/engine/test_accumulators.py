@@ -181,6 +181,12 @@ def test_products_that_round_up_are_in_the_epilogues_bound(machine, mode):
         got, lost = matmul.multiply(a, a, register, Epilogue(target))
         assert got.codes.tolist() == [[code]]
         assert lost.overflowed == (code == 127)
+    # a register that these sums leave saturates; one that they just fit does not
+    for bits, code in ((6, 31), (8, 127), (9, 200)):
+        narrow = Accumulator(bits, Overflow.SAT, frac=0, product_rounding=mode)
+        got, lost = matmul.multiply(a, a, narrow)
+        assert got.codes.tolist() == [[code]]
+        assert lost.altered == (code < 200)
 
 
 @on_machine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT, jit_only
+from support import ENVIRONMENT, ROOT, jit_only
 
 from fxsim.cost.model import evaluate_cost
 from fxsim.hardware import library
@@ -193,6 +192,6 @@ def test_resnet20_at_batch_128_stays_under_two_gigabytes():
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
     )
     assert int(done.stdout) < 2 << 20  # kibibytes
