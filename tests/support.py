@@ -39,7 +39,7 @@ def jit_only() -> None:
 
 COMMAND = [sys.executable, "-c", "from fxsim.cli.main import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "error"}
-if ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None):  # else each process compiles every module again
+if ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None):  # else each compiles every module again
     ENVIRONMENT["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 
