@@ -148,8 +148,8 @@ def _finish(
         if inputs.initial is not None:
             shutil.copyfile(inputs.initial, fresh / "initial.npz")
         if unfinished is not None:
-            recorder, state = unfinished
-            recorder.join(fresh / "trace")
+            tracer, state = unfinished
+            tracer.join(fresh / "trace")
             _check_whole(fresh / "trace", directory, len(network.metrics))
             shutil.copytree(state.checkpoints, fresh / "checkpoints")
         manifest = {

@@ -79,8 +79,8 @@ def _replay_integer(
             f" not {len(decisions)}"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        with TraceWriter(Path(scratch) / "trace", policy.accumulator.bits) as recorder:
-            trained = train(inputs, policy, recorder, watcher, decisions)
+        with TraceWriter(Path(scratch) / "trace", policy.accumulator.bits) as tracer:
+            trained = train(inputs, policy, tracer, watcher, decisions)
         again = Trace.load(Path(scratch) / "trace").maps
     # an earlier version kept fewer columns; powers are floats, which machines may sum differently
     recorded = run.trace().maps.drop(columns=POWERS).dropna(axis=1, how="all")

@@ -86,7 +86,7 @@ class _Table:
 
 
 class TraceWriter:
-    """Records a training run; implements `fxsim.training.loop.StepRecorder`. Use it in `with`."""
+    """Records a training run; implements `fxsim.training.loop.StepTracer`. Use it in `with`."""
 
     def __init__(self, directory: Path, accumulator_bits: int, samples: int = SAMPLES) -> None:
         directory.mkdir(parents=True, exist_ok=True)

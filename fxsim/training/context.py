@@ -1,4 +1,4 @@
-"""One step's surroundings: parameters, policy, stash, and the recorder that watches."""
+"""One step's surroundings: parameters, policy, stash, and the tracer that watches."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class VectorWork:
     saturated: int = 0
 
 
-class Recorder(Protocol):
+class Tracer(Protocol):
     """Watches a step; the trace implements it."""
 
     def operand(
@@ -104,12 +104,12 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A recorder of a probe's pass through the network, under the probe's layer names.
+    """A tracer of a probe's pass through the network, under the probe's layer names.
 
     Operands that this pass did not cast are those of the step itself.
     """
 
-    recorder: Recorder
+    tracer: Tracer
     probe: str
     recorded: set[tuple[str, Role]] = field(default_factory=set)
 
@@ -126,9 +126,9 @@ class Probed:
         analysed: int,
         source_bits: int,
     ) -> None:
-        """See `Recorder`."""
+        """See `Tracer`."""
         self.recorded.add((layer, role))
-        self.recorder.operand(
+        self.tracer.operand(
             self._named(layer), role, tensor, source, saturated, analysed, source_bits
         )
 
@@ -140,16 +140,16 @@ class Probed:
         overflows: OverflowStatistics,
         operands: Sequence[tuple[str, Role]],
     ) -> None:
-        """See `Recorder`."""
+        """See `Tracer`."""
         renamed = [
             (self._named(owner) if (owner, role) in self.recorded else owner, role)
             for owner, role in operands
         ]
-        self.recorder.product(self._named(layer), pass_, contraction, overflows, renamed)
+        self.tracer.product(self._named(layer), pass_, contraction, overflows, renamed)
 
     def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
-        """See `Recorder`."""
-        self.recorder.vector(self._named(layer), pass_, work)
+        """See `Tracer`."""
+        self.tracer.vector(self._named(layer), pass_, work)
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class StepContext:
     parameters: dict[str, Parameter]
     running: dict[str, RunningStatistics]
     gains: dict[tuple[str, Role], NDArray[np.int64]]
-    recorder: Recorder | None = None
+    tracer: Tracer | None = None
     state: State | None = None
     step_info: StepInfo = field(default_factory=StepInfo)
     settled: set[tuple[str, Role]] = field(default_factory=set)
@@ -229,9 +229,9 @@ class StepContext:
         else:
             result = quantisers.clipped_levels(tensor, form, self.clipping_level(layer, form))
         self._count(like, result)
-        if self.recorder is not None:
+        if self.tracer is not None:
             source = self.stored_bits if role is Role.WEIGHT else VECTOR_BITS
-            self.recorder.operand(layer, role, result, tensor, saturated, analysed, source)
+            self.tracer.operand(layer, role, result, tensor, saturated, analysed, source)
         return result
 
     @property
@@ -301,14 +301,14 @@ class StepContext:
         overflows: OverflowStatistics,
         *operands: tuple[str, Role],
     ) -> None:
-        """Tell the recorder of a product."""
-        if self.recorder is not None:
-            self.recorder.product(layer, pass_, contraction, overflows, operands)
+        """Tell the tracer of a product."""
+        if self.tracer is not None:
+            self.tracer.product(layer, pass_, contraction, overflows, operands)
 
     def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
-        """Tell the recorder of elementwise work."""
-        if self.recorder is not None:
-            self.recorder.vector(layer, pass_, work)
+        """Tell the tracer of elementwise work."""
+        if self.tracer is not None:
+            self.tracer.vector(layer, pass_, work)
 
 
 def _exact_sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:

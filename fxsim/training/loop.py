@@ -17,7 +17,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.errors import DataError, FormatError, ShapeError
 from fxsim.identifiers import OPERAND_ROLES, STEP, ParameterId, Pass, Role
-from fxsim.training.context import Parameter, Probed, Recorder, StepContext, VectorWork
+from fxsim.training.context import Parameter, Probed, StepContext, Tracer, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
@@ -38,8 +38,8 @@ EVALUATION_BATCH = 250
 RATE = "learning_rate"
 
 
-class StepRecorder(Recorder, Protocol):
-    """A recorder that also hears of steps."""
+class StepTracer(Tracer, Protocol):
+    """A tracer that also hears of steps."""
 
     def begin_step(self, step: int, steps: int) -> None:
         """A step begins."""
@@ -111,7 +111,7 @@ def train(  # noqa: PLR0913
     policy: PrecisionPolicy,
     settings: TrainingSettings,
     seed: int,
-    recorder: StepRecorder | None = None,
+    tracer: StepTracer | None = None,
     watcher: Watcher | None = None,
     recorded: Sequence[Decisions] | None = None,
     progress: Progress | None = None,
@@ -151,12 +151,12 @@ def train(  # noqa: PLR0913
             now.parameters,
             now.running,
             now.gains,
-            recorder,
+            tracer,
             None if recorded is not None else dict(now.policy_state),
             step_info,
         )
-        if recorder is not None:
-            recorder.begin_step(step, steps)
+        if tracer is not None:
+            tracer.begin_step(step, steps)
         inputs, labels = data.train_batch(order[position], seed, epoch)
         probability = training_step(model, context, inputs, labels, settings)
         metrics = {
@@ -209,7 +209,7 @@ def _probe(
     """
     losses = {}
     for name, changes in context.policy.probes(context.decisions).items():
-        recorder = None if context.recorder is None else Probed(context.recorder, name)
+        tracer = None if context.tracer is None else Probed(context.tracer, name)
         decisions = {**context.decisions, **changes}
         probe = StepContext(
             context.seed,
@@ -220,7 +220,7 @@ def _probe(
             context.parameters,
             dict(context.running),
             context.gains,
-            recorder,
+            tracer,
         )
         probe.weights = {
             weight: operand
