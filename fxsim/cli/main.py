@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fxsim import __version__
-from fxsim.cli.commands import files, pricing, studies, training
+from fxsim.cli.commands import costs, files, studies, training
 from fxsim.errors import FxsimError, ReplayError, ThresholdError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -19,7 +19,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "Studies": (studies.run, studies.sweep, studies.compare, studies.report, studies.track),
     "Single runs": (training.simulate, training.evaluate, training.replay),
-    "Accelerators": (pricing.estimate, pricing.explain),
+    "Accelerators": (costs.estimate, costs.explain),
     "Files": (files.check, files.import_, files.list_),
 }
 

@@ -1,4 +1,4 @@
-"""Prices of whole runs, kept on disk: what was priced once with the same inputs is not again."""
+"""Costs of whole runs, kept on disk: what was evaluated once with the same inputs is not again."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class RunCost(Totals):
     steps: pd.DataFrame
 
     @classmethod
-    def of(cls, priced: TraceCost) -> RunCost:
+    def of(cls, cost: TraceCost) -> RunCost:
         """The sums over steps of a trace's cost.
 
         Parameters
         ----------
-        priced : a trace's cost
+        cost : a trace's cost
 
         Returns
         -------
@@ -58,17 +58,17 @@ class RunCost(Totals):
         True
         """
         keys = [LAYER, PASS, OPERATION]
-        numbers = priced.table.drop(columns=[STEP, "maps", "bound_by"])
+        numbers = cost.table.drop(columns=[STEP, "maps", "bound_by"])
         operations = numbers.groupby(keys, sort=False).sum().reset_index()
-        moved = priced.traffic.drop(columns=STEP)
+        moved = cost.traffic.drop(columns=STEP)
         memory = moved.groupby([*keys, "level", "operand"], sort=False).sum().reset_index()
-        energy = priced.table[list(ENERGIES)].sum(axis=1)
-        steps = priced.table[[STEP, "cycles"]].assign(energy_pj=energy)
+        energy = cost.table[list(ENERGIES)].sum(axis=1)
+        steps = cost.table[[STEP, "cycles"]].assign(energy_pj=energy)
         return cls(
-            priced.machine,
+            cost.machine,
             operations,
             memory,
-            priced.roofline,
+            cost.roofline,
             steps.groupby(STEP).sum().reset_index(),
         )
 

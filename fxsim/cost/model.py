@@ -1,4 +1,4 @@
-"""Pricing: every row of a trace on a machine, as action counts, cycles and energy.
+"""The cost model: every row of a trace on a machine, as action counts, cycles and energy.
 
 Assumptions of ours, which the report repeats:
 
@@ -71,7 +71,7 @@ KEYS = (STEP, LAYER, PASS, OPERATION)
 
 
 class Totals:
-    """What follows from the cycles and the energy of something priced on a machine."""
+    """What follows from the cycles and the energy of something evaluated on a machine."""
 
     __slots__ = ()
     machine: Accelerator
@@ -349,15 +349,15 @@ def evaluate_cost(
     return TraceCost(machine, _table(parts, machine), costs, arrays)
 
 
-def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) -> TraceCost:
-    """A priced step with other block maps of some operands, on the same mappings.
+def reevaluate_cost(step_cost: TraceCost, maps: dict[tuple[str, str], BlockMap]) -> TraceCost:
+    """An evaluated step with other block maps of some operands, on the same mappings.
 
     Only the products and casts of these operands are evaluated again. Where units pack narrow
     words, the word lengths decide what the array covers, so these products are mapped again, too.
 
     Parameters
     ----------
-    priced : the cost of a trace of one step
+    step_cost : of a trace of one step
     maps : {(layer, role): block map}; weights under the layer that owns them
 
     Returns
@@ -376,32 +376,34 @@ def reevaluate_cost(priced: TraceCost, maps: dict[tuple[str, str], BlockMap]) ->
     >>> bool(reevaluate_cost(cost, {("conv1", "weight"): four}).cycles <= cost.cycles)
     True
     """
-    steps = priced.arrays.trace.operands[STEP].nunique()
-    if steps != 1 or len(priced.arrays.sampled) != 1:
-        raise DataError(f"repricing takes a trace of one step with its maps, not of {steps}")
+    steps = step_cost.arrays.trace.operands[STEP].nunique()
+    if steps != 1 or len(step_cost.arrays.sampled) != 1:
+        raise DataError(f"reevaluation takes a trace of one step with its maps, not of {steps}")
     for key in maps:
-        if key not in priced.arrays.operands:
-            raise DataError(f"repricing: the trace has no operand {key[1]!r} of layer {key[0]!r}")
-    arrays, touched = priced.arrays.changed(maps)
+        if key not in step_cost.arrays.operands:
+            raise DataError(
+                f"reevaluation: the trace has no operand {key[1]!r} of layer {key[0]!r}"
+            )
+    arrays, touched = step_cost.arrays.changed(maps)
     names = {product.key for product in touched}
-    packs = bool(priced.machine.pe.packed(8, 8))
-    mappings = {} if packs else {k: m for k, m in priced.mappings.items() if k in names}
-    costs = ProductCosts(arrays, priced.machine, mappings=mappings).costs(touched)
+    packs = bool(step_cost.machine.pe.packed(8, 8))
+    mappings = {} if packs else {k: m for k, m in step_cost.mappings.items() if k in names}
+    costs = ProductCosts(arrays, step_cost.machine, mappings=mappings).costs(touched)
     again = {cost.product.key: cost for cost in costs}
-    costs_of_all = [again.get(cost.product.key, cost) for cost in priced.products]
-    # casts stand in the order of the trace: all of a changed layer are priced again
+    costs_of_all = [again.get(cost.product.key, cost) for cost in step_cost.products]
+    # casts stand in the order of the trace: all of a changed layer are evaluated again
     layers = {layer for layer, _ in maps}
-    table, operands = priced.table, arrays.trace.operands
+    table, operands = step_cost.table, arrays.trace.operands
     product = table[OPERATION] == Operation.PRODUCT
     cast = (table[OPERATION] == Operation.CAST) & table[LAYER].isin(layers)
     named = [name in again for name in zip(table[LAYER], table[PASS], strict=True)]
     stale = cast | (product & pd.Series(named, table.index))
     some = replace(arrays.trace, operands=operands[operands[LAYER].isin(layers)])
-    casting = vector_unit.casts(TraceArrays(some, operands=arrays.operands), priced.machine)
-    fresh = _table([_rows(costs), casting], priced.machine)
+    casting = vector_unit.casts(TraceArrays(some, operands=arrays.operands), step_cost.machine)
+    fresh = _table([_rows(costs), casting], step_cost.machine)
     joined = pd.concat([table[~stale], fresh], ignore_index=True)
     ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
-    return TraceCost(priced.machine, ordered, tuple(costs_of_all), arrays)
+    return TraceCost(step_cost.machine, ordered, tuple(costs_of_all), arrays)
 
 
 def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:

@@ -75,11 +75,11 @@ class ProductCosts:
         costs = []
         for product in chosen:
             announce(product.what)
-            costs += self._priced(product)
+            costs += self._evaluated(product)
         announce("")
         return costs
 
-    def _priced(self, product: Product) -> list[ProductCost]:
+    def _evaluated(self, product: Product) -> list[ProductCost]:
         """One product; where units pack narrow words, apart for each pair of word lengths."""
         pairs = self._pairs(product)
         if pairs is None:

@@ -309,7 +309,7 @@ def quantise_blocks(
     return codes, bits, exponents, base
 
 
-def priced_blocks(
+def cost_aware_blocks(
     x: Matrix,
     rows: int,
     columns: int,

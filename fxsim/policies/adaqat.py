@@ -90,7 +90,7 @@ class Adaqat(ScaledIntegers):
         variables = dict(state["variables"])
         if feedback is not None:
             for name in feedback.probes:
-                gradient = feedback.loss - feedback.probes[name] + self._price(state, name)
+                gradient = feedback.loss - feedback.probes[name] + self._cost_slope(state, name)
                 role = name.partition(".")[0]
                 rate: float = getattr(self, f"{role}_rate")
                 variables[name] = self.moved(variables[name], rate * gradient)
@@ -100,7 +100,7 @@ class Adaqat(ScaledIntegers):
         explored |= {f"explore.{name}": 1 for name in self.exploring(new)}
         return new, {**decisions, **explored, **self.edges(state)}
 
-    def _price(self, state: State, name: str) -> float:
+    def _cost_slope(self, state: State, name: str) -> float:
         """The gradient of cost * n_w * n_a by one of them."""
         role = name.partition(".")[0]
         other = Role.ACTIVATION if role == Role.WEIGHT else Role.WEIGHT

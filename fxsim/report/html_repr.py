@@ -139,7 +139,7 @@ def _run(x: Run) -> str:
     )
 
 
-def _priced(x: TraceCost) -> str:
+def _cost(x: TraceCost) -> str:
     parts = {name: x.table[f"{name}_pj"].sum() for name in x.components}
     shares = ", ".join(f"{n} {v / x.energy_pj:.0%}" for n, v in parts.items() if v)
     return facts(
@@ -176,7 +176,7 @@ _DRAWINGS: dict[str, Callable[[Any], str]] = {
     "BlockMap": _block_map,
     "Accelerator": _accelerator,
     "Run": _run,
-    "TraceCost": _priced,
+    "TraceCost": _cost,
     "StudyResult": _study_result,
     "SweepResult": _sweep_result,
 }

@@ -163,7 +163,7 @@ class StudyWatcher(Protocol):
         Who watches its steps.
         """
 
-    def pricing(self, total: int) -> Callable[[str], None]:
+    def evaluating(self, total: int) -> Callable[[str], None]:
         """So many costs follow.
 
         Parameters
@@ -420,10 +420,10 @@ def run(
         runs[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
     if force:
         shutil.rmtree(directory / cache.FOLDER, ignore_errors=True)
-    return priced(study, directory, runs, watcher)
+    return evaluated(study, directory, runs, watcher)
 
 
-def priced(
+def evaluated(
     study: Study,
     directory: Path,
     runs: dict[tuple[str, int], Run],
@@ -448,7 +448,7 @@ def priced(
         if run_.integer
         for machine in study.machines.values()
     ]
-    announce = watcher.pricing(len(tasks)) if watcher else lambda label: None
+    announce = watcher.evaluating(len(tasks)) if watcher else lambda label: None
     bills: dict[tuple[str, int, str], RunCost] = {}
     for name, seed, machine in tasks:
         announce(f"{name}, seed {seed}, on {machine.name}")
@@ -488,7 +488,7 @@ def load_result(directory: Path, study: Study, watcher: StudyWatcher | None = No
                     f" version; fxsim run {study.path}"
                 )
             runs[name, seed] = run_
-    return priced(study, directory, runs, watcher)
+    return evaluated(study, directory, runs, watcher)
 
 
 def default_directory(study: Study) -> Path:

@@ -49,7 +49,7 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pricing:
+class CostJob:
     """Runs of all seeds to be priced on a machine."""
 
     directory: Path
@@ -100,7 +100,7 @@ def train(job: Training, watcher: Watcher | None = None) -> float | Failure:
     return time.perf_counter() - started
 
 
-def measure(job: Pricing, trained: Sequence[float | Failure]) -> dict[str, float] | Failure:
+def measure(job: CostJob, trained: Sequence[float | Failure]) -> dict[str, float] | Failure:
     """What a point is worth: means over its seeds.
 
     trained : what `train` said of its runs

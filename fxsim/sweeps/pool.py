@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fxsim.errors import ConfigError, missing_extra
-from fxsim.sweeps.jobs import Failure, Pricing, Training, line, measure, train
+from fxsim.sweeps.jobs import CostJob, Failure, Training, line, measure, train
 from fxsim.training.settings import Watcher
 
 Outcome = dict[str, float] | Failure
@@ -25,9 +25,9 @@ class Pool(Protocol):
     """Trains and measures points."""
 
     def work(
-        self, points: Sequence[tuple[str, Sequence[Training], Pricing]]
+        self, points: Sequence[tuple[str, Sequence[Training], CostJob]]
     ) -> Iterator[tuple[int, Outcome]]:
-        """(number, outcome) of (label, trainings, pricing), as they come."""
+        """(number, outcome) of (label, trainings, cost_job), as they come."""
 
 
 def _key(job: Training) -> str:
@@ -43,16 +43,16 @@ class Here:
         self._trained: dict[str, float | Failure] = {}
 
     def work(
-        self, points: Sequence[tuple[str, Sequence[Training], Pricing]]
+        self, points: Sequence[tuple[str, Sequence[Training], CostJob]]
     ) -> Iterator[tuple[int, Outcome]]:
         """See `Pool`."""
-        for number, (label, trainings, pricing) in enumerate(points):
+        for number, (label, trainings, cost_job) in enumerate(points):
             for job in trainings:
                 if job.sha256 not in self._trained:
                     new = not (job.place / "run.json").is_file()
                     watcher = self._watch(f"{label}, seed {job.seed}") if new else None
                     self._trained[job.sha256] = train(job, watcher)
-            yield number, measure(pricing, [self._trained[job.sha256] for job in trainings])
+            yield number, measure(cost_job, [self._trained[job.sha256] for job in trainings])
 
 
 class Cluster:
@@ -63,20 +63,20 @@ class Cluster:
         self._trained: dict[str, Any] = {}
 
     def work(
-        self, points: Sequence[tuple[str, Sequence[Training], Pricing]]
+        self, points: Sequence[tuple[str, Sequence[Training], CostJob]]
     ) -> Iterator[tuple[int, Outcome]]:
         """See `Pool`."""
         from distributed import as_completed
 
         numbers = {}
-        for number, (_, trainings, pricing) in enumerate(points):
+        for number, (_, trainings, cost_job) in enumerate(points):
             for job in trainings:
                 if job.sha256 not in self._trained:
                     self._trained[job.sha256] = self._client.submit(
                         train, job, pure=False, key=f"train-{_key(job)}"
                     )
             runs = [self._trained[job.sha256] for job in trainings]
-            numbers[self._client.submit(measure, pricing, runs, pure=False)] = number
+            numbers[self._client.submit(measure, cost_job, runs, pure=False)] = number
         for future in as_completed(list(numbers)):
             try:
                 yield numbers[future], future.result()

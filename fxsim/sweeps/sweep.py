@@ -19,7 +19,7 @@ from fxsim.engine.threads import available_threads
 from fxsim.errors import DataError, FxsimError
 from fxsim.persistence.atomic import atomic_file
 from fxsim.sweeps import search
-from fxsim.sweeps.jobs import TOKEN, Failure, Pricing, Training, inputs_of, line
+from fxsim.sweeps.jobs import TOKEN, CostJob, Failure, Training, inputs_of, line
 from fxsim.sweeps.pool import Outcome, pool
 from fxsim.sweeps.spec import COLUMNS, GridSearch, Sweep
 from fxsim.training.settings import Watcher
@@ -85,8 +85,8 @@ class _Planner:
         """The same for another sweep."""
         return _Planner(sweep, self._directory, self._data, self._threads)
 
-    def jobs(self, values: Mapping[str, Any]) -> tuple[str, list[Training], Pricing]:
-        """(key, trainings, pricing) of a point; raises FxsimError if it makes no sense."""
+    def jobs(self, values: Mapping[str, Any]) -> tuple[str, list[Training], CostJob]:
+        """(key, trainings, cost_job) of a point; raises FxsimError if it makes no sense."""
         spec, recipe = self._sweep.spec, self._sweep.recipe(values)
         trainings = []
         for seed in spec.seeds:
@@ -109,7 +109,7 @@ class _Planner:
             self._datasets[dataset_key] = inputs.dataset
             fields = {n: getattr(job, n) for n in Training.__dataclass_fields__}
             trainings.append(Training(**{**fields, "sha256": inputs.sha256()}))
-        pricing = Pricing(
+        cost_job = CostJob(
             self._directory,
             tuple(job.place for job in trainings),
             recipe.machine,
@@ -118,7 +118,7 @@ class _Planner:
         )
         parts = [job.sha256 for job in trainings]
         parts += [cache.model_sha256(), recipe.machine.sha256, spec.objective]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest(), trainings, pricing
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest(), trainings, cost_job
 
 
 def run(
@@ -179,7 +179,7 @@ def run(
             work = []
             for i, values in enumerate(generation):
                 try:
-                    key, trainings, pricing = planner.jobs(values)
+                    key, trainings, cost_job = planner.jobs(values)
                 except FxsimError as problem:
                     points[i]["error"] = line(problem)
                     continue
@@ -189,7 +189,7 @@ def run(
                     again.append((i, key))
                 else:
                     waiting.append((i, key))
-                    work.append((points[i]["point"], trainings, pricing))
+                    work.append((points[i]["point"], trainings, cost_job))
             ready = len(points) - len(waiting)
             for number, outcome in workers.work(work):
                 i, key = waiting[number]
@@ -319,9 +319,9 @@ def _baseline(
     """What the baseline costs."""
     if sweep.spec.baseline is None:
         return None
-    key, trainings, pricing = planner.of(sweep.baseline()).jobs({})
+    key, trainings, cost_job = planner.of(sweep.baseline()).jobs({})
     if key not in measured:
-        ((_, outcome),) = workers.work([("baseline", trainings, pricing)])
+        ((_, outcome),) = workers.work([("baseline", trainings, cost_job)])
         if isinstance(outcome, Failure):
             raise DataError(f"{sweep.document.mark(('baseline',))}: baseline: {outcome.problem}")
         measured[key] = _numbers(outcome)

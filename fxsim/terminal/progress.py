@@ -61,7 +61,7 @@ class Progress:
             return None
         return _RunProgress(self._bars, self._console, label)
 
-    def pricing(self, total: int) -> Callable[[str], None]:
+    def evaluating(self, total: int) -> Callable[[str], None]:
         """A bar of prices."""
         return self.task("pricing", total)
 

@@ -595,5 +595,5 @@ def test_repricing_takes_one_step_with_its_maps(tmp_path, samples):
     with TraceWriter(tmp_path, Uniform().accumulator.bits, samples=samples) as writer:
         loop.train(tiny.model(), tiny.data(), Uniform(), settings, 0, writer)
     priced = evaluate_cost(Trace.load(tmp_path), machine())
-    with pytest.raises(DataError, match="repricing takes a trace of one step with its maps, not"):
+    with pytest.raises(DataError, match="takes a trace of one step with its maps, not of"):
         reevaluate_cost(priced, {})

@@ -60,7 +60,7 @@ def test_maps_and_codes_equal_the_specification(case):
     )
     tensor = FixedTensor(np.array(x, np.int16), FixedPoint(16, 5))
     found, _ = block_casts.quantise_blocks(tensor, wanted, gain, 7)
-    bits, exponents, base = specification.priced_blocks(
+    bits, exponents, base = specification.cost_aware_blocks(
         x,
         wanted.rows,
         wanted.columns,
