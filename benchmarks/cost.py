@@ -23,7 +23,7 @@ from side_by_side import Row, arguments, report
 
 from fxsim.config import resources
 from fxsim.cost.model import evaluate_cost, reevaluate_cost
-from fxsim.engine.bit_pair_histogram import elements_by_bits, gemm_shape, joint_histogram
+from fxsim.engine.bit_pair_histogram import bit_pair_histogram, elements_by_bits, gemm_shape
 from fxsim.engine.contractions import Matrix
 from fxsim.hardware import accelerator
 from fxsim.identifiers import Pass
@@ -224,7 +224,7 @@ def gpt2(layers: int, width: int) -> tuple[Trace, int]:
                 (Pass.GRAD_INPUT, "error", "weight"),
                 (Pass.GRAD_WEIGHT, "activation", "error"),
             ):
-                a, b, joint = joint_histogram(pass_, maps[left], maps[right], Matrix())
+                a, b, joint = bit_pair_histogram(pass_, maps[left], maps[right], Matrix())
                 m, n, k, repeats = gemm_shape(pass_, maps[left], maps[right], Matrix())
                 tables["products"].append(
                     {

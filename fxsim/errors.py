@@ -49,11 +49,11 @@ def missing_extra(what: str, extra: str, instead: str = "") -> ConfigError:
     Examples
     --------
     >>> print(missing_extra("fxsim import", "onnx"))
-    fxsim import needs packages that are not installed: pip install 'fxsim[onnx]'
+    fxsim import needs packages that are not installed: pip install -e '.[onnx]'
     """
     other = f"; {instead} does without" if instead else ""
     return ConfigError(
-        f"{what} needs packages that are not installed: pip install 'fxsim[{extra}]'{other}"
+        f"{what} needs packages that are not installed: pip install -e '.[{extra}]'{other}"
     )
 
 

@@ -138,6 +138,13 @@ def test_the_yaml_of_the_docs_is_good(tmp_path, page):
         fxsim_command("check", path, at=tmp_path)
 
 
+def test_the_error_of_the_readme_is_what_is_said(tmp_path):
+    text = (ROOT / "accelerators" / "dynasty.yaml").read_text().replace("  rows: 4", "  rowz: 4", 1)
+    (tmp_path / "my.yaml").write_text(text)
+    said = fxsim_command("check", "my.yaml", at=tmp_path, code=2).stderr
+    assert f"`{said.splitlines()[0]}`" in (ROOT / "README.md").read_text()
+
+
 def test_import_fxsim_offers_what_it_says():
     checked = {
         alias.name: node.module.removeprefix("fxsim.")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fxsim.cost.data_dependent_cycles import all_steps, staggered
 from fxsim.cost.tile_cycles import Grid, lockstep, tiled, uniform_step_cycles
 from fxsim.cost.trace_arrays import Product, TraceArrays
-from fxsim.engine.bit_pair_histogram import canonical, geometry_of, joint_histogram
+from fxsim.engine.bit_pair_histogram import bit_pair_histogram, canonical, geometry_of
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
@@ -120,7 +120,7 @@ class Lockstep:
         if key not in self._ratios:
             parts = tiled(pass_, cut_left, cut_right, contraction, self.grid, batch)
             total = sum(lockstep(self.machine, self.grid, part) for part in parts)
-            a, b, joint = joint_histogram(pass_, cut_left, cut_right, contraction, batch)
+            a, b, joint = bit_pair_histogram(pass_, cut_left, cut_right, contraction, batch)
             pe = self.machine.pe
             work = float(
                 (

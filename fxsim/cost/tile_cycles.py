@@ -70,7 +70,7 @@ def step_cycles(machine: Accelerator, bits_a: int, bits_b: int) -> float:
 
 
 def uniform_step_cycles(machine: Accelerator, left: list[int], right: list[int]) -> float | None:
-    """The beat, if it is the same for every pair of word lengths, else None."""
+    """The cycles of a step, if they are the same for every pair of word lengths, else None."""
     step_cycles_table = {step_cycles(machine, a, b) for a in left for b in right}
     return step_cycles_table.pop() if len(step_cycles_table) == 1 else None
 
@@ -98,7 +98,7 @@ def tiled(
     """The tiles of each product of a pass: one a group, or a matrix of a batch.
 
     The maps are those of the stored tensors, see
-    `fxsim.engine.bit_pair_histogram.joint_histogram`; a tile has the longest word in it,
+    `fxsim.engine.bit_pair_histogram.bit_pair_histogram`; a tile has the longest word in it,
     padding has 0 bits.
     """
     pass_ = canonical(pass_, contraction)
@@ -225,7 +225,7 @@ def _group_max(x: Levels, size: int, axis: int) -> Levels:
 
 
 def step_cycles_table(machine: Accelerator, lengths: NDArray[np.int64]) -> Table:
-    """(levels + 1, levels + 1) beats of pairs of word lengths; 0 where there is no tile."""
+    """(levels + 1, levels + 1) cycles per step of word lengths; 0 where there is no tile."""
     table = np.zeros((len(lengths) + 1,) * 2)
     for i, bits_a in enumerate(lengths):
         for j, bits_b in enumerate(lengths):
@@ -237,7 +237,7 @@ def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
     """Cycles of all folds' steps when units wait for each other as `sync` says.
 
     Within a fold, each group of sync.rows x sync.columns units takes, at every step, the longest
-    beat of its units; a fold takes as long as its slowest group.
+    step of its units; a fold takes as long as its slowest group.
     """
     table = step_cycles_table(machine, product.known)
     a, b, (down, across) = product.left, product.right, (grid.rows, grid.columns)
@@ -266,7 +266,8 @@ def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
 def _sums_stay(table: Table, a: Levels, b: Levels) -> Table:
     """(m groups, n groups) cycles, summed over k: exact in BLAS, counts stay far below 2**53.
 
-    One product for every level of a: its tiles by the beats that each tile of b has with it.
+    One product for every level of a: its tiles by the cycles per step that each tile of b has with
+    it.
     """
     total = np.zeros((a.shape[0], b.shape[1]), np.float32)
     wide = table.shape[0] * max(table.max(), 1.0) * a.shape[1] >= 1 << 24

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fxsim.engine.bit_pair_histogram import elements_by_bits, joint_histogram
+from fxsim.engine.bit_pair_histogram import bit_pair_histogram, elements_by_bits
 from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.memory import Packing
@@ -111,7 +111,7 @@ class Product:
 class TraceArrays:
     """All of a trace.
 
-    known : what need not be read from the trace: products, operands, or sampled
+    **parts : what need not be read from the trace: products, operands, or sampled
     """
 
     def __init__(self, trace: Trace, **parts: Any) -> None:
@@ -210,7 +210,7 @@ class TraceArrays:
         for p in self.products:
             if p.left in maps or p.right in maps:
                 batch = p.gemm[3] if isinstance(p.contraction, Pairwise) else 1
-                left, right, joint = joint_histogram(
+                left, right, joint = bit_pair_histogram(
                     p.pass_, block_maps[p.left], block_maps[p.right], p.contraction, batch
                 )
                 p = replace(p, left_levels=left, right_levels=right, joint=joint[None].copy())

@@ -64,7 +64,7 @@ def gemm_shape(
     return g.depth, filters, right.rows, g.groups
 
 
-def joint_histogram(
+def bit_pair_histogram(
     pass_: Pass, left: BlockMap, right: BlockMap, contraction: Contraction, batch: int = 1
 ) -> Histogram:
     """(left word lengths, right word lengths, MACs of each pair).

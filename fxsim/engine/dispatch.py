@@ -19,7 +19,7 @@ DIGIT = 128  # bound on |low byte| and |high byte| of an int16 code cut in two
 
 
 class Kernel(Enum):
-    """How sums are executed; all give the bits of the reference."""
+    """How sums are executed; all give the bits of the specification."""
 
     AMX_S8 = packed.AMX_S8
     VNNI_S8 = packed.VNNI_S8

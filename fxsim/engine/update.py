@@ -80,7 +80,7 @@ def sgd(
 
 @dataclass(frozen=True, slots=True)
 class AdamConstants:
-    """The constants of one step, as codes; see `kernels.updating.adam_range`."""
+    """The constants of one step, as codes; see `kernels.update.adam_range`."""
 
     fade_first: int
     fade_second: int

@@ -26,7 +26,7 @@ class WordBits:
     """Average stored bits of a word of each operand, metadata included; of the output, of a sum.
 
     pair : the word lengths that decide how many products a unit packs, where they are uniform
-    beat : cycles of a step
+    step_cycles : of a step of the units
     """
 
     left: float

@@ -1,7 +1,7 @@
 """The specification of the vector unit, in Python integers: what happens between the products.
 
-Normalisation, activation functions, softmax and loss, dropout, optimizers. Like `reference`, it
-imports nothing of the engine; tensors are nested lists, columns are channels.
+Normalisation, activation functions, softmax and loss, dropout, optimizers. Like `specification`,
+it imports nothing of the engine; tensors are nested lists, columns are channels.
 """
 
 from __future__ import annotations

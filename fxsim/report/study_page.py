@@ -86,7 +86,7 @@ def tables_of(result: StudyResult) -> dict[str, pd.DataFrame]:
             "array_utilisation": tables.lockstep(costs),
             "bits": results.bits_table(result),
             "numbers": results.numbers_table(result),
-            "literature": results.literature_table(result),
+            "paper_metrics": results.paper_metrics_table(result),
         }
     return data
 
@@ -313,7 +313,7 @@ def _pareto(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Sectio
 
 
 def _papers(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section | None:
-    if "literature" not in data:
+    if "paper_metrics" not in data:
         return None
     return Section(
         "papers",
@@ -323,7 +323,7 @@ def _papers(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Sectio
         " no array, no lockstep. Iso-accuracy asks for the first epoch that reaches float32's final"
         " accuracy. BitOPs and weight compression are those of the last step. Beside them, the"
         " tables above say what the described machines make of it.",
-        tables=[("Means over seeds.", tables.literature(data["literature"]))],
+        tables=[("Means over seeds.", tables.paper_metrics(data["paper_metrics"]))],
     )
 
 

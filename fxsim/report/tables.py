@@ -141,8 +141,8 @@ def readable(averages: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def literature(counted: pd.DataFrame) -> pd.DataFrame:
-    """`fxsim.studies.results.literature_table`, means over seeds, as text."""
+def paper_metrics(counted: pd.DataFrame) -> pd.DataFrame:
+    """`fxsim.studies.results.paper_metrics_table`, means over seeds, as text."""
     labels = {
         "training_speedup": "training speedup",
         "iso_accuracy_speedup": "at iso-accuracy",

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from fxsim.config.yaml_document import Document
 from fxsim.display import Displayed
-from fxsim.errors import DataError
+from fxsim.errors import DataError, hint
 from fxsim.identifiers import PASS
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
@@ -66,6 +66,8 @@ class Run(Displayed):
         ------
         DataError : for a directory that is none
         """
+        if not (directory / "run.json").is_file():
+            raise DataError(f"{directory}: must be the directory of a run; it holds no run.json")
         try:
             manifest = json.loads((directory / "run.json").read_text(encoding="utf-8"))
             lacking = [key for key in _MANIFEST if key not in manifest]
@@ -142,7 +144,38 @@ class Run(Displayed):
     @property
     def integer(self) -> bool:
         """Whether it was executed in integers, and so has a trace."""
-        return POLICIES[self.manifest["policy"]["kind"]].integer
+        return self._policy_class().integer
+
+    def policy(self) -> Policy:
+        """The policy that it was made under.
+
+        Returns
+        -------
+        The policy, with the run's parameters.
+
+        Raises
+        ------
+        DataError : for a kind that is not registered, or a parameter that it does not have
+        """
+        parameters = {k: v for k, v in self.manifest["policy"].items() if k != "kind"}
+        try:
+            return self._policy_class().model_validate(parameters)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise DataError(
+                f"{self.directory}/run.json: policy.{name} must be a parameter of"
+                f" {self.manifest['policy']['kind']!r} as it is now: {first['msg']}"
+            ) from None
+
+    def _policy_class(self) -> type[Policy]:
+        kind = self.manifest["policy"]["kind"]
+        if kind not in POLICIES:
+            raise DataError(
+                f"{self.directory}/run.json: policy.kind must be one of {', '.join(POLICIES)}, not"
+                f" {kind!r}{hint(kind, POLICIES)}"
+            )
+        return POLICIES[kind]
 
     @property
     def label(self) -> str:

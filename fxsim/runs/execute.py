@@ -9,7 +9,7 @@ constants.json      what it decided once for all steps, if anything
 checkpoints/        the newest checkpoints, see `fxsim.training.checkpoint`; absent for floats
 weights.npz         master weights, momenta, running statistics, as integers
 initial.npz         those that it began from, where they are an earlier run's
-trace/              see `fxsim.trace.reader`; absent for float policies
+trace/              see `fxsim.trace.schema`; absent for float policies
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import pandas as pd
 from fxsim.engine import softmax
 from fxsim.errors import ConfigError, DataError
 from fxsim.persistence.atomic import atomic_file
-from fxsim.policies.registry import POLICIES
 from fxsim.runs.directory import Run
 from fxsim.runs.inputs import prepare
 from fxsim.training import checkpoint as checkpoints
@@ -54,13 +53,12 @@ def evaluate(
     DataError : for a run or checkpoint that is damaged
     """
     run = Run.load(directory)
-    recipe = dict(run.manifest["policy"])
-    kind = recipe.pop("kind")
+    kind = run.manifest["policy"]["kind"]
     if not run.integer:
         raise ConfigError(
             f"{directory}: a {kind} run has no integer inference; its accuracy is in run.json"
         )
-    policy: Any = POLICIES[kind].model_validate(recipe)
+    policy: Any = run.policy()
     inputs = prepare(
         directory / "workload.yaml",
         kind,

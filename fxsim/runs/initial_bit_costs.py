@@ -25,15 +25,15 @@ def of(
 
     Parameters
     ----------
-    model : the network, of which one step is priced
+    model : the network, of which one step is evaluated
     request : which costs, see `fxsim.policies.base.Policy.bit_cost_request`
     settings : batch and optimizer of the step
     machine : the accelerator's YAML; None: the shipped one that the request names
 
     Returns
     -------
-    `work` a candidate, `groups` by role, and `prices` by operand: shares of the step's cost with 32
-    fractional bits, see `fxsim.cost.bit_costs.Prices`
+    `work` a candidate, `groups` by role, and `bit_costs` by operand: shares of the step's cost
+    with 32 fractional bits, see `fxsim.cost.bit_costs.BitCosts`
     """
     if request is None:
         return {}

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fxsim.errors import ReplayError
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.registry import POLICIES
 from fxsim.runs.directory import Run
 from fxsim.runs.inputs import RunInputs, prepare
 from fxsim.runs.train import train, train_float32
@@ -36,9 +35,7 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
     ------
     ReplayError : if a bit differs
     """
-    recipe = dict(run.manifest["policy"])
-    kind = recipe.pop("kind")
-    policy = POLICIES[kind].model_validate(recipe)
+    policy, kind = run.policy(), run.manifest["policy"]["kind"]
     inputs = prepare(
         run.directory / "workload.yaml",
         kind,
@@ -82,8 +79,8 @@ def _replay_integer(
         with TraceWriter(Path(scratch) / "trace", policy.accumulator.bits) as tracer:
             trained = train(inputs, policy, tracer, watcher, decisions)
         again = Trace.load(Path(scratch) / "trace").maps
-    # an earlier version kept fewer columns; powers are floats, which machines may sum differently
-    recorded = run.trace().maps.drop(columns=POWERS).dropna(axis=1, how="all")
-    if not again[recorded.columns].equals(recorded):
+    # powers are floats, which machines may sum differently
+    recorded = run.trace().maps.drop(columns=POWERS)
+    if not again.drop(columns=POWERS).equals(recorded):
         raise ReplayError(f"{run.directory}: the replayed block maps differ from the recorded ones")
     return trained.weights_sha256

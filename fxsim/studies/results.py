@@ -142,7 +142,7 @@ def _joined(result: StudyResult, part: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def literature_table(result: StudyResult) -> pd.DataFrame:
+def paper_metrics_table(result: StudyResult) -> pd.DataFrame:
     """What each integer run cost as papers count it; see `fxsim.cost.paper_metrics.figures`.
 
     The accuracy to be reached is that of the float policy's run with the same seed, or the

@@ -69,6 +69,8 @@ class Trace:
         tables = {}
         for name, schema in SCHEMAS.items():
             path = directory / f"{name}.parquet"
+            if not path.is_file():
+                raise DataError(f"{path}: must be a trace's {name} table; it is missing")
             try:
                 table = pq.read_table(path)
             except (OSError, pa.ArrowException) as problem:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fxsim.engine.bit_pair_histogram import (
+    bit_pair_histogram,
     elements_by_bits,
     gemm_shape,
     geometry_of,
-    joint_histogram,
 )
 from fxsim.engine.contractions import Contraction, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
@@ -191,7 +191,7 @@ class TraceWriter:
         batch = first if isinstance(contraction, Pairwise) else 1
         if layer not in self._known:
             self._describe(layer, contraction, batch, left, right, operands[1][0], first)
-        bits_left, bits_right, joint = joint_histogram(pass_, left, right, contraction, batch)
+        bits_left, bits_right, joint = bit_pair_histogram(pass_, left, right, contraction, batch)
         m, n, k, repeats = gemm_shape(pass_, left, right, contraction, batch)
         self._tables["products"].add(
             {

@@ -38,7 +38,7 @@ def test_a_study_prints_its_table_and_names_its_files(study):
     assert "reconstruction" in page
     assert "As the papers count" in page
     assert "Known of it: block-wise dynamic precision over 4x4 tiles" in page
-    counted = pd.read_csv(results / "tables" / "literature.csv").set_index("policy")
+    counted = pd.read_csv(results / "tables" / "paper_metrics.csv").set_index("policy")
     assert list(counted.index) == ["uniform8", "dynasty"]
     assert counted.loc["uniform8", "weight_compression"] == 4
     assert counted.loc["dynasty", "gbitops"] < counted.loc["uniform8", "gbitops"]
@@ -94,6 +94,29 @@ def test_a_trace_of_another_version_is_refused_by_its_number(study, tmp_path):
         assert done.stderr.count("\n") == 1
         assert f"{path}: " in done.stderr
         assert words in done.stderr
+
+
+def test_a_run_of_a_policy_that_is_not_here_is_one_line(study, tmp_path):
+    run = tmp_path / "foreign"
+    shutil.copytree(study[0] / "reports" / "small" / "runs" / "dynasty-seed0", run)
+    manifest = json.loads((run / "run.json").read_text())
+    kind = {**manifest["policy"], "kind": "dinasty"}
+    parameter = {**manifest["policy"], "weighty": 3}
+    for policy, words in (
+        (kind, "policy.kind must be one of float32, uniform, adapt"),
+        (parameter, "policy.weighty must be a parameter of 'dynasty' as it is now"),
+    ):
+        (run / "run.json").write_text(json.dumps({**manifest, "policy": policy}))
+        commands = [("replay", run), ("evaluate", run)]
+        if policy is kind:
+            commands += [("estimate", run, "-a", "dynasty"), ("compare", run, "-a", "dynasty")]
+        for command in commands:
+            done = fxsim(*command, at=tmp_path, code=2)
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+    for command in (("replay", tmp_path), ("evaluate", tmp_path)):
+        done = fxsim(*command, at=tmp_path, code=2)
+        assert "must be the directory of a run; it holds no run.json" in done.stderr
 
 
 def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):

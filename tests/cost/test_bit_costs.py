@@ -78,7 +78,7 @@ def test_energy_is_paid_for_traffic_too(trace):
         ("input_stationary", "activation", (4, 4)),
     ],
 )
-def test_what_marches_together(dataflow, role, groups):
+def test_what_runs_in_lockstep(dataflow, role, groups):
     on = machine("composable", 8, 4, dataflow, tile=4)
     assert bit_costs.groups(on, role, (4, 4)) == groups
 

@@ -38,7 +38,7 @@ MACHINES = {
     "Laconic": "laconic",
 }
 # how far an expectation may be from DNNsim's one sample
-WITHIN = {"ShapeShifter": 0.001, "Loom": 0.001, "BitPragmatic": 0.001, "Laconic": 0.05}
+WITHIN = {"ShapeShifter": 1e-4, "Loom": 1e-4, "BitPragmatic": 1e-4, "Laconic": 0.03}
 
 
 @cache

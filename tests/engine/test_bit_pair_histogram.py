@@ -8,7 +8,7 @@ from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxsim.engine.bit_pair_histogram import elements_by_bits, gemm_shape, joint_histogram
+from fxsim.engine.bit_pair_histogram import bit_pair_histogram, elements_by_bits, gemm_shape
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 from fxsim.numerics.block_map import BlockMap
@@ -32,7 +32,7 @@ def counted(pass_, left, right, contraction, batch=1):
 
 
 def as_dict(pass_, left, right, contraction, batch=1):
-    a, b, joint = joint_histogram(pass_, left, right, contraction, batch)
+    a, b, joint = bit_pair_histogram(pass_, left, right, contraction, batch)
     m, n, k, repeats = gemm_shape(pass_, left, right, contraction, batch)
     assert joint.sum() == m * n * k * repeats
     return {

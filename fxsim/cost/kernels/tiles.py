@@ -78,7 +78,7 @@ def matrix_tiles(
 
 @kernel
 def moving(start, stop, table, a, still, together, out):
-    """out[g, c] = sum over time of the longest beat in a group of rows.
+    """out[g, c] = sum over time of the longest step in a group of rows.
 
     a : (time, k) levels; still : (k, columns) levels; ranges are ranges of groups of `together` k
     """

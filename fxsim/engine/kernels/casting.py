@@ -73,7 +73,7 @@ def cast_range(
 
 @kernel
 def requantise_range(start, stop, x, out, shift, rounding, low, high, key, random_bits):
-    """The same in int32 lanes: see `narrow` for what must hold."""
+    """The same in int32 lanes: see `kernels.requantise` for what must hold."""
     part, target = x[start:stop], out[start:stop]
     return narrow_flat(part, target, shift, rounding, low, high, key, start, random_bits)
 

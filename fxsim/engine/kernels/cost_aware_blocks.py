@@ -38,8 +38,9 @@ def tile_sensitivities_range(
 ):
     """Of each tile and candidate: its exponent (SKIPPED at 0 bits) and its sensitivity.
 
-    Sensitivity as in `blocks.encode_blocks_range`; a candidate that could have an aligned code
-    beyond `largest` costs IMPOSSIBLE, but for the last. exponents, losses : a plane a candidate;
+    Sensitivity as in `block_quantisation.encode_blocks_range`; a candidate that could have an
+    aligned code beyond `largest` costs IMPOSSIBLE, but for the last. exponents, losses : a plane a
+    candidate;
     totals : gain * sum|x| of each tile
     """
     rows, columns = x.shape
@@ -117,7 +118,7 @@ def choose_cost_aware_range(
 def encode_given_range(
     start, stop, x, block_rows, block_columns, exponents, index, base, rounding, key, codes
 ):
-    """Aligned codes of tiles at their chosen candidates' exponents; see `blocks.encode_strip`."""
+    """Aligned codes of tiles at their candidates' exponents; see `block_quantisation`."""
     rows, columns = x.shape
     width = index.shape[1]
     down = max(STRIP // (block_rows * columns), 1)

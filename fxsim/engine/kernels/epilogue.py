@@ -173,7 +173,7 @@ def epilogue_flat(codes, target, kind, shift, fields, key, index):
 
 @kernel
 def scaled_row(total, target, bias, multiplier, bit_shift, rounding, low, high, relu):
-    """One row, SCALED: written so that LLVM keeps 64-bit lanes; see `narrow` for the rounding."""
+    """One row, SCALED: written so that LLVM keeps 64-bit lanes; see `requantise` for rounding."""
     weights = tie_weights(rounding)
     even, sign, always = np.int64(weights[0]), np.int64(weights[1]), np.int64(weights[2])
     one, lost, over = np.int64(1), np.int64(0), np.int64(0)

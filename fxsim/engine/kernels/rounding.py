@@ -40,7 +40,7 @@ def draw64(key, index):
 
 @kernel
 def hash32(index, key, high):
-    """The draw of an index (int32) under the key's halves (int32), as int32; see `reference`."""
+    """The draw of an index under the key's halves, all int32; see `specification`."""
     z = np.int32(index + key)
     z = np.int32(z ^ shift_right_unsigned(z, np.int32(16)))
     z = np.int32(np.int32(z * np.int32(0x7FEB352D)) ^ high)
