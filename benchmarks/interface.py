@@ -9,7 +9,7 @@ Three groups of rows, a ratio each, which must not exceed its target:
 
 from __future__ import annotations
 
-import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -69,8 +69,8 @@ def _timed(command: list[str], at: str, clock: Callable[[], float]) -> float:
 
 
 def _children_s() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
