@@ -597,3 +597,29 @@ def test_repricing_takes_one_step_with_its_maps(tmp_path, samples):
     priced = evaluate_cost(Trace.load(tmp_path), machine())
     with pytest.raises(DataError, match="takes a trace of one step with its maps, not of"):
         reevaluate_cost(priced, {})
+
+
+def test_a_fully_connected_layer_skews_columns_where_they_are_staggered():
+    """One example, so one window: the columns take its 8-bit steps in turn, a cycle apart."""
+    layer = Linear(name="fc", inputs=("input",), in_shapes=((6,),), features=4, bias=False)
+    settings = TrainingSettings(1, 1, Fraction("0.1"))
+    trace = synthetic_trace.one_step(Model((layer,), (6,), 4), Uniform(), settings)
+    pe = {
+        "kind": "serial",
+        "energy_pj_per_unit_cycle": 1.0,
+        "leakage_uw_per_unit": 0.0,
+        "area_um2_per_unit": 1.0,
+        "source": "test",
+    }
+    flow = {"kind": "custom", "rows": ["K"], "columns": ["B"], "source": "test"}
+    forward = {"layer": "fc", "pass": "forward", "operation": "product"}
+    taken = {}
+    for stagger in (False, True):
+        fields = machine(dataflow="output_stationary").model_dump(mode="json")
+        fields["pe_array"]["stagger_columns"] = stagger
+        on = accelerator.Accelerator.model_validate({**fields, "pe": pe, "dataflow": flow})
+        taken[stagger] = row(evaluate_cost(trace, on), **forward)["array_cycles"]
+    steps = 2 * 6  # two rows of filters, six inputs
+    assert taken[False] == steps * 8
+    # step i starts a cycle after the last one, and when its column of two is free
+    assert taken[True] == (steps / 2) * 8 + 1

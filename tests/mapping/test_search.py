@@ -215,3 +215,16 @@ def test_the_lower_bound_by_hand(dram_bandwidth):
     moved = (left + right) * 10.0 + 2 * left * 0.1 + right * (1 + 3) * 0.01
     assert energy <= moved + 6 * 2 * 32 * 0.001 + 1e-9
     assert energy >= (left + right) * 10.0 + 2 * left * 0.1 + 2 * right * 0.01
+
+
+def test_results_that_are_stored_are_in_the_lower_bound():
+    """Each of the 6 x 2 results leaves once, at 16 bits, over the port that the operands take."""
+    stored = {"results": {"stored_bits": 16, "source": "test"}}
+    plain, storing = (
+        lower_bound(Problem(machine(rows=2, columns=2, dram_bandwidth=1, **p), nest, BITS))
+        for nest in (Nest.matrix(6, 2, 4),)
+        for p in ({}, stored)
+    )
+    assert storing[0] - plain[0] == 6 * 2 * 16
+    # stored off-chip, and read as sums of 32 bits from the output buffer before
+    assert storing[1] - plain[1] == pytest.approx(6 * 2 * 16 * 10.0 + 6 * 2 * 32 * 0.001)
