@@ -26,7 +26,7 @@ from fxsim.engine.allocator import keep_freed
 from fxsim.engine.kernels import cost_aware_blocks
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import to_int16
-from fxsim.numerics.formats import BlockFormat
+from fxsim.numerics.operand_formats import BlockFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.registry import POLICIES
 from fxsim.runs import initial_bit_costs

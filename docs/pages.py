@@ -25,7 +25,7 @@ from fxsim.hardware.accelerator import AnalyticsUnit, Array, Results, Sync, Tech
 from fxsim.hardware.dataflow import Dataflow
 from fxsim.hardware.memory import MemoryLevel, Packing
 from fxsim.policies.registry import POLICIES
-from fxsim.studies.study import ReportSpec, StudySpec
+from fxsim.studies.spec import ReportSpec, StudySpec
 from fxsim.sweeps.spec import GridSearch, ParetoSearch, Range, SweepSpec
 from fxsim.training.workload import LayerSpec, TrainingSpec, Workload
 

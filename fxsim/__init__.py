@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fxsim.numerics.formats import Rounding as Rounding
     from fxsim.numerics.notation import parse as parse
     from fxsim.runs.directory import Run as Run
-    from fxsim.studies.study import Study as Study
+    from fxsim.studies.spec import Study as Study
     from fxsim.studies.study import StudyResult as StudyResult
     from fxsim.sweeps.sweep import SweepResult as SweepResult
 
@@ -48,7 +48,7 @@ API = {
     "TraceCost": "cost.model",
     "Rounding": "numerics.formats",
     "Run": "runs.directory",
-    "Study": "studies.study",
+    "Study": "studies.spec",
     "StudyResult": "studies.study",
     "SweepResult": "sweeps.sweep",
     "available": "api",

@@ -276,12 +276,13 @@ def run(  # noqa: PLR0913
     """
     from fxsim.engine.threads import available_threads, set_threads
     from fxsim.report import write
+    from fxsim.studies import spec as study_spec
     from fxsim.studies import study as studies
     from fxsim.terminal.progress import Progress
 
     set_threads(threads or available_threads())
-    loaded = studies.load(studies.find(str(study)))
-    place = _path(out) or studies.default_directory(loaded)
+    loaded = study_spec.load(study_spec.find(str(study)))
+    place = _path(out) or study_spec.default_directory(loaded)
     with Progress(quiet) as progress:
         result = studies.run(loaded, place, progress, _path(data_dir), force, epochs)
         if report:

@@ -182,6 +182,7 @@ def test_doctests():
 EXAMPLED = (
     "api",
     "numerics.formats",
+    "numerics.operand_formats",
     "numerics.notation",
     "numerics.block_map",
     "numerics.scale",
@@ -211,6 +212,7 @@ EXPLAINED = (
     "runs.inference",
     "runs.estimate",
     "runs.synthetic_trace",
+    "studies.spec",
     "studies.study",
     "studies.results",
     "studies.comparison",

@@ -18,13 +18,8 @@ from fxsim.engine.threads import split
 from fxsim.engine.vector_int16 import to_int16
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.formats import (
-    BIT_COST_FRAC,
-    BlockFormat,
-    CostAwareBlockFormat,
-    FixedPoint,
-    Rounding,
-)
+from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.operand_formats import BIT_COST_FRAC, BlockFormat, CostAwareBlockFormat
 
 GAIN_BITS = 16  # width of the sensitivity weights of block-wise quantisation
 MOST_BIT_COST = 1 << 47  # beyond any tile's sensitivity

@@ -18,14 +18,8 @@ from fxsim.errors import FormatError
 from fxsim.numerics import specification
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.draws import Lfsr
-from fxsim.numerics.formats import (
-    Cast,
-    FixedPoint,
-    Overflow,
-    Rounding,
-    TensorFormat,
-    check_key,
-)
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding, check_key
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.numerics.scale import MULTIPLIER_BITS, Scale
 
 LARGEST_SHIFT = 62

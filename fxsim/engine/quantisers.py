@@ -16,7 +16,8 @@ from fxsim.engine import casts
 from fxsim.engine.softmax import POWERS
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.block_map import BlockMap
-from fxsim.numerics.formats import ClippedFormat, FixedPoint, TanhFormat
+from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
 from fxsim.numerics.scale import Scale
 
 TANH_FRAC = 30

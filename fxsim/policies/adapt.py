@@ -14,7 +14,8 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
 from fxsim.identifiers import ParameterId, Role
 from fxsim.numerics.draws import stream_key
-from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Overflow, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName

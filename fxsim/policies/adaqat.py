@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from fxsim.engine import quantisers
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import MAX_LEVEL_BITS, TanhFormat
+from fxsim.numerics.operand_formats import MAX_LEVEL_BITS, TanhFormat
 from fxsim.policies.level_formats import ScaledIntegers
 from fxsim.training.context import CLIP
 from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo

@@ -12,7 +12,8 @@ from pydantic import Field
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import Cast, FixedPoint, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import ceil_log2

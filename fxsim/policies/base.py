@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import Accumulator, OperandFormat, Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Accumulator, Overflow, Rounding
+from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.training.policy import (
     BitCostRequest,

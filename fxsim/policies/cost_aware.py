@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from fxsim.identifiers import OPERAND_ROLES, Role
-from fxsim.numerics.formats import BlockFormat, CostAwareBlockFormat
+from fxsim.numerics.operand_formats import BlockFormat, CostAwareBlockFormat
 from fxsim.policies.dynasty import Dynasty
 from fxsim.training.policy import BitCostRequest, Decisions, State
 

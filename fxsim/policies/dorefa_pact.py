@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import MAX_LEVEL_BITS
+from fxsim.numerics.operand_formats import MAX_LEVEL_BITS
 from fxsim.policies.level_formats import ScaledIntegers
 from fxsim.training.policy import Decisions, Feedback, State, StepInfo
 

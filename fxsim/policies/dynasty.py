@@ -16,7 +16,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import to_int16
 from fxsim.errors import FormatError
 from fxsim.identifiers import OPERAND_ROLES, Role
-from fxsim.numerics.formats import BlockFormat
+from fxsim.numerics.operand_formats import BlockFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.training.policy import Decisions, Feedback, State, StepInfo
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import ClippedFormat, OperandFormat, TanhFormat, TensorFormat
+from fxsim.numerics.operand_formats import ClippedFormat, OperandFormat, TanhFormat, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.uniform import OperandBits
 from fxsim.training.policy import Decisions, State, StepInfo

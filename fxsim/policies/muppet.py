@@ -14,7 +14,8 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
 from fxsim.identifiers import ParameterId, Role
-from fxsim.numerics.formats import Rounding, TensorFormat
+from fxsim.numerics.formats import Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fxsim.identifiers import ParameterId, Role
-from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Overflow, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.identifiers import OPERAND_ROLES, LayerId, Role
-from fxsim.numerics.formats import MAX_FRAC, Overflow, TensorFormat
+from fxsim.numerics.formats import MAX_FRAC, Overflow
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import OverflowName
 from fxsim.training.policy import Decisions

@@ -14,7 +14,8 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
 from fxsim.identifiers import ParameterId, Role
-from fxsim.numerics.formats import Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Overflow, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName

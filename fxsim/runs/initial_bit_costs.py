@@ -7,7 +7,7 @@ from fxsim.config.yaml_document import Document
 from fxsim.cost import bit_costs
 from fxsim.hardware import accelerator
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import BIT_COST_FRAC
+from fxsim.numerics.operand_formats import BIT_COST_FRAC
 from fxsim.policies.uniform import Uniform
 from fxsim.runs import synthetic_trace
 from fxsim.training.model import Model

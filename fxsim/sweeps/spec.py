@@ -17,7 +17,7 @@ from fxsim.errors import ConfigError, hint
 from fxsim.hardware import accelerator as schema
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.policies.registry import POLICIES
-from fxsim.studies.study import Name, Seeds
+from fxsim.studies.spec import Name, Seeds
 from fxsim.training import data as datasets
 from fxsim.training import workload as workloads
 

@@ -20,11 +20,11 @@ from fxsim.engine.vector_int16 import VECTOR_BITS, to_int16
 from fxsim.errors import FormatError
 from fxsim.identifiers import LayerId, ParameterId, Pass, Role
 from fxsim.numerics.draws import stream_key
-from fxsim.numerics.formats import (
+from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.operand_formats import (
     BlockFormat,
     ClippedFormat,
     CostAwareBlockFormat,
-    FixedPoint,
     OperandFormat,
     TanhFormat,
     TensorFormat,

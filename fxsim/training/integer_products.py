@@ -16,7 +16,8 @@ from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.identifiers import ParameterId, Pass, Role
-from fxsim.numerics.formats import ClippedFormat, FixedPoint
+from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.operand_formats import ClippedFormat
 from fxsim.numerics.scale import Scale
 from fxsim.training.context import CLIP, StepContext, VectorWork
 from fxsim.training.tape import Tape, Value

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import Accumulator, OperandFormat, Rounding, TensorFormat
+from fxsim.numerics.formats import Accumulator, Rounding
+from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
 
 Decisions = dict[str, int]
 State = dict[str, Any]  # JSON values

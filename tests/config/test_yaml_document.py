@@ -8,11 +8,11 @@ from support import ROOT
 from fxsim.config import yaml_document
 from fxsim.errors import ConfigError
 from fxsim.hardware import accelerator
-from fxsim.studies import study
+from fxsim.studies import spec as study_spec
 from fxsim.sweeps import spec
 from fxsim.training import workload
 
-LOADERS = {"accelerators": accelerator.load, "workloads": workload.load, "reports": study.load}
+LOADERS = {"accelerators": accelerator.load, "workloads": workload.load, "reports": study_spec.load}
 FILES = {
     "accelerators": ROOT / "accelerators" / "dynasty.yaml",
     "workloads": ROOT / "workloads" / "digits_cnn.yaml",
@@ -319,7 +319,7 @@ def test_files_that_are_no_mapping(tmp_path, text, message):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        yaml_document.read(path).validate(study.StudySpec, "study")
+        yaml_document.read(path).validate(study_spec.StudySpec, "study")
 
 
 def test_a_missing_file_suggests_its_neighbour(tmp_path):

@@ -13,7 +13,8 @@ from fxsim.engine.kernels import rounding as kernels
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
-from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 
 CODES = st.integers(-(2**61), 2**61)
 

@@ -13,7 +13,8 @@ from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
-from fxsim.numerics.formats import CostAwareBlockFormat, FixedPoint, Rounding
+from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.operand_formats import CostAwareBlockFormat
 
 ONE = 1 << 32
 FREE = (0, 0, 0, 0)

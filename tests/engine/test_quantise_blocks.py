@@ -11,7 +11,8 @@ from fxsim.engine import block_casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import set_threads
 from fxsim.numerics import specification
-from fxsim.numerics.formats import BlockFormat, FixedPoint, Rounding
+from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.numerics.operand_formats import BlockFormat
 
 
 @pytest.mark.parametrize("rounding", [Rounding.RND_CONV, Rounding.STOCHASTIC, Rounding.TRN])

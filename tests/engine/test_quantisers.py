@@ -14,7 +14,8 @@ from fxsim.engine import matmul, quantisers
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification_vector as spec
-from fxsim.numerics.formats import Accumulator, ClippedFormat, FixedPoint, Overflow, TanhFormat
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow
+from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
 
 MASTER = FixedPoint(32, 26)
 CODES = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=12)

@@ -5,14 +5,8 @@ from fractions import Fraction
 import pytest
 
 from fxsim.errors import FormatError
-from fxsim.numerics.formats import (
-    Accumulator,
-    BlockFormat,
-    FixedPoint,
-    Overflow,
-    Rounding,
-    TensorFormat,
-)
+from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
+from fxsim.numerics.operand_formats import BlockFormat, TensorFormat
 
 
 def test_limits_and_step():

@@ -11,7 +11,8 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import Cast, FixedPoint, Rounding, TensorFormat
+from fxsim.numerics.formats import Cast, FixedPoint, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.adapt import Adapt, diversity
 from fxsim.training.policy import StepInfo, UpdateInfo

@@ -11,7 +11,8 @@ from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MASTER, MOMENTUM
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import ClippedFormat, FixedPoint, Overflow, TanhFormat
+from fxsim.numerics.formats import FixedPoint, Overflow
+from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
 from fxsim.policies.dorefa_pact import DorefaPact
 from fxsim.policies.muppet import Muppet, scale_of
 from fxsim.policies.niti import Niti

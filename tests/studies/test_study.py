@@ -9,7 +9,7 @@ import pytest
 from support import ROOT, STUDY, fxsim
 
 from fxsim.errors import ConfigError
-from fxsim.studies import study as studies
+from fxsim.studies import spec as study_spec
 
 VARIANTS = STUDY.replace(
     "accelerators: [dynasty, int8_systolic]",
@@ -28,7 +28,7 @@ baseline_accelerator: dynasty""",
 def load(tmp_path, text):
     path = tmp_path / "small.yaml"
     path.write_text(text)
-    return studies.load(path)
+    return study_spec.load(path)
 
 
 def test_accelerators_with_overrides_are_a_grid(tmp_path):

@@ -70,14 +70,14 @@ def check(
     from fxsim.config import yaml_document
     from fxsim.hardware import accelerator
     from fxsim.mapping import mapping
-    from fxsim.studies import study
+    from fxsim.studies import spec as study_spec
     from fxsim.sweeps import spec
     from fxsim.training import workload
 
     loaders: dict[str, Any] = {
         "accelerator": accelerator.load,
         "workload": workload.load,
-        "study": study.load,
+        "study": study_spec.load,
         "mapping": mapping.load,
         "sweep": spec.load,
     }

@@ -27,11 +27,12 @@ def run(
     Example: fxsim run            (the quickstart: digits, 3 policies, 2 accelerators)
     """
     from fxsim.report import study_page, tables, write
+    from fxsim.studies import spec as study_spec
     from fxsim.studies import study as studies
 
     use_threads(threads)
-    loaded = studies.load(studies.find(study))
-    directory = out or studies.default_directory(loaded)
+    loaded = study_spec.load(study_spec.find(study))
+    directory = out or study_spec.default_directory(loaded)
     with telling() as progress:
         result = studies.run(loaded, directory, progress, data_dir, force, epochs)
         averages, written = write.study(result, progress.task("figures", None))
@@ -102,10 +103,11 @@ def report(
     Example: fxsim report quickstart
     """
     from fxsim.report import write
+    from fxsim.studies import spec as study_spec
     from fxsim.studies import study as studies
 
-    loaded = studies.load(studies.find(study))
-    directory = out or studies.default_directory(loaded)
+    loaded = study_spec.load(study_spec.find(study))
+    directory = out or study_spec.default_directory(loaded)
     with telling() as progress:
         result = studies.load_result(directory, loaded, progress)
         _, written = write.study(result, progress.task("figures", None))
