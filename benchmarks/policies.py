@@ -51,10 +51,10 @@ class Clock:
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its time added to `own`."""
 
-        def run(*given: Any, **named: Any) -> Any:
+        def run(*arguments: Any, **named: Any) -> Any:
             start = time.perf_counter()
             try:
-                return function(*given, **named)
+                return function(*arguments, **named)
             finally:
                 self.own += time.perf_counter() - start
 
@@ -74,7 +74,7 @@ class Watched:
 
 
 def rounding_alone(tensor: FixedTensor, result: FixedTensor, form: BlockFormat, key: int) -> None:
-    """What a block-wise cast does once every tile's bits and exponent are known."""
+    """What a block-wise cast does once every tile's bits and exponent are options."""
     small = to_int16(tensor)
     x = np.ascontiguousarray(small.matrix(), np.int16)
     blocks = result.blocks
@@ -159,21 +159,21 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
 
 
 def main() -> None:
-    known = parser(__doc__)
-    known.add_argument("--steps", type=int, default=12, help="steps that are measured")
-    known.add_argument("--at", type=int, default=400, help="number of the first step")
-    known.add_argument("--policy", choices=[k for k, p in POLICIES.items() if p.integer])
-    given: argparse.Namespace = known.parse_args()
-    use(given)
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=12, help="steps that are measured")
+    options.add_argument("--at", type=int, default=400, help="number of the first step")
+    options.add_argument("--policy", choices=[k for k, p in POLICIES.items() if p.integer])
+    arguments: argparse.Namespace = options.parse_args()
+    use(arguments)
     keep_freed()
     rows: list[Row] = []
     for kind, policy in POLICIES.items():
-        if not issubclass(policy, IntegerPolicy) or given.policy not in (None, kind):
+        if not issubclass(policy, IntegerPolicy) or arguments.policy not in (None, kind):
             continue
-        share, seconds = measured(policy(), given.at, given.steps)
+        share, seconds = measured(policy(), arguments.at, arguments.steps)
         print(f"{kind}: {seconds * 1e3:.0f} ms a step", file=sys.stderr)
         rows.append((f"ResNet-20, own share of a step, {kind}", share, TARGET))
-    report(rows, given.json, least=False)
+    report(rows, arguments.json, least=False)
 
 
 if __name__ == "__main__":

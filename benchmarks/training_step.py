@@ -140,11 +140,11 @@ def profile(policy: IntegerPolicy) -> None:
 
 
 def main() -> None:
-    known = parser(__doc__)
-    known.add_argument("--path", choices=[machine.value for machine in InstructionSet])
-    known.add_argument("--paths", action="store_true", help="uniform 8 bits on each engine path")
-    known.add_argument("--profile", action="store_true", help="our time by operation")
-    given: argparse.Namespace = known.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--path", choices=[machine.value for machine in InstructionSet])
+    options.add_argument("--paths", action="store_true", help="uniform 8 bits on each engine path")
+    options.add_argument("--profile", action="store_true", help="our time by operation")
+    given: argparse.Namespace = options.parse_args()
     use(given)
     if given.path:
         instruction_set.force(InstructionSet(given.path))

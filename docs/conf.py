@@ -37,7 +37,7 @@ def _as_rst(
     app: object, what: str, name: str, of: object, options: object, lines: list[str]
 ) -> None:
     """Our docstrings as reStructuredText: `name : what it is` becomes a definition."""
-    found: list[str] = []
+    converted: list[str] = []
     inside = False
     for line in lines:
         text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line)
@@ -45,18 +45,18 @@ def _as_rst(
         text = re.sub(r"(?<=\w)_(?=[\s.,;:)]|$)", r"\\_", text).replace("|", r"\|")
         match = _FACT.match(text)
         if match and not line.lstrip().startswith((">>>", "...")):
-            if found and found[-1].strip() and not inside:
-                found.append("")
-            found += [f"``{match[2]}``", f"    {match[3]}"]
+            if converted and converted[-1].strip() and not inside:
+                converted.append("")
+            converted += [f"``{match[2]}``", f"    {match[3]}"]
             inside = True
         elif inside and line.startswith("    "):
-            found.append(text)
+            converted.append(text)
         else:
             if inside and line.strip():
-                found.append("")
+                converted.append("")
             inside = False
-            found.append(text if line.lstrip().startswith((">>>", "- ")) else text.rstrip())
-    lines[:] = found
+            converted.append(text if line.lstrip().startswith((">>>", "- ")) else text.rstrip())
+    lines[:] = converted
 
 
 def setup(app: object) -> None:

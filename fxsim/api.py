@@ -64,13 +64,13 @@ def machine(
     from fxsim.hardware import accelerator, scaling
 
     base = yaml_document.read(resources.find("accelerators", str(name)))
-    given = {key: _scalars(value) for key, value in (changes or {}).items()}
+    settings = {key: _scalars(value) for key, value in (changes or {}).items()}
     here = yaml_document.Mark(Path("changes"), 1, 1)
-    changed = base.changed({base.find(key): (value, here) for key, value in given.items()})
+    changed = base.changed({base.find(key): (value, here) for key, value in settings.items()})
     loaded = accelerator.load(changed)
-    if given:
-        short = overrides.short_names(given)
-        labels = [overrides.label_of(short[key], value) for key, value in given.items()]
+    if settings:
+        short = overrides.short_names(settings)
+        labels = [overrides.label_of(short[key], value) for key, value in settings.items()]
         loaded = loaded.model_copy(update={"name": "-".join([loaded.name, *labels])})
     return loaded if node_nm is None else scaling.scaled(loaded, node_nm)
 
@@ -112,13 +112,13 @@ def policy(kind: str, parameters: Mapping[str, Any] | None = None) -> Policy:
         raise ConfigError(
             f"policy must be one of {', '.join(POLICIES)}, not {kind!r}{hint(kind, POLICIES)}"
         )
-    given, here = dict(parameters or {}), yaml_document.Mark(Path(kind), 1, 1)
+    settings, here = dict(parameters or {}), yaml_document.Mark(Path(kind), 1, 1)
     marks: dict[yaml_document.Location, yaml_document.Mark] = {
         (): here,
-        **{(key,): here for key in given},
+        **{(key,): here for key in settings},
     }
-    document = yaml_document.Document(Path(kind), "", given, marks)
-    return document.build(POLICIES[kind], given, ())
+    document = yaml_document.Document(Path(kind), "", settings, marks)
+    return document.build(POLICIES[kind], settings, ())
 
 
 def simulate(  # noqa: PLR0913

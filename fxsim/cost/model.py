@@ -54,7 +54,7 @@ from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
 from fxsim.identifiers import LAYER, OPERATION, PASS, STEP, Operation
 from fxsim.mapping.mapping import Mapping
-from fxsim.mapping.search import Found, Objective
+from fxsim.mapping.search import Objective, SearchResult
 from fxsim.numerics.block_map import BlockMap
 from fxsim.trace.reader import Trace
 
@@ -160,9 +160,9 @@ class TraceCost(Totals, Displayed):
         return by_product
 
     @property
-    def searches(self) -> list[tuple[str, Found]]:
+    def searches(self) -> list[tuple[str, SearchResult]]:
         """(layer and pass, the mapper's answer) of every mapping that was searched."""
-        return [(cost.product.what, cost.found) for cost in self.products if cost.found]
+        return [(cost.product.what, cost.search) for cost in self.products if cost.search]
 
     @cached_property
     def traffic(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from fxsim.hardware.memory import OPERANDS
 from fxsim.mapping.kernels import evaluation, layout
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.problem import Movement, Problem, WordBits
-from fxsim.mapping.search import Found, Objective, best_mapping
+from fxsim.mapping.search import Objective, SearchResult, best_mapping
 
 Floats = NDArray[np.float64]
 FLOAT_SUM_BITS = 32  # what floating-point units add up in
@@ -31,18 +31,18 @@ class ProductCost:
 
     columns : the numbers of `fxsim.cost.model.TraceCost.table`
     moved_bits : (steps, levels, operands, read and written), levels from off-chip inwards
-    found : the mapper's answer, None where the mapping was given
+    search : the mapper's answer, None where the mapping was stored
     """
 
     product: Product
     mapping: Mapping
-    found: Found | None
+    search: SearchResult | None
     columns: dict[str, Any]
     moved_bits: Floats
 
 
 class ProductCosts:
-    """Prices the products of one trace on one machine.
+    """The costs of the products of one trace on one machine.
 
     mappings : {(layer, pass): mapping} that are to be used as they are
     """
@@ -55,11 +55,11 @@ class ProductCosts:
         mappings: dict[tuple[str, str], Mapping] | None = None,
     ) -> None:
         self.arrays, self.machine, self.objective = arrays, machine, objective
-        self._given = dict(mappings or {})
+        self._stored_mappings = dict(mappings or {})
         self._lockstep = Lockstep(arrays, machine)
-        self._searched: dict[tuple[object, ...], Found] = {}
+        self._searched: dict[tuple[object, ...], SearchResult] = {}
         products = {p.key for p in arrays.products}
-        for layer, pass_ in self._given:
+        for layer, pass_ in self._stored_mappings:
             if (layer, pass_) not in products:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
 
@@ -171,12 +171,12 @@ class ProductCosts:
 
     def _mapped(
         self, product: Product, problem: Problem, computing: ComputeCycles
-    ) -> tuple[Found | None, Movement, Mapping]:
+    ) -> tuple[SearchResult | None, Movement, Mapping]:
         step_cycles = float(f"{computing.cycles.mean() / problem.steps:.3g}")
         problem.record["step_cycles"] = step_cycles
-        given = self._given.get(product.key)
-        if given is not None:
-            movement, mapping, *_ = problem.movement(given)
+        stored = self._stored_mappings.get(product.key)
+        if stored is not None:
+            movement, mapping, *_ = problem.movement(stored)
             return None, movement, mapping
         key = (problem.nest, problem.record.tobytes(), self.objective)
         if key not in self._searched:

@@ -77,12 +77,12 @@ def uniform_step_cycles(machine: Accelerator, left: list[int], right: list[int])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiled:
-    """Word lengths of the tiles of one matrix product, as numbers in `known`, from 1; 0: no tile.
+    """Word lengths of the tiles of one matrix product, as numbers in `lengths`, from 1; 0: no tile.
 
     left : (m tiles, k tiles); right : (k tiles, n tiles)
     """
 
-    known: NDArray[np.int64]
+    lengths: NDArray[np.int64]
     left: Levels
     right: Levels
 
@@ -239,7 +239,7 @@ def lockstep(machine: Accelerator, grid: Grid, product: Tiled) -> float:
     Within a fold, each group of sync.rows x sync.columns units takes, at every step, the longest
     step of its units; a fold takes as long as its slowest group.
     """
-    table = step_cycles_table(machine, product.known)
+    table = step_cycles_table(machine, product.lengths)
     a, b, (down, across) = product.left, product.right, (grid.rows, grid.columns)
     array, together = machine.pe_array, machine.sync
     if len({down, across} & set("mnk")) < 2:

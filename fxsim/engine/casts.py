@@ -75,7 +75,7 @@ class _Draws:
     """The draws of STOCHASTIC: a stream by its key, or those of a shift register in order."""
 
     key: int
-    given: NDArray[np.int64]
+    register_draws: NDArray[np.int64]
 
     @classmethod
     def of(cls, to: Cast, key: int, lfsr: Lfsr | None, count: int) -> _Draws:
@@ -86,8 +86,8 @@ class _Draws:
 
     def drawn(self, element: int, bits: int) -> int:
         """An element's draw, by the specification."""
-        if self.given.size:
-            return int(self.given[element])
+        if self.register_draws.size:
+            return int(self.register_draws[element])
         return specification.draw(self.key, element, bits)
 
 
@@ -152,7 +152,7 @@ def cast(
         return FixedTensor.trusted(moved.reshape(tensor.shape), target), OverflowStatistics()
     out = np.empty(x.size, dtype)
     draws = _Draws.of(to, key, lfsr, x.size)
-    if _is_narrow(length, shift, to) and x.size < 1 << 32 and not draws.given.size:
+    if _is_narrow(length, shift, to) and x.size < 1 << 32 and not draws.register_draws.size:
         parts = split(
             casting.requantise_range,
             x.size,
@@ -183,7 +183,7 @@ def cast(
             to.saturated_bits,
             np.uint64(key),
             to.random_bits,
-            draws.given,
+            draws.register_draws,
         )
     else:
         parts = [_cast_in_python(x, out, shift, to, draws)]

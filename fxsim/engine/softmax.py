@@ -48,9 +48,9 @@ def softmax(logits: FixedTensor, causal: bool = False) -> FixedTensor:
     """
     scores = casts.cast(logits, LOGIT)[0].matrix()
     rows, columns = scores.shape
-    seen = np.arange(1, columns + 1) if causal else np.array([columns])
+    lengths = np.arange(1, columns + 1) if causal else np.array([columns])
     out = np.empty(scores.shape, np.int64)
-    split(kernels.softmax_range, rows, 8 * columns, scores, seen, POWERS, out)
+    split(kernels.softmax_range, rows, 8 * columns, scores, lengths, POWERS, out)
     return FixedTensor.trusted(out.reshape(logits.shape), PROBABILITY)
 
 

@@ -131,8 +131,8 @@ def _logged(
             identity = client.create_run(number, run_name=name, tags=tags).info.run_id
             try:
                 now = int(time.time() * 1000)  # [ms]
-                given = [Param(k, v) for k, v in parameters(run).items()]
-                client.log_batch(identity, params=given)
+                logged = [Param(k, v) for k, v in parameters(run).items()]
+                client.log_batch(identity, params=logged)
                 metrics = [Metric(n, value, now, step) for n, step, value in scalars(run, machines)]
                 metrics.append(Metric("test_accuracy", run.manifest["test_accuracy"], now, 0))
                 for i in range(0, len(metrics), _BATCH):

@@ -10,7 +10,7 @@ strips of images.
 One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive
 over its candidates. Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none
 improves; with more stages, one boundary after another, the others fixed. At last the outermost
-loops are permuted. What may be missed is bounded by `Found.bound`, which no mapping at all beats.
+loops are permuted. What may be missed is bounded by `SearchResult.bound`.
 The same input always gives the same mapping: there is no clock and no random number in it.
 """
 
@@ -41,7 +41,7 @@ _ORDERS_EACH = 8  # orders that a tile is tried with, about
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class SearchResult:
     """The mapper's answer.
 
     cycles, energy_pj : of the product at the problem's average word lengths; energy of memories
@@ -287,7 +287,9 @@ class _Search:
         return Mapping(tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs), first)
 
 
-def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int = BUDGET) -> Found:
+def best_mapping(
+    problem: Problem, objective: Objective = "cycles", budget: int = BUDGET
+) -> SearchResult:
     """The best mapping of a problem that the mapper finds.
 
     Parameters
@@ -318,7 +320,7 @@ def best_mapping(problem: Problem, objective: Objective = "cycles", budget: int 
     searching.run()
     movement, mapping, cycles, memory_pj = problem.movement(searching.mapping())
     least_cycles, least_pj = lower_bound(problem)
-    return Found(
+    return SearchResult(
         mapping,
         movement,
         cycles,

@@ -169,11 +169,11 @@ class CostAwareBlockFormat(BlockFormat):
     def __post_init__(self) -> None:
         BlockFormat.__post_init__(self)
         for name in ("fixed", "by_row", "by_column", "work"):
-            given = getattr(self, name)
-            if len(given) != len(self.candidates) or min(given) < 0:
+            numbers = getattr(self, name)
+            if len(numbers) != len(self.candidates) or min(numbers) < 0:
                 raise FormatError(
                     f"CostAwareBlockFormat: {name} must be {len(self.candidates)} numbers of at"
-                    f" least 0, one a candidate, not {list(given)}"
+                    f" least 0, one a candidate, not {list(numbers)}"
                 )
         if min(self.row_group, self.column_group) < 1 or not 0 <= self.rounds <= 8:
             raise FormatError(

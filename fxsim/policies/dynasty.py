@@ -96,9 +96,9 @@ class Dynasty(IntegerPolicy):
         unstable = new["loss.fast"] > new["loss.slow"] * (1 + self.loss_margin)
         decisions = {}
         for role in OPERAND_ROLES:
-            seen = feedback.perturbation.get(role, 0.0)
-            before = state.get(f"perturbation.{role}", seen)
-            smooth = before + self.smoothing * (seen - before)
+            perturbation = feedback.perturbation.get(role, 0.0)
+            before = state.get(f"perturbation.{role}", perturbation)
+            smooth = before + self.smoothing * (perturbation - before)
             budget = getattr(self, f"{role}_budget")
             factor = self.shrink if smooth > budget else self.growth
             factor = self.retreat if unstable else factor

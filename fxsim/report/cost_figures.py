@@ -81,15 +81,15 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
     top = max(machine.peak_macs(2, 2), table["achieved"].max())
     reach = np.geomspace(low, max(high, 2 * top / rate), 50)
     axes.plot(reach, np.minimum(reach * rate, top), color=INK, linewidth=1)
-    seen = set()
+    annotated = set()
     for bits in _PEAKS:
         peak = machine.peak_macs(bits, bits)
-        if np.isfinite(peak) and peak not in seen:
+        if np.isfinite(peak) and peak not in annotated:
             axes.axhline(peak, color=FAINT, linewidth=0.9, zorder=0)
             axes.annotate(
                 f"{bits}x{bits} bits", (reach[-1], peak), ha="right", va="bottom", fontsize=7
             )
-            seen.add(peak)
+            annotated.add(peak)
     for policy, hue in hues.items():
         axes.plot([], [], "o", color=hue, label=policy)
     for pass_, marker in zip(passes, MARKERS, strict=False):

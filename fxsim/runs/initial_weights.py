@@ -46,10 +46,14 @@ def load(path: Path, model: Model) -> checkpoint.Trained:
     if lacking:
         raise ConfigError(f"{path}: must hold the running statistics of {lacking[0]!r}")
     for name, expected in model.initial_parameters(0).items():
-        given = parameters.get(name)
-        whole = given is not None and given.master.codes.dtype.kind == "i"
-        if not whole or given is None or given.master.shape != expected.master.shape:
-            shape = "none" if given is None else f"{given.master.codes.dtype} {given.master.shape}"
+        parameter = parameters.get(name)
+        whole = parameter is not None and parameter.master.codes.dtype.kind == "i"
+        if not whole or parameter is None or parameter.master.shape != expected.master.shape:
+            shape = (
+                "none"
+                if parameter is None
+                else f"{parameter.master.codes.dtype} {parameter.master.shape}"
+            )
             raise ConfigError(
                 f"{path}: must hold {name!r} of shape {list(expected.master.shape)} for this"
                 f" workload, not {shape}"

@@ -48,8 +48,8 @@ def train(  # noqa: PLR0913
     if progress is not None:
         writer.resume(progress.step)
     else:
-        given = inputs.initial
-        weights = None if given is None else initial_weights.load(given, inputs.model)
+        place = inputs.initial
+        weights = None if place is None else initial_weights.load(place, inputs.model)
         progress = loop.begin(inputs.model, policy, inputs.seed, weights, bit_costs)
     network = loop.train(
         inputs.model,

@@ -182,10 +182,10 @@ class Sweep:
 
     def baseline(self) -> Sweep:
         """The sweep of no axis whose one point is the baseline."""
-        given = self.spec.baseline or Baseline()
+        baseline = self.spec.baseline or Baseline()
         own = {
-            "policy": given.policy or self.spec.policy,
-            "accelerator": given.accelerator or self.spec.accelerator,
+            "policy": baseline.policy or self.spec.policy,
+            "accelerator": baseline.accelerator or self.spec.accelerator,
         }
         return Sweep(self.spec.model_copy(update=own), self.path, self.document, ())
 
@@ -223,10 +223,10 @@ class Sweep:
     def _policy(self, settings: Mapping[str, Any], chosen: bool) -> Any:
         """A policy of its kind and parameters; chosen : from an axis of whole policies."""
         kind = settings["kind"]
-        given = {key: value for key, value in settings.items() if key != "kind"}
+        parameters = {key: value for key, value in settings.items() if key != "kind"}
         whole = self.document.mark(("axes", "policy") if chosen else ("policy",))
         changes: dict[Location, tuple[Any, Mark]] = {("policy",): ({}, whole)}
-        for key, value in given.items():
+        for key, value in parameters.items():
             axis = f"policy.{key}"
             own = any(axis == other.name for other in self.axes)
             mark = self.document.mark(("axes", axis)) if own else whole
@@ -240,7 +240,7 @@ class Sweep:
             )
         if not POLICIES[kind].integer:
             document.fail(("policy",), f"policy.kind: a sweep takes integer policies, not {kind}")
-        return document.build(POLICIES[kind], given, ("policy",))
+        return document.build(POLICIES[kind], parameters, ("policy",))
 
     def _changed(self, kind: str, name: str, settings: Mapping[str, Any]) -> Document:
         base = yaml_document.read(resources.find(kind, name, self.path.parent))

@@ -269,12 +269,12 @@ class FloatOperations:
     def max_pool(
         self, name: str, x: FloatValue, size: int, stride: int, padding: int
     ) -> FloatValue:
-        seen = windows(x.tensor, (size, size), stride, padding, -np.inf)
-        choice = seen.argmax(axis=-1)
-        out = np.take_along_axis(seen, choice[..., None], -1)[..., 0]
+        fields = windows(x.tensor, (size, size), stride, padding, -np.inf)
+        choice = fields.argmax(axis=-1)
+        out = np.take_along_axis(fields, choice[..., None], -1)[..., 0]
 
         def backward(errors: list[Floats]) -> list[Floats]:
-            shares = np.zeros(seen.shape, x.tensor.dtype)
+            shares = np.zeros(fields.shape, x.tensor.dtype)
             np.put_along_axis(shares, choice[..., None], errors[0][..., None], -1)
             return [scattered(shares, (size, size), stride, padding, x.shape)]
 
@@ -283,13 +283,13 @@ class FloatOperations:
     def average_pool(
         self, name: str, x: FloatValue, size: tuple[int, int], stride: int, padding: int
     ) -> FloatValue:
-        seen = windows(x.tensor, size, stride, padding, 0.0)
+        fields = windows(x.tensor, size, stride, padding, 0.0)
 
         def backward(errors: list[Floats]) -> list[Floats]:
-            shares = np.repeat(errors[0][..., None] / (size[0] * size[1]), seen.shape[-1], -1)
+            shares = np.repeat(errors[0][..., None] / (size[0] * size[1]), fields.shape[-1], -1)
             return [scattered(shares, size, stride, padding, x.shape)]
 
-        return self._record(seen.mean(axis=-1), [x], backward)
+        return self._record(fields.mean(axis=-1), [x], backward)
 
     def zeros(self, like: FloatValue, *shape: int) -> FloatValue:
         return Value(np.zeros(shape, like.tensor.dtype), False)

@@ -246,8 +246,8 @@ def _after_update(now: Progress, context: StepContext, loss: float) -> None:
     if context.state is None:
         return
     masters = {name: parameter.master for name, parameter in context.parameters.items()}
-    seen = UpdateInfo(context.step_info, loss, context.weights, masters, context.taken)
-    state, memory = context.policy.after_update(context.state, now.memory, seen)
+    update_info = UpdateInfo(context.step_info, loss, context.weights, masters, context.taken)
+    state, memory = context.policy.after_update(context.state, now.memory, update_info)
     now.policy_state = {**context.state, **state}
     now.memory = {**now.memory, **memory}
 

@@ -294,8 +294,8 @@ class TrainingSpec(_Part):
 
     def settings(self, epochs: int | None = None) -> TrainingSettings:
         """For the training loop."""
-        given = self.schedule
-        schedule = Schedule(given) if isinstance(given, str) else Schedule(**dict(given))
+        written = self.schedule
+        schedule = Schedule(written) if isinstance(written, str) else Schedule(**dict(written))
         own = {name: value for name, value in self if name not in ("schedule", "epochs")}
         return TrainingSettings(epochs=epochs or self.epochs, schedule=schedule, **own)
 
@@ -351,11 +351,12 @@ def load(source: Path | yaml_document.Document) -> tuple[Workload, Model]:
                 ("layers", i, "inputs"),
                 f"layers.{i}.inputs: {spec.kind} {spec.name!r} takes {count}, not {len(inputs)}",
             )
-        given = [name for name in inputs if name in tokens]
-        if bool(given) != (spec.kind == "embedding") and not (given and spec.kind == "slice"):
+        reads_tokens = any(name in tokens for name in inputs)
+        cuts_tokens = reads_tokens and spec.kind == "slice"
+        if reads_tokens != (spec.kind == "embedding") and not cuts_tokens:
             count = "the input's tokens" if spec.kind == "embedding" else "numbers, not tokens"
             document.fail(("layers", i), f"layers.{i}, {spec.kind} {spec.name!r} must read {count}")
-        if given and spec.kind == "slice":
+        if cuts_tokens:
             tokens.add(spec.name)
         try:
             layer = _build(spec, inputs, tuple(shapes[n] for n in inputs))

@@ -187,7 +187,7 @@ def test_tiles_are_the_maxima_of_their_elements(
     found = list(tiled(pass_, left, right, contraction, Grid(tile, "m", "n"), batch))
     assert len(found) == len(elements)
     for product, (a, b) in zip(found, elements, strict=True):
-        words = np.concatenate([[0], product.known])  # 0: no tile, of which there is none here
+        words = np.concatenate([[0], product.lengths])  # 0: no tile, of which there is none here
         assert product.left.min() > 0
         assert (words[product.left] == tile_maxima(a, tm, tk)).all()
         assert (words[product.right] == tile_maxima(b, tk, tn)).all()

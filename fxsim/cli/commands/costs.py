@@ -73,13 +73,13 @@ def estimate(
     machines = [library.machine(name, node) for name in accelerator]
     if save_mapping and len(machines) > 1:
         fail(f"--save-mapping takes one accelerator, not {len(machines)}")
-    given = mappings.load(mapping) if mapping else None
+    stored_mappings = mappings.load(mapping) if mapping else None
     tables = {}
     with telling() as progress:
         trace, label = trace_of(target, policy, progress, batch)
         for on in machines:
             tell = partial(progress.task, f"pricing on {on.name}")
-            cost = evaluate_cost(trace, on, goal, given, tell)
+            cost = evaluate_cost(trace, on, goal, stored_mappings, tell)
             tables[on.name] = breakdown.view(cost, show, columns)
             if save_mapping:
                 mappings.save(save_mapping, on.name, cost.mappings)

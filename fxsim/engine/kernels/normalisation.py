@@ -89,20 +89,20 @@ def error_sums_range(
     total, cross = np.zeros(tile, np.int64), np.zeros(tile, np.int64)
     largest = np.zeros(tile, np.int32)
     for t in range(start, stop):
-        part, seen = x[t * tile : (t + 1) * tile], error[t * tile : (t + 1) * tile]
+        part, taken = x[t * tile : (t + 1) * tile], error[t * tile : (t + 1) * tile]
         if masked:
             to = masked_error[t * tile : (t + 1) * tile]
             for j in range(part.shape[0]):
                 near = np.int32(np.int32(part[j]) - centre[j])
                 code = shift_right(np.int32(np.int32(near * scale[j]) + offset[j]), shift[j])
-                to[j] = seen[j] if code > 0 else np.int16(0)
-            seen = to
+                to[j] = taken[j] if code > 0 else np.int16(0)
+            taken = to
         for j in range(part.shape[0]):
-            total[j] += np.int64(seen[j])
+            total[j] += np.int64(taken[j])
         for j in range(part.shape[0]):
-            cross[j] += np.int64(np.int32(np.int32(seen[j]) * np.int32(part[j])))
+            cross[j] += np.int64(np.int32(np.int32(taken[j]) * np.int32(part[j])))
         for j in range(part.shape[0]):
-            largest[j] = max(largest[j], abs(np.int32(seen[j])))
+            largest[j] = max(largest[j], abs(np.int32(taken[j])))
     return total, cross, largest
 
 

@@ -308,8 +308,8 @@ def tracked(rows, panels, step, available, groups_per_look):
                     size = call(
                         builder, "llvm.abs.v16i32", sums, builder.load(totals[at]), ir.IntType(1)(0)
                     )
-                    seen = builder.load(peak)
-                    builder.store(call(builder, "llvm.umax.v16i32", sums, seen, size), peak)
+                    before = builder.load(peak)
+                    builder.store(call(builder, "llvm.umax.v16i32", sums, before, size), peak)
             for r, p in shift:
                 place = offset(builder, out, (out_row, r), (I64(64), p))
                 store(builder, place, builder.load(totals[r, p]))

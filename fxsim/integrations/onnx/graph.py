@@ -135,11 +135,11 @@ def _shapes(onnx: Any, path: Path, model: Any) -> dict[str, tuple[int, ...]]:
 
 def _know_more(onnx: Any, model: Any, graph: Graph) -> None:
     """Infer shapes again, with the constants that were folded."""
-    given = {t.name for t in model.graph.initializer}
+    initialisers = {t.name for t in model.graph.initializer}
     model.graph.initializer.extend(
         onnx.numpy_helper.from_array(np.asarray(array), name)
         for name, array in graph.constants.items()
-        if name not in given
+        if name not in initialisers
     )
     nodes = list(graph.nodes)
     del model.graph.node[:]
@@ -160,9 +160,9 @@ def _array(onnx: Any, tensor: Any) -> NDArray[Any]:
 
 def _fix_batch(graph: Any) -> None:
     """The first axis of inputs is the batch: one sample, where it has no number."""
-    given = {t.name for t in graph.initializer}
+    initialisers = {t.name for t in graph.initializer}
     for value in graph.input:
-        if value.name in given:
+        if value.name in initialisers:
             continue
         for i, dim in enumerate(value.type.tensor_type.shape.dim):
             if i == 0:
@@ -244,17 +244,17 @@ def _fold(graph: Graph) -> None:
     for node in graph.nodes:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
-        given = [name for name in node.input if name]
-        if node.op_type in _PASSED and given and given[0] not in graph.constants:
-            renamed[node.output[0]] = given[0]
+        inputs = [name for name in node.input if name]
+        if node.op_type in _PASSED and inputs and inputs[0] not in graph.constants:
+            renamed[node.output[0]] = inputs[0]
             continue
-        if node.op_type == "Shape" and given[0] in graph.shapes and not node.attribute:
-            shape = graph.shapes[given[0]]
+        if node.op_type == "Shape" and inputs[0] in graph.shapes and not node.attribute:
+            shape = graph.shapes[inputs[0]]
             graph.constants[node.output[0]] = np.array(shape, np.int64)
             continue
         inner = any(a.HasField("g") for a in node.attribute)  # may read what is around it
-        if all(name in graph.constants for name in given) and not inner:
-            feeds = {name: np.asarray(graph.constants[name]) for name in given}
+        if all(name in graph.constants for name in inputs) and not inner:
+            feeds = {name: np.asarray(graph.constants[name]) for name in inputs}
             try:
                 results = ReferenceEvaluator(node).run(None, feeds)
             except Exception:  # it is left as it is, and named where it is converted

@@ -262,12 +262,12 @@ def count(p, s):
                     s.loaded[o] = first_tile(o, level, p, s) * times
                 continue
             restored = words if p.first_read else words - results
-            given = words if p.first_read or parent < top else words - results
+            handed_on = words if p.first_read or parent < top else words - results
             # units that reduce together each give their sum; what comes back goes to one of them
-            s.moved[level, o, 0] += (words if stored else given) * p.copies[level, o]
+            s.moved[level, o, 0] += (words if stored else handed_on) * p.copies[level, o]
             s.moved[level, o, 1] += restored
             s.moved[parent, o, 0] += restored
-            s.moved[parent, o, 1] += given
+            s.moved[parent, o, 1] += handed_on
             if parent == top:
                 tile = first_tile(o, level, p, s)
                 s.loaded[o] = tile if p.first_read else 0.0
