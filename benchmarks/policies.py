@@ -64,7 +64,7 @@ class Clock:
 class Watched:
     """A policy whose methods are timed."""
 
-    def __init__(self, policy: IntegerPolicy, clock: Clock) -> None:
+    def __init__(self, policy: IntegerPolicy[Any], clock: Clock) -> None:
         self._policy = policy
         for name in METHODS:
             setattr(self, name, clock.timed(getattr(policy, name)))
@@ -99,7 +99,7 @@ def rounding_alone(tensor: FixedTensor, result: FixedTensor, form: BlockFormat, 
     )
 
 
-def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, float]:
+def measured(policy: IntegerPolicy[Any], first: int, steps: int) -> tuple[float, float]:
     """(the policy's share of a step, the step's time in seconds)."""
     described, model = workload.load(resources.find("workloads", "resnet20"))
     settings, rng = described.training.settings(), np.random.default_rng(0)
@@ -124,7 +124,6 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
         return result
 
     contexts.block_casts.quantise_blocks, loop._probe = cast, clock.timed(probe)
-    constants = watched.constants(now.policy_state)
     begin = 0.0
     try:
         for step in range(first, first + WARM + steps):
@@ -133,7 +132,7 @@ def measured(policy: IntegerPolicy, first: int, steps: int) -> tuple[float, floa
                 begin = time.perf_counter()
             step_info = StepInfo(step, STEPS, STEPS // 5)
             now.policy_state, decisions = watched.decide(now.policy_state, step_info, now.feedback)
-            decisions = {**constants, **decisions, loop.RATE: 1 << 14}
+            decisions.learning_rate = 1 << 14
             writer.begin_step(step, STEPS)
             around = StepContext(
                 0,

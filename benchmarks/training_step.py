@@ -48,7 +48,7 @@ class Wrapping(Uniform):
 
 
 # policy and target, as a ratio of PyTorch's time over ours
-WORKS: dict[str, tuple[IntegerPolicy, float]] = {
+WORKS: dict[str, tuple[IntegerPolicy[Any], float]] = {
     "uniform 8 bits, wrapping accumulator": (Wrapping(), 2.0),
     "uniform 8 bits, 48-bit accumulator": (Uniform(accumulator_bits=48), 2.0),
     "dynasty blocks, 4x4": (Dynasty(warmup=0, initial_lambda=0.1), 1 / 0.8),
@@ -58,7 +58,7 @@ WORKS: dict[str, tuple[IntegerPolicy, float]] = {
 }
 
 
-def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
+def our_step(policy: IntegerPolicy[Any]) -> Callable[[], Any]:
     """A function that makes one training step after another."""
     described, model = workload.load(resources.find("workloads", "resnet20"))
     settings, rng = described.training.settings(), np.random.default_rng(0)
@@ -72,7 +72,7 @@ def our_step(policy: IntegerPolicy) -> Callable[[], Any]:
         now.policy_state, decisions = policy.decide(
             now.policy_state, StepInfo(now.step, STEPS, 390), now.feedback
         )
-        decisions = {**decisions, loop.RATE: 1 << 14}
+        decisions.learning_rate = 1 << 14
         writer.begin_step(now.step, STEPS)
         context = StepContext(
             0, now.step, True, policy, decisions, now.parameters, now.running, now.gains, writer
@@ -127,7 +127,7 @@ def torch_step(threads: int) -> Callable[[], Any]:
     return step
 
 
-def profile(policy: IntegerPolicy) -> None:
+def profile(policy: IntegerPolicy[Any]) -> None:
     """Where the time of three steps goes, the largest first."""
     step = our_step(policy)
     step()

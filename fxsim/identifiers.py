@@ -104,6 +104,40 @@ class LayerId(str):
         return LayerId(self.layer, self.part, probe)
 
 
+class OperandId(str):
+    """An operand of a layer's products, or all of a role: `<role>.<layer>`, or `<role>`.
+
+    Examples
+    --------
+    >>> operand = OperandId.parse("weight.lstm1.gates")
+    >>> operand.role, operand.layer
+    (<Role.WEIGHT: 'weight'>, 'lstm1.gates')
+    >>> OperandId(Role.ERROR)
+    'error'
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, role: Role, layer: str = "") -> OperandId:
+        """Join the parts of a name."""
+        return str.__new__(cls, f"{role}.{layer}" if layer else role)
+
+    @classmethod
+    def parse(cls, text: str) -> OperandId:
+        """The operand that a stored name stands for."""
+        return str.__new__(cls, text)
+
+    @property
+    def role(self) -> Role:
+        """What it is to its layer."""
+        return Role(self.partition(".")[0])
+
+    @property
+    def layer(self) -> LayerId:
+        """The layer, or part of one, whose operand it is; empty for all."""
+        return LayerId.parse(self.partition(".")[2])
+
+
 class ParameterId(str):
     """A trained tensor: `<owner>.<kind>`, as `conv1.weight` or `conv1.clip.alpha`.
 

@@ -96,6 +96,8 @@ def test_the_policy_of_the_docs_learns(tmp_path, monkeypatch):
     jit_only()
     (code,) = blocks(DOCS / "howto" / "policy.md", "python")
     scope = {"__name__": "docs"}
+    # where dataclasses look for a class's module
+    monkeypatch.setitem(sys.modules, "docs", type(sys)("docs"))
     exec("from __future__ import annotations\n" + code.replace("from __future__", "#"), scope)
     policy = scope["Shrinking"]
     policy.model_rebuild(_types_namespace=scope)

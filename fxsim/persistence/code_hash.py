@@ -97,9 +97,10 @@ def _imports(source: str) -> list[tuple[str, list[str]]]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below one, but for blocks `if TYPE_CHECKING`."""
+    """All statements below a node, but for blocks `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
             continue
-        yield child
-        yield from _statements(child)
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from _statements(child)

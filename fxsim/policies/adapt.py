@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf, isqrt
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,7 +13,8 @@ from pydantic import Field, model_validator
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.identifiers import ParameterId, Role
+from fxsim.engine.vector_int16 import VECTOR_BITS
+from fxsim.identifiers import LayerId, ParameterId, Role
 from fxsim.numerics.draws import stream_key
 from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
@@ -21,14 +23,32 @@ from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.level_formats import owner_of
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
+from fxsim.training.decisions import Decisions, table
+from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 NARROWED = 12  # fractional bits that a gradient's sum loses before it is squared
 Count = Annotated[int, Field(ge=1)]
 CODE_L1 = 1e-4  # what the authors' code applies, whatever its configuration says
 
 
-class Adapt(IntegerPolicy):
+@dataclass(slots=True, kw_only=True)
+class AdaptDecisions(Decisions):
+    """The strategy's number, and each layer's format, lookback and resolution."""
+
+    strategy: int
+    word: dict[LayerId, int] = table()
+    frac: dict[LayerId, int] = table()
+    lookback: dict[LayerId, int] = table()
+    resolution: dict[LayerId, int] = table()
+
+    def of(self, owner: LayerId, rounding: Rounding) -> TensorFormat | None:
+        """A layer's format; None if it has no weights."""
+        if owner not in self.word:
+            return None
+        return TensorFormat(self.word[owner], self.frac[owner], rounding, Overflow.SAT)
+
+
+class Adapt(IntegerPolicy[AdaptDecisions]):
     """A word length and a fraction length a layer, moved down and up while it trains.
 
     Source: Kummer et al., AdaPT, arXiv 2107.13490; every rule and constant as in the authors' code
@@ -118,37 +138,33 @@ class Adapt(IntegerPolicy):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
+    ) -> tuple[State, AdaptDecisions]:
         """Announce every layer's format, lookback and resolution."""
-        decisions = {"strategy": state["strategy"]}
-        for owner, layer in state["layers"].items():
-            for part in ("word", "frac", "lookback", "resolution"):
-                decisions[f"{part}.{owner}"] = layer[part]
-        return state, decisions
 
-    def _format(self, decisions: Decisions, owner: str) -> TensorFormat:
-        word, frac = decisions[f"word.{owner}"], decisions[f"frac.{owner}"]
-        return TensorFormat(word, frac, self.rounding, Overflow.SAT)
+        def table_of(part: str) -> dict[LayerId, int]:
+            return {LayerId.parse(o): layer[part] for o, layer in state["layers"].items()}
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
+        return state, AdaptDecisions(
+            strategy=state["strategy"],
+            word=table_of("word"),
+            frac=table_of("frac"),
+            lookback=table_of("lookback"),
+            resolution=table_of("resolution"),
+        )
+
+    def operand_format(self, decisions: AdaptDecisions, layer: str, role: Role) -> TensorFormat:
         if role is Role.ERROR:
             return TensorFormat(self.error, rounding=self.error_rounding)
-        owner = owner_of(layer)
-        if f"word.{owner}" not in decisions:  # a product of two activations
-            return TensorFormat(self.initial_word, rounding=self.rounding)
-        return self._format(decisions, owner)
+        form = decisions.of(owner_of(layer), self.rounding)
+        return form or TensorFormat(self.initial_word, rounding=self.rounding)  # of activations
 
-    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
-        owner = owner_of(layer)
-        if decisions.get(f"word.{owner}", 17) > 16:  # words have no more
-            return None
-        return self._format(decisions, owner)
+    def result_format(self, decisions: AdaptDecisions, layer: str) -> TensorFormat | None:
+        form = decisions.of(owner_of(layer), self.rounding)
+        return None if form is None or form.bits > VECTOR_BITS else form
 
-    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
-        owner = ParameterId.parse(parameter).owner
-        if f"word.{owner}" not in decisions:
-            return super().gradient_format(decisions, parameter)
-        return self._format(decisions, owner)
+    def gradient_format(self, decisions: AdaptDecisions, parameter: str) -> TensorFormat:
+        form = decisions.of(ParameterId.parse(parameter).owner, self.rounding)
+        return form or super().gradient_format(decisions, parameter)
 
     def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """Add gradients up, adapt lookbacks, strategy and, where it is time, formats."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,18 +12,26 @@ from pydantic import Field, model_validator
 
 from fxsim.engine import quantisers
 from fxsim.engine.tensor import FixedTensor
-from fxsim.identifiers import Role
+from fxsim.identifiers import OperandId, Role
 from fxsim.numerics.operand_formats import MAX_LEVEL_BITS, TanhFormat
-from fxsim.policies.level_formats import ScaledIntegers
+from fxsim.policies.level_formats import LevelDecisions, ScaledIntegers
 from fxsim.training.context import CLIP
-from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
+from fxsim.training.decisions import table
+from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 Rate = Annotated[float, Field(gt=0)]
 Cost = Annotated[float, Field(ge=0)]
 ROLES = (Role.WEIGHT, Role.ACTIVATION)
 
 
-class Adaqat(ScaledIntegers):
+@dataclass(slots=True, kw_only=True)
+class AdaqatDecisions(LevelDecisions):
+    """Whether each of the variables explores, besides its bits."""
+
+    explore: dict[OperandId, int] = table(OperandId.parse)
+
+
+class Adaqat(ScaledIntegers[AdaqatDecisions]):
     """Bits of weights and activations as real numbers N, used rounded up, while the network trains.
 
     Source: Gernigon et al., AdaQAT, arXiv 2404.16876. The update rule, its constants and the
@@ -69,10 +78,10 @@ class Adaqat(ScaledIntegers):
     def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
         """N of every variable: a role's, or a layer's of each role, in the order they adapt."""
         state = super().initial_state(shapes)
-        names = [str(role) for role in ROLES]
+        names = [OperandId(role) for role in ROLES]
         if self.granularity == "layer":
-            inner = [o for o in shapes if f"edge.{o}" not in self.edges(state)]
-            names = [f"{role}.{owner}" for role in ROLES for owner in inner]
+            inner = [owner for owner in shapes if owner not in self.edges(state)]
+            names = [OperandId(role, owner) for role in ROLES for owner in inner]
         fresh = {"relaxed": self.initial_bits, "frozen": False, "fell_to": [], "rises": {}}
         return {**state, "variables": {name: dict(fresh) for name in names}, "order": names}
 
@@ -81,33 +90,33 @@ class Adaqat(ScaledIntegers):
         moving = [name for name in state["order"] if not state["variables"][name]["frozen"]]
         if self.granularity == "network" or not moving:
             return moving
-        role = moving[0].partition(".")[0]
+        role = OperandId.parse(moving[0]).role
         return moving[:1] if state.get(f"ordered.{role}") else []
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
+    ) -> tuple[State, AdaqatDecisions]:
         variables = dict(state["variables"])
         if feedback is not None:
             for name in feedback.probes:
                 gradient = feedback.loss - feedback.probes[name] + self._cost_slope(state, name)
-                role = name.partition(".")[0]
-                rate: float = getattr(self, f"{role}_rate")
+                rate: float = getattr(self, f"{OperandId.parse(name).role}_rate")
                 variables[name] = self.moved(variables[name], rate * gradient)
         new = {**state, "variables": variables}
-        decisions = {f"bits.{name}": ceil(v["relaxed"]) for name, v in variables.items()}
-        explored = {f"explore.{name}": 0 for name in variables}
-        explored |= {f"explore.{name}": 1 for name in self.exploring(new)}
-        return new, {**decisions, **explored, **self.edges(state)}
+        exploring = self.exploring(new)
+        return new, AdaqatDecisions(
+            bits={OperandId.parse(n): ceil(v["relaxed"]) for n, v in variables.items()},
+            edge=self.edges(state),
+            explore={OperandId.parse(n): int(n in exploring) for n in variables},
+        )
 
     def _cost_slope(self, state: State, name: str) -> float:
         """The gradient of cost * n_w * n_a by one of them."""
-        role = name.partition(".")[0]
-        other = Role.ACTIVATION if role == Role.WEIGHT else Role.WEIGHT
+        role = OperandId.parse(name).role
         bits = [
             ceil(v["relaxed"])
             for n, v in state["variables"].items()
-            if n.partition(".")[0] == other
+            if OperandId.parse(n).role is not role
         ]
         cost: float = getattr(self, f"{role}_cost")
         mean: float = sum(bits) / max(len(bits), 1)
@@ -128,12 +137,12 @@ class Adaqat(ScaledIntegers):
                 relaxed, frozen = float(before + 1), True
         return {"relaxed": relaxed, "frozen": frozen, "fell_to": fell_to, "rises": rises}
 
-    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+    def probes(self, decisions: AdaqatDecisions) -> Mapping[str, AdaqatDecisions]:
         """One forward pass for each variable that explores, with one of its bits less."""
         return {
-            name: {f"bits.{name}": decisions[f"bits.{name}"] - 1}
-            for key, on in decisions.items()
-            if on and (name := key.removeprefix("explore.")) != key
+            name: replace(decisions, bits={**decisions.bits, name: decisions.bits[name] - 1})
+            for name, explores in decisions.explore.items()
+            if explores
         }
 
     def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
@@ -158,13 +167,13 @@ class Adaqat(ScaledIntegers):
 
     def _error(self, name: str, variable: dict[str, Any], seen: UpdateInfo) -> float:
         """Mean squared difference of a tensor at n and at n - 1 bits."""
-        role, _, owner = name.partition(".")
+        operand = OperandId.parse(name)
         bits = ceil(variable["relaxed"])
-        if role == Role.ACTIVATION:
-            alpha = seen.masters.get(f"{owner}{CLIP}.alpha")
+        if operand.role is Role.ACTIVATION:
+            alpha = seen.masters.get(f"{operand.layer}{CLIP}.alpha")
             top = self.alpha if alpha is None else float(alpha.to_float()[0])
             return float((top / ((1 << (bits - 1)) - 1)) ** 2)
-        master: FixedTensor = seen.masters[f"{owner}.weight"]
+        master: FixedTensor = seen.masters[f"{operand.layer}.weight"]
         wide, narrow = (
             quantisers.tanh_levels(master, TanhFormat(n, self.unit_weights)).to_float()
             for n in (bits, bits - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from math import log2
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,18 +12,27 @@ from pydantic import Field
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
-from fxsim.identifiers import Role
+from fxsim.identifiers import OperandId, Role
 from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import ceil_log2
-from fxsim.training.policy import Decisions, State, StepInfo
+from fxsim.training.decisions import Decisions, table
+from fxsim.training.policy import State, StepInfo
 
 Real = Annotated[float, Field(ge=0)]
 
 
-class Apt(IntegerPolicy):
+@dataclass(slots=True, kw_only=True)
+class AptDecisions(Decisions):
+    """Each operand's word length and fractional bits."""
+
+    bits: dict[OperandId, int] = table(OperandId.parse)
+    frac: dict[OperandId, int] = table(OperandId.parse)
+
+
+class Apt(IntegerPolicy[AptDecisions]):
     """8, 16 or 24 bits a tensor, for weights, activations and errors, by what rounding does to it.
 
     Source: Zhang et al., "Adaptive Precision Training", arXiv 1911.00361 ("Fixed-Point
@@ -64,10 +74,16 @@ class Apt(IntegerPolicy):
         return "apt"
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: AptDecisions,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """Adapt a tensor's n and s if its next update is due, else move its average on."""
-        name = f"{role}.{layer}"
+        name = OperandId(role, layer)
         interval = state.get(name) or {
             "bits": 8,
             "shift": 0,
@@ -79,8 +95,8 @@ class Apt(IntegerPolicy):
         else:
             average = self.a * interval["shift"] + (1 - self.a) * interval["average"]
             interval = {**interval, "average": average}
-        decided = {f"bits.{name}": interval["bits"], f"frac.{name}": -interval["shift"]}
-        return {name: interval}, decided
+        decisions.bits[name], decisions.frac[name] = interval["bits"], -interval["shift"]
+        return {name: interval}
 
     def _updated(
         self, remembered: dict[str, Any], step_info: StepInfo, tensor: FixedTensor
@@ -128,9 +144,9 @@ class Apt(IntegerPolicy):
             return per_epoch
         return min(max(round(self.b / urgency - self.g), 1), per_epoch)
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
-        bits, frac = decisions[f"bits.{role}.{layer}"], decisions[f"frac.{role}.{layer}"]
-        return TensorFormat(bits, frac, self.operand_rounding(role))
+    def operand_format(self, decisions: AptDecisions, layer: str, role: Role) -> TensorFormat:
+        name = OperandId(role, layer)
+        return TensorFormat(decisions.bits[name], decisions.frac[name], self.operand_rounding(role))
 
 
 def _magnitude(tensor: FixedTensor) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Generic, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,15 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import Accumulator, Overflow, Rounding
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
 from fxsim.policies.enum_fields import RoundingName
+from fxsim.training.decisions import D
 from fxsim.training.policy import (
     BitCostRequest,
-    Decisions,
     Feedback,
     LossGradient,
     Memory,
     State,
     StepInfo,
     UpdateInfo,
-    UpdateRule,
 )
 
 
@@ -53,14 +52,15 @@ class Policy(BaseModel, ABC):
         return None
 
 
-class IntegerPolicy(Policy):
+class IntegerPolicy(Policy, Generic[D]):
     """Parameters of the datapath around the operands, and a policy that decides nothing.
+
+    D : the type of its decisions, as in `class Muppet(IntegerPolicy[MuppetDecisions])`
 
     Errors and updates are rounded stochastically by default, as in Gupta et al., "Deep Learning
     with Limited Numerical Precision", arXiv 1502.02551; the word lengths are ours.
     """
 
-    update_rule: ClassVar[UpdateRule] = UpdateRule.OPTIMIZER
     loss_gradient: ClassVar[LossGradient] = LossGradient.SOFTMAX
     normalises_gradients: ClassVar[bool] = False
     folds: ClassVar[bool] = True  # whether batch norms can be folded into its weights
@@ -71,6 +71,14 @@ class IntegerPolicy(Policy):
     rounding: RoundingName = Rounding.RND_CONV
     error_rounding: RoundingName = Rounding.STOCHASTIC
     update_rounding: RoundingName = Rounding.STOCHASTIC
+
+    @classmethod
+    def decisions_type(cls) -> type[D]:
+        """What the class, or one that it is made of, says in brackets."""
+        models = (base for base in cls.__mro__ if issubclass(base, IntegerPolicy))
+        named = (model.__pydantic_generic_metadata__["args"] for model in models)
+        decisions: type[D] = next(arguments[0] for arguments in named if arguments)
+        return decisions
 
     @property
     def accumulator(self) -> Accumulator:
@@ -103,37 +111,39 @@ class IntegerPolicy(Policy):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
-        """No decisions."""
-        return state, {}
-
-    def constants(self, state: State) -> Decisions:
-        """None."""
-        return {}
+    ) -> tuple[State, D]:
+        """No decisions of its own."""
+        return state, self.decisions_type()()
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: D,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """No statistics of tensors."""
-        return {}, {}
+        return {}
 
-    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+    def probes(self, decisions: D) -> Mapping[str, D]:
         """No forward passes more."""
         return {}
 
     @abstractmethod
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
+    def operand_format(self, decisions: D, layer: str, role: Role) -> OperandFormat:
         """See `fxsim.training.policy.PrecisionPolicy`."""
 
-    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+    def input_limit(self, decisions: D, layer: str) -> int | None:
         """No limit."""
         return None
 
-    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
+    def result_format(self, decisions: D, layer: str) -> TensorFormat | None:
         """Words, uncast."""
         return None
 
-    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
+    def gradient_format(self, decisions: D, parameter: str) -> TensorFormat:
         """The same for all, at a dynamic scale."""
         return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
 

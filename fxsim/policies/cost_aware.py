@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from fxsim.identifiers import OPERAND_ROLES, Role
-from fxsim.numerics.operand_formats import BlockFormat, CostAwareBlockFormat
-from fxsim.policies.dynasty import Dynasty
-from fxsim.training.policy import BitCostRequest, Decisions, State
+from fxsim.identifiers import OPERAND_ROLES, OperandId, Role
+from fxsim.numerics.operand_formats import CostAwareBlockFormat
+from fxsim.policies.dynasty import Blockwise, DynastyDecisions
+from fxsim.training.decisions import table
+from fxsim.training.policy import BitCostRequest, Feedback, State, StepInfo
 
 PARTS = ("fixed", "by_row", "by_column")
 
 
-class CostAware(Dynasty):
+class Candidate(NamedTuple):
+    """An operand at a word length, recorded as `role.layer.bits`."""
+
+    operand: OperandId
+    bits: int
+
+    def __str__(self) -> str:
+        """As it is recorded."""
+        return f"{self.operand}.{self.bits}"
+
+    @classmethod
+    def parse(cls, text: str) -> Candidate:
+        """Read a recorded one."""
+        operand, _, bits = text.rpartition(".")
+        return cls(OperandId.parse(operand), int(bits))
+
+
+@dataclass(slots=True, kw_only=True)
+class CostAwareDecisions(DynastyDecisions):
+    """The thresholds, and what a run knows of its accelerator from the beginning.
+
+    Attributes
+    ----------
+    fixed, by_row, by_column : an operand's costs at a word length, of its elements and of the rows
+        (columns) of blocks that run in lockstep
+    row_group, column_group : rows (columns) of blocks that run in lockstep
+    work : relative cycles of a block at a word length
+    """
+
+    fixed: dict[Candidate, int] = table(Candidate.parse, constant=True)
+    by_row: dict[Candidate, int] = table(Candidate.parse, constant=True)
+    by_column: dict[Candidate, int] = table(Candidate.parse, constant=True)
+    row_group: dict[Role, int] = table(Role, constant=True)
+    column_group: dict[Role, int] = table(Role, constant=True)
+    work: dict[int, int] = table(int, constant=True)
+
+
+class CostAware(Blockwise[CostAwareDecisions]):
     """DYNASTY's sensitivities and budgets; the bits go where the accelerator gains the most.
 
     Ours; no paper. Where `Dynasty` compares a tile's sensitivity with one threshold, this weighs
@@ -57,36 +96,50 @@ class CostAware(Dynasty):
             (self.block_rows, self.block_columns),
         )
 
-    def constants(self, state: State) -> Decisions:
-        """The prices, groups and works."""
-        decisions: Decisions = {}
-        for name, parts in state.get("bit_costs", {}).items():
-            for part in PARTS:
-                for bits, price in zip(self.candidates, parts[part], strict=True):
-                    decisions[f"{part}.{name}.{bits}"] = price
-        for role in OPERAND_ROLES:
-            rows, columns = state.get("groups", {}).get(role, (1, 1))
-            decisions |= {f"row_group.{role}": rows, f"column_group.{role}": columns}
-        for bits, work in zip(self.candidates, state.get("work", self.candidates), strict=True):
-            decisions[f"work.{bits}"] = work
-        return decisions
+    def decide(
+        self, state: State, step_info: StepInfo, feedback: Feedback | None
+    ) -> tuple[State, CostAwareDecisions]:
+        """The thresholds, and the costs, groups and works that the state begins with."""
+        costs: dict[str, Any] = {
+            part: {
+                Candidate(OperandId.parse(name), bits): cost
+                for name, parts in state.get("bit_costs", {}).items()
+                for bits, cost in zip(self.candidates, parts[part], strict=True)
+            }
+            for part in PARTS
+        }
+        groups = {role: state.get("groups", {}).get(role, (1, 1)) for role in OPERAND_ROLES}
+        work = state.get("work", self.candidates)
+        state, thresholds = self.thresholds(state, feedback)
+        return state, CostAwareDecisions(
+            threshold=thresholds,
+            **costs,
+            row_group={role: rows for role, (rows, _) in groups.items()},
+            column_group={role: columns for role, (_, columns) in groups.items()},
+            work=dict(zip(self.candidates, work, strict=True)),
+        )
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> BlockFormat:
-        def costs(part: str) -> tuple[int, ...]:
-            return tuple(decisions.get(f"{part}.{role}.{layer}.{n}", 0) for n in self.candidates)
+    def operand_format(
+        self, decisions: CostAwareDecisions, layer: str, role: Role
+    ) -> CostAwareBlockFormat:
+        candidates = [Candidate(OperandId(role, layer), bits) for bits in self.candidates]
 
-        parts: dict[str, Any] = {part: costs(part) for part in PARTS}
+        def costs(by_candidate: dict[Candidate, int]) -> tuple[int, ...]:
+            return tuple(by_candidate.get(candidate, 0) for candidate in candidates)
+
         return CostAwareBlockFormat(
             self.block_rows,
             self.block_columns,
             self.candidates,
-            decisions[f"threshold.{role}"],
+            decisions.threshold[role],
             self.exponent_window,
             self.operand_rounding(role),
             self.skip_penalty,
-            **parts,
-            row_group=decisions[f"row_group.{role}"],
-            column_group=decisions[f"column_group.{role}"],
-            work=tuple(decisions[f"work.{n}"] for n in self.candidates),
+            fixed=costs(decisions.fixed),
+            by_row=costs(decisions.by_row),
+            by_column=costs(decisions.by_column),
+            row_group=decisions.row_group[role],
+            column_group=decisions.column_group[role],
+            work=tuple(decisions.work[bits] for bits in self.candidates),
             rounds=self.rounds,
         )

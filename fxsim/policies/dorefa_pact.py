@@ -6,15 +6,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from fxsim.identifiers import Role
+from fxsim.identifiers import OperandId, Role
 from fxsim.numerics.operand_formats import MAX_LEVEL_BITS
-from fxsim.policies.level_formats import ScaledIntegers
-from fxsim.training.policy import Decisions, Feedback, State, StepInfo
+from fxsim.policies.level_formats import LevelDecisions, ScaledIntegers
+from fxsim.training.policy import Feedback, State, StepInfo
 
 LevelBits = Annotated[int, Field(ge=1, le=MAX_LEVEL_BITS)]
 
 
-class DorefaPact(ScaledIntegers):
+class DorefaPact(ScaledIntegers[LevelDecisions]):
     """Weights 2 q(tanh(w) / (2 max|tanh w|) + 1/2) - 1, activations clipped at a learned alpha.
 
     Source: Zhou et al., DoReFa-Net, arXiv 1606.06160 (weights, errors); Choi et al., PACT,
@@ -35,6 +35,6 @@ class DorefaPact(ScaledIntegers):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
-        bits = {f"bits.{Role.WEIGHT}": self.weight, f"bits.{Role.ACTIVATION}": self.activation}
-        return state, {**bits, **self.edges(state)}
+    ) -> tuple[State, LevelDecisions]:
+        bits = {OperandId(Role.WEIGHT): self.weight, OperandId(Role.ACTIVATION): self.activation}
+        return state, LevelDecisions(bits=bits, edge=self.edges(state))

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 
 from fxsim.engine.tensor import FixedTensor
-from fxsim.identifiers import Role
+from fxsim.identifiers import LayerId, OperandId, Role
 from fxsim.numerics.operand_formats import ClippedFormat, OperandFormat, TanhFormat, TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, State, StepInfo
+from fxsim.training.decisions import Decisions, table
+from fxsim.training.policy import State, StepInfo
 
 
-def owner_of(layer: str) -> str:
+def owner_of(layer: str) -> LayerId:
     """The layer whose weight a product uses: a recurrent one's positions share theirs."""
-    return re.sub(r"\.\d+$", "", layer)
+    return LayerId.parse(re.sub(r"\.\d+$", "", layer))
 
 
-class ScaledIntegers(IntegerPolicy):
+@dataclass(slots=True, kw_only=True)
+class LevelDecisions(Decisions):
+    """Of policies with scaled integers.
+
+    Attributes
+    ----------
+    bits : of a role everywhere, or of one layer's operand
+    edge : 1 for the first and the last layer, where they have bits of their own
+    signed : whether a product's input has negative values
+    """
+
+    bits: dict[OperandId, int] = table(OperandId.parse)
+    edge: dict[LayerId, int] = table()
+    signed: dict[LayerId, int] = table()
+
+
+L = TypeVar("L", bound=LevelDecisions)
+
+
+class ScaledIntegers(IntegerPolicy[L], Generic[L]):
     """Operands whose step is no power of two, executed as integers with a multiplier.
 
     error : word length of errors, at a dynamic power-of-two scale
@@ -47,37 +68,45 @@ class ScaledIntegers(IntegerPolicy):
         """The layers with weights, in order."""
         return {"owners": list(shapes)}
 
-    def edges(self, state: State) -> Decisions:
+    def edges(self, state: State) -> dict[LayerId, int]:
         """Marks of the first and last layer."""
         owners = state["owners"]
         if self.first_last_bits is None or not owners:
             return {}
-        return {f"edge.{owner}": 1 for owner in (owners[0], owners[-1])}
+        return {LayerId.parse(owner): 1 for owner in (owners[0], owners[-1])}
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: L,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """Whether a product's input is signed, when it is first seen."""
         if role is not Role.ACTIVATION:
-            return {}, {}
+            return {}
         name = f"signed.{layer}"
         stored = state.get(name)
         if stored is None:
             stored = int(owner_of(layer) not in state["owners"] or int(tensor.codes.min()) < 0)
-        return {name: stored}, {name: stored}
+        decisions.signed[LayerId.parse(layer)] = stored
+        return {name: stored}
 
-    def bits_of(self, decisions: Decisions, layer: str, role: Role) -> int:
+    def bits_of(self, decisions: L, layer: str, role: Role) -> int:
         """The decided bits of a layer's weights or activations."""
-        return decisions.get(f"bits.{role}.{owner_of(layer)}", decisions.get(f"bits.{role}", 8))
+        everywhere = decisions.bits.get(OperandId(role), 8)
+        return decisions.bits.get(OperandId(role, owner_of(layer)), everywhere)
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
+    def operand_format(self, decisions: L, layer: str, role: Role) -> OperandFormat:
         if role is Role.ERROR:
             return TensorFormat(self.error, rounding=self.error_rounding)
-        if self.first_last_bits is not None and f"edge.{owner_of(layer)}" in decisions:
+        if self.first_last_bits is not None and owner_of(layer) in decisions.edge:
             return TensorFormat(self.first_last_bits, rounding=self.rounding)
         bits = self.bits_of(decisions, layer, role)
         if role is Role.WEIGHT:
             return TanhFormat(bits, self.unit_weights)
-        if decisions[f"signed.{layer}"]:
+        if decisions.signed[LayerId.parse(layer)]:
             return TensorFormat(max(bits, 2), rounding=self.rounding)
         return ClippedFormat(bits, self.alpha)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from math import exp
 from typing import Annotated, ClassVar
@@ -13,18 +14,27 @@ from pydantic import Field, field_validator
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update import MOMENTUM
-from fxsim.identifiers import ParameterId, Role
+from fxsim.identifiers import OperandId, ParameterId, Role
 from fxsim.numerics.formats import Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
-from fxsim.training.policy import Decisions, Feedback, Memory, State, StepInfo, UpdateInfo
+from fxsim.training.decisions import Decisions, table
+from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 FLOAT_BITS = 32
 
 
-class Muppet(IntegerPolicy):
+@dataclass(slots=True, kw_only=True)
+class MuppetDecisions(Decisions):
+    """The network's word length, and each operand's fractional bits."""
+
+    bits: int
+    frac: dict[OperandId, int] = table(OperandId.parse)
+
+
+class Muppet(IntegerPolicy[MuppetDecisions]):
     """One word length for the whole network, raised when gradients of epochs agree too much.
 
     Source: Rajagopal et al., MuPPET, arXiv 2006.09049, as its code has it (ICIdsl/muppet).
@@ -67,19 +77,25 @@ class Muppet(IntegerPolicy):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
-        return state, {"bits": self.levels[state["level"]]}
+    ) -> tuple[State, MuppetDecisions]:
+        return state, MuppetDecisions(bits=self.levels[state["level"]])
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: MuppetDecisions,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """A tensor's scale, from its extremes."""
-        bits = self.levels[state["level"]]
-        return {}, {f"frac.{role}.{layer}": scale_of(tensor, bits)}
+        decisions.frac[OperandId(role, layer)] = scale_of(tensor, decisions.bits)
+        return {}
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
+    def operand_format(self, decisions: MuppetDecisions, layer: str, role: Role) -> TensorFormat:
         rounding = self.operand_rounding(role)
-        return TensorFormat(decisions["bits"], decisions[f"frac.{role}.{layer}"], rounding)
+        return TensorFormat(decisions.bits, decisions.frac[OperandId(role, layer)], rounding)
 
     def after_update(self, state: State, memory: Memory, seen: UpdateInfo) -> tuple[State, Memory]:
         """At an epoch's end: add its last gradients up; at a window's end: judge them."""

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fxsim.identifiers import ParameterId, Role
+from fxsim.identifiers import LayerId, ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
-from fxsim.training.policy import Decisions, Feedback, LossGradient, State, StepInfo, UpdateRule
+from fxsim.training.decisions import NitiDecisions
+from fxsim.training.policy import Feedback, LossGradient, State, StepInfo
 
 BITS = 8
 MOST = 127
 
 
-class Niti(IntegerPolicy):
+class Niti(IntegerPolicy[NitiDecisions]):
     """8-bit mantissas with one power-of-two exponent a tensor, weights without a wider copy.
 
     Source: Wang et al., NITI, arXiv 2009.13108, and the authors' code.
@@ -42,7 +43,6 @@ class Niti(IntegerPolicy):
 
     summary: ClassVar[str] = "int8 only: mantissas, exponents, and updates of 5 to 3 bits"
     source: ClassVar[str] = "Wang et al., TPDS 2022, arXiv 2009.13108, and the authors' code"
-    update_rule: ClassVar[UpdateRule] = UpdateRule.NITI
     folds: ClassVar[bool] = False
     loss_gradient: ClassVar[LossGradient] = LossGradient.POWERS_OF_TWO
 
@@ -70,7 +70,7 @@ class Niti(IntegerPolicy):
         return (floor_log2(Fraction(MOST * MOST * (shape[0] + shape[1]), 6))) // 2
 
     def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
-        return {"grids": {f"grid.{owner}": self.grid(shape) for owner, shape in shapes.items()}}
+        return {"grids": {owner: self.grid(shape) for owner, shape in shapes.items()}}
 
     def initial_codes(
         self, parameter: str, codes: NDArray[np.int64], drawn: bool
@@ -82,11 +82,12 @@ class Niti(IntegerPolicy):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
+    ) -> tuple[State, NitiDecisions]:
         phase = sum(step_info.step >= share * step_info.steps for share in self.drops)
-        gradient_bits = self.gradient_bits[phase]
-        return state, {**state["grids"], "gradient_bits": gradient_bits, "stored_bits": BITS}
+        return state, NitiDecisions(
+            grid=state["grids"], stored_bits=BITS, gradient_bits=self.gradient_bits[phase]
+        )
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
-        frac = decisions[f"grid.{layer}"] if role is Role.WEIGHT else None
+    def operand_format(self, decisions: NitiDecisions, layer: str, role: Role) -> TensorFormat:
+        frac = decisions.grid[LayerId.parse(layer)] if role is Role.WEIGHT else None
         return TensorFormat(BITS, frac, self.operand_rounding(role), Overflow.SAT_SYM)

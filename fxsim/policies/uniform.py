@@ -11,7 +11,7 @@ from fxsim.numerics.formats import MAX_FRAC, Overflow
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import OverflowName
-from fxsim.training.policy import Decisions
+from fxsim.training.decisions import Decisions
 
 OperandBits = Annotated[int, Field(ge=2, le=16)]
 StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
@@ -26,7 +26,7 @@ class LayerBits(BaseModel):
     error: OperandBits | None = None
 
 
-class Uniform(IntegerPolicy):
+class Uniform(IntegerPolicy[Decisions]):
     """The same bits for every tensor of a role, at a dynamic or a static power-of-two scale.
 
     weight, activation, error : word lengths

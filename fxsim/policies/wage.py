@@ -13,19 +13,20 @@ from pydantic import Field
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.update_rules import RATE_FRAC, nearest_octave
-from fxsim.identifiers import ParameterId, Role
+from fxsim.identifiers import LayerId, OperandId, ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.uniform import OperandBits
-from fxsim.training.policy import Decisions, Feedback, State, StepInfo, UpdateRule
+from fxsim.training.decisions import WageDecisions
+from fxsim.training.policy import Feedback, State, StepInfo
 
 LIMIT_GAIN = 3  # weights are drawn from +-sqrt(3 / fan_in), or the least that bits tell from 0
 
 
-class Wage(IntegerPolicy):
+class Wage(IntegerPolicy[WageDecisions]):
     """Ternary weights, 8-bit activations and errors; the update is 8-bit integers, too.
 
     Source: Wu et al., WAGE, arXiv 1802.04680, and the authors' code.
@@ -44,7 +45,6 @@ class Wage(IntegerPolicy):
 
     summary: ClassVar[str] = "2-bit weights, 8-bit activations, errors and updates"
     source: ClassVar[str] = "Wu et al., ICLR 2018, arXiv 1802.04680, and the authors' code"
-    update_rule: ClassVar[UpdateRule] = UpdateRule.WAGE
     folds: ClassVar[bool] = False
 
     weight: OperandBits = 2
@@ -75,7 +75,7 @@ class Wage(IntegerPolicy):
         return self.gradient - 1 + self.layer_octave(fan_in)
 
     def initial_state(self, shapes: Mapping[str, tuple[int, ...]]) -> State:
-        grids = {f"grid.{owner}": self.grid(shape[1]) for owner, shape in shapes.items()}
+        grids = {owner: self.grid(shape[1]) for owner, shape in shapes.items()}
         return {"grids": grids, "first": next(iter(shapes), "")}
 
     def initial_codes(
@@ -91,40 +91,48 @@ class Wage(IntegerPolicy):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
+    ) -> tuple[State, WageDecisions]:
         dropped = sum(step_info.step >= share * step_info.steps for share in self.drops)
         rate = round(self.learning_rate * (1 << RATE_FRAC)) >> 3 * dropped
-        return state, {**state["grids"], "rate": rate, "stored_bits": self.gradient}
+        return state, WageDecisions(grid=state["grids"], stored_bits=self.gradient, rate=rate)
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: WageDecisions,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """The scale of an error, or of a signed activation; activations are in [0, 1] else."""
-        name = f"frac.{role}.{layer}"
+        name = OperandId(role, layer)
         if role is Role.WEIGHT:
-            return {}, {}
+            return {}
         if role is Role.ERROR:
             octave = nearest_octave(casts.peak(tensor.codes)) - tensor.format.frac
-            return {}, {name: self.error - 1 - octave}
+            decisions.frac[name] = self.error - 1 - octave
+            return {}
         signed = state.get(
             f"signed.{layer}", layer == state["first"] or int(tensor.codes.min()) < 0
         )
-        remembered = {f"signed.{layer}": signed}
+        decisions.limit[LayerId.parse(layer)] = int(not signed)
+        decisions.frac[name] = self.activation - 1
         if signed:
-            fitting = casts.dynamic_format(
-                casts.peak(tensor.codes), tensor.format.frac, self.activation
-            )
-            return remembered, {name: fitting.frac, f"limit.{layer}": 0}
-        return remembered, {name: self.activation - 1, f"limit.{layer}": 1}
+            largest = casts.peak(tensor.codes)
+            fitting = casts.dynamic_format(largest, tensor.format.frac, self.activation)
+            decisions.frac[name] = fitting.frac
+        return {f"signed.{layer}": signed}
 
-    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+    def input_limit(self, decisions: WageDecisions, layer: str) -> int | None:
         """1 for activations that were not signed when they were first seen."""
-        return decisions.get(f"limit.{layer}") or None
+        return decisions.limit.get(LayerId.parse(layer)) or None
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
+    def operand_format(self, decisions: WageDecisions, layer: str, role: Role) -> TensorFormat:
         if role is Role.WEIGHT:
-            frac = decisions[f"grid.{layer}"] - self.gradient + self.weight
+            frac = decisions.grid[LayerId.parse(layer)] - self.gradient + self.weight
             return TensorFormat(self.weight, frac, self.rounding, Overflow.SAT_SYM)
-        bits = self.error if role is Role.ERROR else self.activation
-        rounding = self.operand_rounding(role)
-        return TensorFormat(bits, decisions[f"frac.{role}.{layer}"], rounding, Overflow.SAT_SYM)
+        bits, frac = self.activation, decisions.frac[OperandId(role, layer)]
+        if role is Role.ERROR:
+            bits = self.error
+        return TensorFormat(bits, frac, self.operand_rounding(role), Overflow.SAT_SYM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from fxsim.identifiers import PASS
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
 from fxsim.trace.reader import Trace
-from fxsim.training.policy import Decisions
+from fxsim.training.decisions import D
+from fxsim.training.policy import PrecisionPolicy
 
 _MANIFEST = (
     "inputs_sha256",
@@ -107,7 +109,7 @@ class Run(Displayed):
         text = (self.directory / "workload.yaml").read_text(encoding="utf-8")
         return same and text == workload.text and epochs in (None, self.manifest["epochs"])
 
-    def constants(self) -> Decisions:
+    def constants(self) -> dict[str, int]:
         """The decisions that hold for the whole run.
 
         Returns
@@ -120,26 +122,38 @@ class Run(Displayed):
         """
         path = self.directory / "constants.json"
         try:
-            decisions: Decisions = json.loads(path.read_text(encoding="utf-8"))
+            decisions: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as problem:
             raise DataError(f"{path}: must be a run's constant decisions: {problem}") from None
         return decisions
 
-    def decided(self, step: int) -> Decisions:
-        """All decisions of a step.
+    def decided(self, policy: PrecisionPolicy[D]) -> Callable[[int], D]:
+        """What was decided in a step, by the step's number.
 
         Parameters
         ----------
-        step : its number
+        policy : that the run was made under
 
         Returns
         -------
-        {name: integer}, those of the whole run among them.
+        A function of the step.
+
+        Raises
+        ------
+        DataError : by the function that is returned, for columns that are not the policy's
         """
-        row = self.decisions.iloc[step]
-        return {**self.constants(), **{str(name): int(value) for name, value in row.items()}}
+        constants, steps = self.constants(), self.decisions.to_dict("records")
+
+        def of(step: int) -> D:
+            row = {**constants, **{str(name): code for name, code in steps[step].items()}}
+            try:
+                return policy.decisions_type().from_columns(row)
+            except DataError as problem:
+                raise DataError(f"{self.directory / 'decisions.parquet'}: {problem}") from None
+
+        return of
 
     @property
     def integer(self) -> bool:

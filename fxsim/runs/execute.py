@@ -38,7 +38,8 @@ from fxsim.runs.inputs import RunInputs
 from fxsim.runs.train import train, train_float32
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import checkpoint, loop
-from fxsim.training.policy import Decisions
+from fxsim.training.decisions import Decisions
+from fxsim.training.policy import StepInfo
 from fxsim.training.settings import Watcher
 
 
@@ -180,9 +181,13 @@ def _check_whole(trace: Path, directory: Path, steps: int) -> None:
         )
 
 
-def _constants(policy: Policy, network: loop.TrainedNetwork) -> Decisions:
+def _constants(policy: Policy, network: loop.TrainedNetwork) -> dict[str, int]:
     """The decisions that hold for the whole run."""
-    return policy.constants(network.policy_state) if isinstance(policy, IntegerPolicy) else {}
+    if not isinstance(policy, IntegerPolicy):
+        return {}
+    decisions: Decisions
+    _, decisions = policy.decide(network.policy_state, StepInfo(), None)
+    return decisions.columns(constant=True)
 
 
 def versions() -> dict[str, str]:

@@ -90,7 +90,7 @@ def evaluate(
     if fold:
         model, parameters = folding.fold(model, parameters, running)
     step = min(steps, len(run.decisions)) - 1  # the last that was made, as the run's own evaluation
-    decisions = run.decided(step)
+    decisions = run.decided(policy)(step)
     rows: list[pd.DataFrame] = []
     batches = -(-inputs.dataset.test_size // loop.EVALUATION_BATCH)
     announce = tell(batches) if tell else lambda label: None

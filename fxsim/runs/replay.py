@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from fxsim.errors import ReplayError
 from fxsim.policies.base import IntegerPolicy
@@ -63,21 +64,16 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
 
 
 def _replay_integer(
-    run: Run, inputs: RunInputs, policy: IntegerPolicy, watcher: Watcher | None
+    run: Run, inputs: RunInputs, policy: IntegerPolicy[Any], watcher: Watcher | None
 ) -> str:
-    constants = run.constants()
-    decisions = [
-        {**constants, **{str(k): int(v) for k, v in row.items()}}
-        for row in run.decisions.to_dict("records")
-    ]
-    if len(decisions) != run.manifest["steps"]:
+    steps = len(run.decisions)
+    if steps != run.manifest["steps"]:
         raise ReplayError(
-            f"{run.directory}: must hold {run.manifest['steps']} steps of decisions,"
-            f" not {len(decisions)}"
+            f"{run.directory}: must hold {run.manifest['steps']} steps of decisions, not {steps}"
         )
     with tempfile.TemporaryDirectory() as scratch:
         with TraceWriter(Path(scratch) / "trace", policy.accumulator.bits) as tracer:
-            trained = train(inputs, policy, tracer, watcher, decisions)
+            trained = train(inputs, policy, tracer, watcher, run.decided(policy))
         again = Trace.load(Path(scratch) / "trace").maps
     # powers are floats, which machines may sum differently
     recorded = run.trace().maps.drop(columns=POWERS)

@@ -23,7 +23,7 @@ from fxsim.training.settings import TrainingSettings
 
 def one_step(
     model: Model,
-    policy: PrecisionPolicy,
+    policy: PrecisionPolicy[Any],
     settings: TrainingSettings,
     bit_costs: State | None = None,
 ) -> Trace:
@@ -51,7 +51,6 @@ def one_step(
         inputs = np.abs(flat).reshape(shape) % model.classes
     start = loop.begin(model, policy, 0, bit_costs=bit_costs)
     state, decisions = policy.decide(start.policy_state, StepInfo(), None)
-    decisions = {**policy.constants(state), **decisions, loop.RATE: 0}
     with tempfile.TemporaryDirectory() as scratch:
         with TraceWriter(Path(scratch), policy.accumulator.bits) as writer:
             writer.begin_step(0, 1)

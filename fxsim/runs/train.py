@@ -6,13 +6,14 @@ The hash of this module's code, and of all that it imports, is part of what a ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxsim.runs import initial_weights
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import float32, loop
+from fxsim.training.decisions import Decisions
 from fxsim.training.loop import Progress, TrainedNetwork
-from fxsim.training.policy import Decisions, PrecisionPolicy, State
+from fxsim.training.policy import PrecisionPolicy, State
 from fxsim.training.settings import Watcher
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 def train(  # noqa: PLR0913
     inputs: RunInputs,
-    policy: PrecisionPolicy,
+    policy: PrecisionPolicy[Any],
     writer: TraceWriter,
     watcher: Watcher | None = None,
-    recorded: list[Decisions] | None = None,
+    recorded: Callable[[int], Decisions] | None = None,
     progress: Progress | None = None,
     after: Callable[[Progress, bool], None] | None = None,
     bit_costs: State | None = None,
@@ -39,7 +40,7 @@ def train(  # noqa: PLR0913
     policy : the inputs' policy, which trains in integers
     writer : takes the trace
     watcher : hears of each step
-    recorded : the decisions of an earlier run, a dict a step: the policy then decides nothing
+    recorded : a step's decisions in an earlier run: the policy then decides nothing
     progress : the state to go on from; None: begin
     after : called with the state after each step, and whether the step was the last of an epoch
     bit_costs : what a cost-aware policy begins with, see `fxsim.runs.initial_bit_costs`

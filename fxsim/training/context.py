@@ -29,7 +29,8 @@ from fxsim.numerics.operand_formats import (
     TanhFormat,
     TensorFormat,
 )
-from fxsim.training.policy import Decisions, PrecisionPolicy, State, StepInfo
+from fxsim.training.decisions import Decisions, GridDecisions
+from fxsim.training.policy import PrecisionPolicy, State, StepInfo
 
 CLIP = ".clip"  # the part of a layer that clips its input, under PACT
 CLIPPING = FixedPoint(32, 24)  # of clipping levels
@@ -165,7 +166,7 @@ class StepContext:
     seed: int
     step: int
     training: bool
-    policy: PrecisionPolicy
+    policy: PrecisionPolicy[Any]
     decisions: Decisions
     parameters: dict[str, Parameter]
     running: dict[str, RunningStatistics]
@@ -200,9 +201,10 @@ class StepContext:
             layer, role = f"{layer}.{Role.PARTNER}", Role.ACTIVATION
         if self.state is not None and (layer, role) not in self.settled:
             self.settled.add((layer, role))
-            state, decided = self.policy.on_operand(self.state, self.step_info, layer, role, tensor)
-            self.state.update(state)
-            self.decisions.update(decided)
+            changed = self.policy.on_operand(
+                self.state, self.step_info, self.decisions, layer, role, tensor
+            )
+            self.state.update(changed)
         return self.policy.operand_format(self.decisions, layer, role)
 
     def operand(self, layer: str, role: Role, tensor: FixedTensor) -> FixedTensor:
@@ -237,7 +239,8 @@ class StepContext:
     @property
     def stored_bits(self) -> int:
         """The word length in which weights are kept."""
-        return self.decisions.get("stored_bits", update.MASTER.bits)
+        decided = self.decisions
+        return decided.stored_bits if isinstance(decided, GridDecisions) else update.MASTER.bits
 
     def clipping_level(self, layer: str, form: ClippedFormat) -> Fraction:
         """The learned clipping level of a layer's input, a parameter since it was first asked."""

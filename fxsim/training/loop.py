@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -19,9 +19,9 @@ from fxsim.errors import DataError, FormatError, ShapeError
 from fxsim.identifiers import OPERAND_ROLES, STEP, ParameterId, Pass, Role
 from fxsim.training.context import Parameter, Probed, StepContext, Tracer, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
+from fxsim.training.decisions import D, Decisions, GridDecisions, NitiDecisions, WageDecisions
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
-    Decisions,
     Feedback,
     LossGradient,
     Memory,
@@ -29,13 +29,11 @@ from fxsim.training.policy import (
     State,
     StepInfo,
     UpdateInfo,
-    UpdateRule,
 )
 from fxsim.training.schedule import Plateau
 from fxsim.training.settings import TrainingSettings, Watcher, decays, integer_metrics
 
 EVALUATION_BATCH = 250
-RATE = "learning_rate"
 
 
 class StepTracer(Tracer, Protocol):
@@ -63,7 +61,7 @@ class Progress:
     plateau: Plateau = field(default_factory=Plateau)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-    decisions: list[Decisions] = field(default_factory=list)
+    decisions: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def weights_sha256(self) -> str:
@@ -76,7 +74,7 @@ TrainedNetwork = Progress  # what a run leaves behind
 
 def begin(
     model: Model,
-    policy: PrecisionPolicy,
+    policy: PrecisionPolicy[D],
     seed: int,
     initial: tuple[dict[str, Parameter], dict[str, RunningStatistics]] | None = None,
     bit_costs: State | None = None,
@@ -108,12 +106,12 @@ def begin(
 def train(  # noqa: PLR0913
     model: Model,
     data: Dataset,
-    policy: PrecisionPolicy,
+    policy: PrecisionPolicy[D],
     settings: TrainingSettings,
     seed: int,
     tracer: StepTracer | None = None,
     watcher: Watcher | None = None,
-    recorded: Sequence[Decisions] | None = None,
+    recorded: Callable[[int], D] | None = None,
     progress: Progress | None = None,
     after: Callable[[Progress, bool], None] | None = None,
 ) -> Progress:
@@ -122,7 +120,7 @@ def train(  # noqa: PLR0913
     It takes more than seven parameters: the last five are who hears of a step, and what an earlier
     run left; most callers need one of them.
 
-    recorded : the decisions of an earlier run; the policy then decides nothing (a replay)
+    recorded : a step's decisions in an earlier run; the policy then decides nothing (a replay)
     progress : continue from here; after : called with the state after each step, and whether it
         was the last of an epoch
     """
@@ -135,7 +133,6 @@ def train(  # noqa: PLR0913
             f" not {settings.batch}"
         )
     steps, order, ordered_epoch = settings.epochs * per_epoch, [], -1
-    constants = policy.constants(now.policy_state) if recorded is None else {}
     for step in range(now.step, steps):
         epoch, position = divmod(step, per_epoch)
         if epoch != ordered_epoch:
@@ -147,7 +144,7 @@ def train(  # noqa: PLR0913
             step,
             True,
             policy,
-            {**constants, **decisions},
+            decisions,
             now.parameters,
             now.running,
             now.gains,
@@ -168,7 +165,7 @@ def train(  # noqa: PLR0913
         now.feedback = Feedback(step, metrics["loss"], _perturbation(context), context.probed)
         _after_update(now, context, metrics["loss"])
         now.metrics.append(metrics)
-        now.decisions.append({k: v for k, v in context.decisions.items() if k not in constants})
+        now.decisions.append(decisions.columns())
         now.step = step + 1
         ended = position == per_epoch - 1
         if ended:
@@ -185,19 +182,20 @@ def train(  # noqa: PLR0913
 
 def _decide(
     now: Progress,
-    policy: PrecisionPolicy,
+    policy: PrecisionPolicy[D],
     settings: TrainingSettings,
     step_info: StepInfo,
-    recorded: Sequence[Decisions] | None,
-) -> Decisions:
+    recorded: Callable[[int], D] | None,
+) -> D:
     if recorded is not None:
-        return recorded[step_info.step]
+        return recorded(step_info.step)
     now.policy_state, decisions = policy.decide(now.policy_state, step_info, now.feedback)
     drops = now.plateau.drops
     rate = settings.schedule.rate_code(
         settings.learning_rate, step_info.step, step_info.steps, drops
     )
-    return {**decisions, RATE: int(rate * policy.rate_factor)}
+    decisions.learning_rate = int(rate * policy.rate_factor)
+    return decisions
 
 
 def _probe(
@@ -208,9 +206,8 @@ def _probe(
     They stand in the trace as layers `<layer>@<probe>`, so that their cost is counted.
     """
     losses = {}
-    for name, changes in context.policy.probes(context.decisions).items():
+    for name, decisions in context.policy.probes(context.decisions).items():
         tracer = None if context.tracer is None else Probed(context.tracer, name)
-        decisions = {**context.decisions, **changes}
         probe = StepContext(
             context.seed,
             context.step,
@@ -290,11 +287,11 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
             gradients = {n: update.clipped(g, *factor) for n, g in gradients.items()}
     context.taken = gradients
     sgd = settings.optimizer == "sgd"
-    few_bits = context.policy.update_rule is not UpdateRule.OPTIMIZER
+    on_a_grid = isinstance(context.decisions, GridDecisions)
     for name, gradient in gradients.items():
         size = gradient.codes.size
-        if few_bits and ParameterId.parse(name).is_weight:
-            _in_few_bits(context, name, gradient)
+        if on_a_grid and ParameterId.parse(name).is_weight:
+            _on_a_grid(context, name, gradient)
             _work(context, name, size, 2, 1, (context.stored_bits + gradient.format.bits) * size)
             continue
         saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
@@ -333,18 +330,20 @@ def _work(
     )
 
 
-def _in_few_bits(context: StepContext, name: str, gradient: FixedTensor) -> None:
+def _on_a_grid(context: StepContext, name: str, gradient: FixedTensor) -> None:
     """WAGE's or NITI's update, with the step's decisions as constants."""
     parameter, decided = context.parameters[name], context.decisions
-    grid, bits = decided[f"grid.{ParameterId.parse(name).owner}"], decided["stored_bits"]
-    if context.policy.update_rule is UpdateRule.WAGE:
+    assert isinstance(decided, GridDecisions)
+    grid, bits = decided.grid[ParameterId.parse(name).owner], decided.stored_bits
+    if isinstance(decided, WageDecisions):
         key = context.key(name, "update")
         parameter.master = update_rules.wage(
-            parameter.master, gradient, decided["rate"], grid, bits, key
+            parameter.master, gradient, decided.rate, grid, bits, key
         )
-    else:
-        gradient_bits = decided["gradient_bits"]
-        parameter.master = update_rules.niti(parameter.master, gradient, gradient_bits, grid, bits)
+    elif isinstance(decided, NitiDecisions):
+        parameter.master = update_rules.niti(
+            parameter.master, gradient, decided.gradient_bits, grid, bits
+        )
 
 
 def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:
@@ -356,7 +355,7 @@ def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: 
         gradient,
         update.SgdConstants(
             update.constant(settings.momentum, update.FRICTION_FRAC),
-            context.decisions[RATE],
+            context.decisions.learning_rate,
             update.constant(decay, update.RATE_FRAC),
             context.policy.update_rounding,
             settings.nesterov,
@@ -378,7 +377,7 @@ def _adam(
     constants = update.AdamConstants.of(
         settings.betas,
         settings.epsilon,
-        context.decisions[RATE],
+        context.decisions.learning_rate,
         decay,
         settings.optimizer == "adamw",
         context.step,

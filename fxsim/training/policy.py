@@ -15,18 +15,10 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import Accumulator, Rounding
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
+from fxsim.training.decisions import D
 
-Decisions = dict[str, int]
 State = dict[str, Any]  # JSON values
 Memory = dict[str, NDArray[np.int64]]
-
-
-class UpdateRule(StrEnum):
-    """How weights are updated; biases and normalisation follow the workload's optimizer always."""
-
-    OPTIMIZER = "optimizer"  # the workload's
-    WAGE = "wage"  # see fxsim.engine.update_rules
-    NITI = "niti"
 
 
 class LossGradient(StrEnum):
@@ -117,13 +109,17 @@ class BitCostRequest:
     block: tuple[int, int]
 
 
-class PrecisionPolicy(Protocol):
+class PrecisionPolicy(Protocol[D]):
     """Decides bits; never touches the datapath.
 
-    A policy is an immutable set of parameters. Its decisions are integers: they are recorded
-    every step, and together with the data they determine every bit of the run. Its state is JSON
-    values, its memory integer arrays; both are part of a checkpoint.
+    A policy is an immutable set of parameters. Its decisions, of a type of its own, are integers:
+    they are recorded every step, and together with the data they determine every bit of the run.
+    Its state is JSON values, its memory integer arrays; both are part of a checkpoint.
     """
+
+    @classmethod
+    def decisions_type(cls) -> type[D]:
+        """The type of its decisions; `GridDecisions` bring an update rule of their own."""
 
     @property
     def name(self) -> str:
@@ -140,10 +136,6 @@ class PrecisionPolicy(Protocol):
     @property
     def word_scale(self) -> str:
         """How sums become words: at the scale their "bound" proves, or their "peak" needs."""
-
-    @property
-    def update_rule(self) -> UpdateRule:
-        """How weights are updated."""
 
     @property
     def update_rounding(self) -> Rounding:
@@ -195,7 +187,7 @@ class PrecisionPolicy(Protocol):
 
     def decide(
         self, state: State, step_info: StepInfo, feedback: Feedback | None
-    ) -> tuple[State, Decisions]:
+    ) -> tuple[State, D]:
         """The next step's decisions.
 
         Parameters
@@ -206,39 +198,34 @@ class PrecisionPolicy(Protocol):
 
         Returns
         -------
-        The state, and {name: integer}.
-        """
-
-    def constants(self, state: State) -> Decisions:
-        """Decisions that hold for the whole run.
-
-        Parameters
-        ----------
-        state : before the first step, or any
-
-        Returns
-        -------
-        {name: integer}.
+        The state, and the decisions; the learning rate is the training loop's.
         """
 
     def on_operand(
-        self, state: State, step_info: StepInfo, layer: str, role: Role, tensor: FixedTensor
-    ) -> tuple[State, Decisions]:
+        self,
+        state: State,
+        step_info: StepInfo,
+        decisions: D,
+        layer: str,
+        role: Role,
+        tensor: FixedTensor,
+    ) -> State:
         """What a tensor itself, about to be cast, adds.
 
         Parameters
         ----------
         state : of the controller
         step_info : where the step stands
+        decisions : of the step; what the tensor decides is entered into them
         layer, role : the operand
         tensor : before its cast
 
         Returns
         -------
-        The state, and what is added to the step's decisions.
+        What changes in the state.
         """
 
-    def probes(self, decisions: Decisions) -> Mapping[str, Decisions]:
+    def probes(self, decisions: D) -> Mapping[str, D]:
         """Decisions under which the batch's loss is wanted, too: more forward passes.
 
         Parameters
@@ -250,7 +237,7 @@ class PrecisionPolicy(Protocol):
         {probe's name: decisions}.
         """
 
-    def operand_format(self, decisions: Decisions, layer: str, role: Role) -> OperandFormat:
+    def operand_format(self, decisions: D, layer: str, role: Role) -> OperandFormat:
         """The format in which a layer's operand enters the multiplier array.
 
         Parameters
@@ -263,7 +250,7 @@ class PrecisionPolicy(Protocol):
         A format of one of the kinds that `OperandFormat` names.
         """
 
-    def input_limit(self, decisions: Decisions, layer: str) -> int | None:
+    def input_limit(self, decisions: D, layer: str) -> int | None:
         """The largest code of a product's input.
 
         Parameters
@@ -276,7 +263,7 @@ class PrecisionPolicy(Protocol):
         The input is limited to [0, this], and errors beyond are dropped; None: it is not.
         """
 
-    def result_format(self, decisions: Decisions, layer: str) -> TensorFormat | None:
+    def result_format(self, decisions: D, layer: str) -> TensorFormat | None:
         """The format of a product's bias, and of its result before anything else.
 
         Parameters
@@ -289,7 +276,7 @@ class PrecisionPolicy(Protocol):
         The format; None: that of words.
         """
 
-    def gradient_format(self, decisions: Decisions, parameter: str) -> TensorFormat:
+    def gradient_format(self, decisions: D, parameter: str) -> TensorFormat:
         """The format of a parameter's gradient.
 
         Parameters

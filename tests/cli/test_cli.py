@@ -128,6 +128,9 @@ def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):
     done = fxsim("replay", run, at=tmp_path, code=1)
     assert "differ" in done.stderr or "SHA-256 must be" in done.stderr
     assert "Traceback" not in done.stderr
+    decisions.rename(columns={"threshold.weight": "limit"}).to_parquet(run / "decisions.parquet")
+    done = fxsim("replay", run, at=tmp_path, code=2)
+    assert "decisions.parquet: decisions must not have a column 'limit'" in done.stderr
 
 
 def test_estimate_prices_an_old_run_elsewhere_without_training(study):

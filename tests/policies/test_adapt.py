@@ -14,7 +14,7 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies import adapt_rules as rules
-from fxsim.policies.adapt import Adapt, diversity
+from fxsim.policies.adapt import Adapt, AdaptDecisions, diversity
 from fxsim.training.policy import StepInfo, UpdateInfo
 
 POLICY = Adapt()
@@ -48,19 +48,21 @@ def test_words_beyond_16_bits_keep_their_fraction_and_range(word, frac, value, e
 
 
 def test_a_product_of_two_activations_has_a_dynamic_scale():
-    wanted = POLICY.operand_format({}, "attention.scores", Role.ACTIVATION)
+    wanted = POLICY.operand_format(AdaptDecisions(strategy=0), "attention.scores", Role.ACTIVATION)
     assert (wanted.bits, wanted.frac) == (8, None)
 
 
 def test_a_product_of_a_later_position_has_the_format_of_its_weight():
-    decisions = {"word.lstm.recurrent": 11, "frac.lstm.recurrent": 7}
+    row = {"learning_rate": 0, "strategy": 0, "word.lstm.recurrent": 11, "frac.lstm.recurrent": 7}
+    decisions = AdaptDecisions.from_columns(row)
     assert POLICY.operand_format(decisions, "lstm.recurrent.3", Role.ACTIVATION).bits == 11
     assert POLICY.gradient_format(decisions, "lstm.recurrent.bias").frac == 7
 
 
 def test_results_beyond_the_words_are_not_cast():
-    assert POLICY.result_format({"word.fc": 16, "frac.fc": 9}, "fc").bits == 16
-    assert POLICY.result_format({"word.fc": 17, "frac.fc": 9}, "fc") is None
+    decisions = AdaptDecisions(strategy=0, word={"a": 16, "b": 17}, frac={"a": 9, "b": 9})
+    assert POLICY.result_format(decisions, "a").bits == 16
+    assert POLICY.result_format(decisions, "b") is None
 
 
 def test_push_down_bisects_fraction_then_word():

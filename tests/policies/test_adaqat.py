@@ -25,10 +25,11 @@ def decide(policy, state, loss=None, **probes):
 
 def test_the_first_step_uses_the_first_bits_and_asks_for_two_probes():
     _, decisions = decide(POLICY, POLICY.initial_state(SHAPES))
-    assert decisions["bits.weight"] == decisions["bits.activation"] == 4
-    assert POLICY.probes(decisions) == {
-        "weight": {"bits.weight": 3},
-        "activation": {"bits.activation": 3},
+    assert decisions.bits == {"weight": 4, "activation": 4}
+    probes = POLICY.probes(decisions)
+    assert {name: probe.bits for name, probe in probes.items()} == {
+        "weight": {"weight": 3, "activation": 4},
+        "activation": {"weight": 4, "activation": 3},
     }
 
 
@@ -39,7 +40,7 @@ def test_a_step_of_both_variables():
     # g_w = 1 - 1.2 + 0.02 * 4 = -0.12; g_a = 1 - 1.01 + 0.01 * 4 = 0.03; rates 0.1
     assert state["variables"]["weight"]["relaxed"] == pytest.approx(4.012)
     assert state["variables"]["activation"]["relaxed"] == pytest.approx(3.997)
-    assert (decisions["bits.weight"], decisions["bits.activation"]) == (5, 4)
+    assert decisions.bits == {"weight": 5, "activation": 4}
 
 
 def test_the_price_is_the_other_roles_bits():
@@ -87,7 +88,7 @@ def test_formats():
     signed = FixedTensor(np.array([[-1, 5]], np.int16), FixedPoint(16, 3))
     state = POLICY.initial_state(SHAPES)
     for layer, x in (("conv1", positive), ("conv2", positive), ("conv3", signed)):
-        decisions |= POLICY.on_operand(state, StepInfo(), layer, Role.ACTIVATION, x)[1]
+        POLICY.on_operand(state, StepInfo(), decisions, layer, Role.ACTIVATION, x)
     assert POLICY.operand_format(decisions, "conv1", Role.WEIGHT).bits == 8  # the first layer
     assert POLICY.operand_format(decisions, "conv2", Role.WEIGHT) == TanhFormat(4)
     assert POLICY.operand_format(decisions, "conv2", Role.ACTIVATION) == ClippedFormat(4, 10)
@@ -106,7 +107,9 @@ def test_layer_by_layer_one_variable_moves_at_a_time():
     ]
     assert policy.probes(decide(policy, state)[1]) == {}, "they are not in order yet"
     _, decisions = decide(policy, {**state, "ordered.weight": True})
-    assert policy.probes(decisions) == {"weight.conv2": {"bits.weight.conv2": 4}}
+    probes = policy.probes(decisions)
+    assert list(probes) == ["weight.conv2"]
+    assert probes["weight.conv2"].bits == {**decisions.bits, "weight.conv2": 4}
     assert policy.bits_of(decisions, "conv3", Role.ACTIVATION) == 5
 
 

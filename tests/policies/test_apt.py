@@ -10,7 +10,7 @@ import pytest
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint
-from fxsim.policies.apt import Apt
+from fxsim.policies.apt import Apt, AptDecisions
 from fxsim.training.policy import StepInfo
 
 POLICY = Apt()
@@ -27,7 +27,9 @@ SKEWED = tensor(1016, *[3] * 40)
 
 def after(policy: Apt, x: FixedTensor, step: int, state=None, per_epoch: int = 1000):
     step_info = StepInfo(step, 10 * per_epoch, per_epoch)
-    return policy.on_operand(state or {}, step_info, "conv", Role.ERROR, x)
+    decisions = AptDecisions()
+    changed = policy.on_operand(state or {}, step_info, decisions, "conv", Role.ERROR, x)
+    return changed, decisions
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_the_interval(shift, average, difference, interval):
 def test_bits_grow_by_eight_and_the_average_falls_with_them():
     state, decisions = after(POLICY, SKEWED, 500)
     known = state["error.conv"]
-    assert decisions == {"bits.error.conv": 16, "frac.error.conv": 15}
+    assert decisions.columns() == {"learning_rate": 0, "bits.error.conv": 16, "frac.error.conv": 15}
     assert known["average"] == pytest.approx(0.04 * -15 + 0.96 * (100 - 8))
 
 
@@ -87,14 +89,14 @@ def test_growing_keeps_the_bits_and_restarting_tries_eight_again():
         policy = Apt(mode=mode)
         state, _ = after(policy, SKEWED, 0)
         _, decisions = after(policy, EVEN, 1, state)
-        assert decisions["bits.error.conv"] == bits
+        assert decisions.bits["error.conv"] == bits
 
 
 def test_the_widest_word_ends_the_search():
     wide = Apt(threshold=0.0, most_bits=24)
     # 3 of 2**15 - 1 is lost at no width here, so a threshold of 0 stops at once; 8 bits lose it
-    assert after(wide, tensor(32767, 3, frac=0), 0)[1]["bits.error.conv"] == 16
-    assert after(Apt(most_bits=8), SKEWED, 0)[1]["bits.error.conv"] == 8
+    assert after(wide, tensor(32767, 3, frac=0), 0)[1].bits["error.conv"] == 16
+    assert after(Apt(most_bits=8), SKEWED, 0)[1].bits["error.conv"] == 8
 
 
 def test_every_step_first_then_at_intervals_then_once_an_epoch():
@@ -114,14 +116,16 @@ def test_every_step_first_then_at_intervals_then_once_an_epoch():
 def test_between_updates_bits_and_scale_stay_and_the_average_moves():
     known = {"error.conv": {"bits": 8, "shift": -7, "average": 3.0, "next": 50}}
     state, decisions = after(POLICY, SKEWED, 20, known)
-    assert decisions == {"bits.error.conv": 8, "frac.error.conv": 7}
+    assert decisions.columns() == {"learning_rate": 0, "bits.error.conv": 8, "frac.error.conv": 7}
     assert state["error.conv"]["average"] == pytest.approx(0.04 * -7 + 0.96 * 3)
 
 
 def test_a_word_of_24_bits_is_executed_in_16_and_stored_as_24():
     from fxsim.engine import casts
 
-    wanted = POLICY.operand_format({"bits.weight.c": 24, "frac.weight.c": 23}, "c", Role.WEIGHT)
+    wanted = POLICY.operand_format(
+        AptDecisions(bits={"weight.c": 24}, frac={"weight.c": 23}), "c", Role.WEIGHT
+    )
     found, _ = casts.quantise_tensor(tensor(700, -3), wanted, 0)
     assert found.format.bits == 16
     assert found.blocks.bits.tolist() == [[24]]

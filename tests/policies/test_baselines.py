@@ -14,11 +14,13 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint, Overflow
 from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
 from fxsim.policies.dorefa_pact import DorefaPact
+from fxsim.policies.level_formats import LevelDecisions
 from fxsim.policies.muppet import Muppet, scale_of
 from fxsim.policies.niti import Niti
 from fxsim.policies.uniform import Uniform
 from fxsim.policies.wage import Wage
-from fxsim.training.policy import LossGradient, StepInfo, UpdateInfo, UpdateRule
+from fxsim.training.decisions import NitiDecisions, WageDecisions
+from fxsim.training.policy import LossGradient, StepInfo, UpdateInfo
 
 
 def words(*codes: int, frac: int = 0) -> FixedTensor:
@@ -102,14 +104,14 @@ def test_muppets_second_violation_raises_the_precision():
     assert (state["violated"], state["level"]) == (1, 0)
     state |= policy.judged(state, 1.0, 5)
     assert (state["violated"], state["level"], state["largest"]) == (0, 1, 0.0)
-    assert policy.decide(state, StepInfo(), None)[1] == {"bits": 12}
+    assert policy.decide(state, StepInfo(), None)[1].bits == 12
 
 
 def test_muppets_last_level_is_priced_as_32_bits():
     policy = Muppet()
     state = {**policy.initial_state({}), "level": 4}
     _, decisions = policy.decide(state, StepInfo(), None)
-    decisions |= policy.on_operand(state, StepInfo(), "conv", Role.ERROR, words(5))[1]
+    policy.on_operand(state, StepInfo(), decisions, "conv", Role.ERROR, words(5))
     found, _ = casts.quantise_tensor(
         words(5), policy.operand_format(decisions, "conv", Role.ERROR), 0
     )
@@ -159,26 +161,26 @@ def test_wages_errors_and_activations():
     policy = Wage()
     state = policy.initial_state({"conv": (6, 150), "fc": (10, 100)})
     # max|e| = 96 / 2**10: 2**round(log2) is 2**(7 - 10): steps of 2**(-3 - 7)
-    error = policy.on_operand(state, StepInfo(), "fc", Role.ERROR, words(96, -3, frac=10))[1]
-    assert error == {"frac.error.fc": 10}
-    unsigned = policy.on_operand(state, StepInfo(), "fc", Role.ACTIVATION, words(0, 900, frac=10))[
-        1
-    ]
-    assert unsigned == {"frac.activation.fc": 7, "limit.fc": 1}
-    first = policy.on_operand(state, StepInfo(), "conv", Role.ACTIVATION, words(0, 900, frac=10))[1]
-    assert first["limit.conv"] == 0
-    assert policy.input_limit(unsigned, "fc") == 1
-    assert policy.input_limit(first, "conv") is None
+    decisions = policy.decide(state, StepInfo(), None)[1]
+
+    def cast(layer: str, role: Role, *codes: int) -> None:
+        policy.on_operand(state, StepInfo(), decisions, layer, role, words(*codes, frac=10))
+
+    cast("fc", Role.ERROR, 96, -3)
+    cast("fc", Role.ACTIVATION, 0, 900)
+    assert decisions.frac == {"error.fc": 10, "activation.fc": 7}
+    cast("conv", Role.ACTIVATION, 0, 900)
+    assert decisions.limit == {"fc": 1, "conv": 0}
+    assert policy.input_limit(decisions, "fc") == 1
+    assert policy.input_limit(decisions, "conv") is None
 
 
 def test_wages_rate_falls_to_an_eighth_twice():
     policy = Wage()
     state = policy.initial_state({})
-    rates = [
-        policy.decide(state, StepInfo(step, 300, 1), None)[1]["rate"] for step in (0, 200, 250)
-    ]
+    rates = [policy.decide(state, StepInfo(step, 300, 1), None)[1].rate for step in (0, 200, 250)]
     assert [rate / 2**16 for rate in rates] == [8, 1, 0.125]
-    assert policy.update_rule is UpdateRule.WAGE
+    assert policy.decisions_type() is WageDecisions
 
 
 # --- niti ------------------------------------------------------------------------------------
@@ -192,18 +194,19 @@ def test_nitis_weights_are_int8_from_xaviers_range():
     found = policy.initial_codes("fc.weight", np.full((40, 110), bound), True)
     assert found[0, 0] == round(0.2 * 2**9) << 17
     assert (policy.initial_codes("fc.weight", found, False) == found).all()
-    wanted = policy.operand_format({"grid.fc": 9}, "fc", Role.WEIGHT)
+    _, decisions = policy.decide(policy.initial_state({"fc": (40, 110)}), StepInfo(), None)
+    wanted = policy.operand_format(decisions, "fc", Role.WEIGHT)
     assert (wanted.bits, wanted.frac, wanted.overflow) == (8, 9, Overflow.SAT_SYM)
-    assert policy.operand_format({}, "fc", Role.ERROR).frac is None
+    assert policy.operand_format(decisions, "fc", Role.ERROR).frac is None
 
 
 def test_nitis_update_has_five_then_four_then_three_bits():
     policy = Niti()
     state = policy.initial_state({"fc": (40, 110)})
     kept = [policy.decide(state, StepInfo(s, 200, 1), None)[1] for s in (0, 99, 100, 150)]
-    assert [d["gradient_bits"] for d in kept] == [5, 5, 4, 3]
-    assert kept[0]["grid.fc"] == 9
-    assert policy.update_rule is UpdateRule.NITI
+    assert [d.gradient_bits for d in kept] == [5, 5, 4, 3]
+    assert kept[0].grid["fc"] == 9
+    assert policy.decisions_type() is NitiDecisions
     assert policy.loss_gradient is LossGradient.POWERS_OF_TWO
 
 
@@ -233,7 +236,7 @@ def test_dorefa_pact_has_8_bits_at_both_ends():
     policy = DorefaPact(weight=3, activation=2)
     state = policy.initial_state({"a": (1, 1), "b": (1, 1), "c": (1, 1)})
     _, decisions = policy.decide(state, StepInfo(), None)
-    decisions |= policy.on_operand(state, StepInfo(), "b", Role.ACTIVATION, words(0, 3))[1]
+    policy.on_operand(state, StepInfo(), decisions, "b", Role.ACTIVATION, words(0, 3))
     assert [policy.operand_format(decisions, n, Role.WEIGHT).bits for n in "abc"] == [8, 3, 8]
     assert policy.operand_format(decisions, "b", Role.WEIGHT) == TanhFormat(3)
     assert policy.operand_format(decisions, "b", Role.ACTIVATION) == ClippedFormat(2, 10)
@@ -245,11 +248,14 @@ def test_dorefa_pact_has_8_bits_at_both_ends():
 def test_an_input_is_signed_or_not_from_when_it_was_first_seen():
     policy = DorefaPact()
     state = policy.initial_state({"a": (1, 1), "b": (1, 1)})
-    first, _ = policy.on_operand(state, StepInfo(), "b", Role.ACTIVATION, words(0, 3))
-    again, decided = policy.on_operand(
-        {**state, **first}, StepInfo(), "b", Role.ACTIVATION, words(-5)
-    )
-    assert decided == {"signed.b": 0}
-    no_weights = policy.on_operand(state, StepInfo(), "attention.scores", Role.ACTIVATION, words(3))
-    assert no_weights[1] == {"signed.attention.scores": 1}
-    assert again == first
+    decisions = LevelDecisions()
+
+    def cast(layer: str, *codes: int) -> None:
+        state.update(
+            policy.on_operand(state, StepInfo(), decisions, layer, Role.ACTIVATION, words(*codes))
+        )
+
+    cast("b", 0, 3)
+    cast("b", -5)
+    cast("attention.scores", 3)  # no weights
+    assert decisions.signed == {"b": 0, "attention.scores": 1}

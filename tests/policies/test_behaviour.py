@@ -11,6 +11,7 @@ from fxsim.config import resources
 from fxsim.cost.model import evaluate_cost
 from fxsim.errors import ConfigError, FormatError
 from fxsim.hardware import library
+from fxsim.policies.muppet import MuppetDecisions
 from fxsim.policies.registry import POLICIES
 from fxsim.runs import inference, initial_bit_costs, initial_weights, replay
 from fxsim.runs.directory import Run
@@ -168,9 +169,11 @@ def test_muppet_raises_its_precision_and_replays():
     bits = [decided["bits"] for decided in ended.decisions]
     assert [bits[0], bits[87], bits[88], bits[176], bits[-1]] == [8, 8, 12, 32, 32]
     assert [row["error_bits"] for row in ended.metrics][176:] == [32] * 88
-    again = loop.train(
-        given.model, given.dataset, given.policy, settings, 0, recorded=ended.decisions
-    )
+
+    def recorded(step: int) -> MuppetDecisions:
+        return MuppetDecisions.from_columns(ended.decisions[step])
+
+    again = loop.train(given.model, given.dataset, given.policy, settings, 0, recorded=recorded)
     assert again.weights_sha256 == ended.weights_sha256
 
 

@@ -33,10 +33,10 @@ def after(perturbation: float, loss: float = 1.0, state=None):
 def test_lambda_grows_within_the_budget_and_shrinks_beyond_it():
     _, decisions = after(0.15)
     # beyond the weights' and activations' budget, within the errors'
-    assert decisions == {
-        "threshold.weight": round(0.1 * 0.5 * 65536),
-        "threshold.activation": round(0.1 * 0.5 * 65536),
-        "threshold.error": round(0.1 * 1.5 * 65536),
+    assert decisions.threshold == {
+        Role.WEIGHT: round(0.1 * 0.5 * 65536),
+        Role.ACTIVATION: round(0.1 * 0.5 * 65536),
+        Role.ERROR: round(0.1 * 1.5 * 65536),
     }
 
 
@@ -44,21 +44,21 @@ def test_the_perturbation_is_smoothed():
     state, _ = after(0.0)
     state, decisions = after(0.18, state=state)  # smoothed: 0 + 0.5 * 0.18 = 0.09 < 0.1
     assert state["perturbation.weight"] == pytest.approx(0.09)
-    assert decisions["threshold.weight"] == round(0.1 * 1.5 * 1.5 * 65536)
+    assert decisions.threshold[Role.WEIGHT] == round(0.1 * 1.5 * 1.5 * 65536)
 
 
 def test_a_loss_that_jumps_makes_every_lambda_retreat():
     state, _ = after(0.0, loss=1.0)
     _, decisions = after(0.0, loss=5.0, state=state)
-    assert set(decisions.values()) == {round(0.1 * 1.5 * 0.25 * 65536)}
+    assert set(decisions.threshold.values()) == {round(0.1 * 1.5 * 0.25 * 65536)}
 
 
 def test_warm_up_takes_lossless_savings_only():
     policy = Dynasty(warmup=10)
     state = policy.initial_state({})
-    assert set(policy.decide(state, StepInfo(), None)[1].values()) == {0}
-    assert set(policy.decide(state, StepInfo(), Feedback(8, 1.0))[1].values()) == {0}
-    assert min(policy.decide(state, StepInfo(), Feedback(9, 1.0))[1].values()) > 0
+    assert set(policy.decide(state, StepInfo(), None)[1].threshold.values()) == {0}
+    assert set(policy.decide(state, StepInfo(), Feedback(8, 1.0))[1].threshold.values()) == {0}
+    assert min(policy.decide(state, StepInfo(), Feedback(9, 1.0))[1].threshold.values()) > 0
 
 
 def test_gains_are_relative_tile_means_smoothed_by_an_eighth():

@@ -10,6 +10,7 @@ from fxsim.policies.uniform import Uniform
 from fxsim.training import float32, loop
 from fxsim.training.context import StepContext
 from fxsim.training.data.base import INPUT_WORD
+from fxsim.training.decisions import Decisions
 from fxsim.training.floats import FloatOperations
 from fxsim.training.layers.convolution import Conv2d
 from fxsim.training.layers.linear import Linear
@@ -90,7 +91,7 @@ def test_integer_gradients_point_where_the_float_ones_do():
             0,
             True,
             policy,
-            {loop.RATE: 1},
+            Decisions(learning_rate=1),
             model.initial_parameters(0),
             model.initial_running(),
             {},

@@ -20,6 +20,7 @@ from fxsim.policies.uniform import Uniform
 from fxsim.trace.reader import Trace
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import loop, settings
+from fxsim.training.decisions import Decisions
 
 
 @given(st.integers(1, 2**30))
@@ -43,7 +44,7 @@ def test_a_number_that_fits_nowhere_names_its_layer_and_step():
         7,
         True,
         policy,
-        {loop.RATE: 1},
+        Decisions(learning_rate=1),
         model.initial_parameters(0),
         model.initial_running(),
         {},
@@ -63,7 +64,7 @@ def test_what_the_update_saturates_is_recorded(tmp_path):
             0,
             True,
             Uniform(),
-            {loop.RATE: 1 << 20},
+            Decisions(learning_rate=1 << 20),
             model.initial_parameters(0),
             model.initial_running(),
             {},

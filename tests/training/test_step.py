@@ -10,7 +10,8 @@ import tiny
 from support import ROOT
 
 from fxsim.engine import threads, update
-from fxsim.policies.dynasty import Dynasty
+from fxsim.identifiers import OPERAND_ROLES
+from fxsim.policies.dynasty import Dynasty, DynastyDecisions
 from fxsim.policies.uniform import Uniform
 from fxsim.training import loop
 from fxsim.training.context import StepContext
@@ -23,7 +24,7 @@ class FixedBlocks(Dynasty):
     """Blocks with a constant threshold and unit gains, as the reference has them."""
 
     def decide(self, state, step_info, feedback):
-        return state, {f"threshold.{r}": THRESHOLD for r in ("weight", "activation", "error")}
+        return state, DynastyDecisions(threshold=dict.fromkeys(OPERAND_ROLES, THRESHOLD))
 
     def on_gradient(self, gains, role, gradient):
         return None
@@ -57,7 +58,7 @@ def test_a_training_run_has_the_bits_of_the_pure_integer_reference(policy, numbe
 def context(policy) -> tuple:
     model, data = tiny.model(), tiny.data()
     _, decisions = policy.decide(policy.initial_state({}), StepInfo(), None)
-    decisions = {**decisions, loop.RATE: 1 << 16}
+    decisions.learning_rate = 1 << 16
     around = StepContext(
         0, 0, True, policy, decisions, model.initial_parameters(0), model.initial_running(), {}
     )
