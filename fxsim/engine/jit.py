@@ -6,6 +6,7 @@ in another file. Here the cache directory is named by a hash of all kernel sourc
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import numba
 import numpy as np
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 
 
 @functools.cache
@@ -60,6 +62,31 @@ def _compiled(function, **options):
     cache = _cache_directory(Path(function.__code__.co_filename).parent)
     saved, config.CACHE_DIR = config.CACHE_DIR, cache
     try:
-        return numba.njit(function, cache=bool(cache), nogil=True, error_model="numpy", **options)
+        compiled = numba.njit(
+            function, cache=bool(cache), nogil=True, error_model="numpy", **options
+        )
     finally:
         config.CACHE_DIR = saved
+    if cache:
+        _compile_once(compiled, Path(cache) / f"{function.__module__}.{function.__qualname__}.lock")
+    return compiled
+
+
+def _compile_once(compiled, lock):
+    """Of processes that need a kernel at the same time, one compiles it, and the others wait."""
+    compile_here = compiled.compile
+
+    def compile_or_load(signature):
+        from filelock import FileLock
+
+        # no two kernels call each other, and a process takes the compiler first: no deadlock
+        with global_compiler_lock:
+            turn = FileLock(lock)
+            with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+                turn.acquire()
+            try:
+                return compile_here(signature)
+            finally:
+                turn.release()
+
+    compiled.compile = compile_or_load
