@@ -299,7 +299,7 @@ def mapper() -> list[Row]:
     evaluated, spent = 0, 0.0
     for _ in range(20):
         for problem in problems:
-            searching = _Search(problem, "cycles", 100_000)
+            searching = _Search(problem, 100_000)
             start = time.perf_counter()
             searching.run()
             spent += time.perf_counter() - start
@@ -331,7 +331,6 @@ def zigzag_layers() -> list[Row]:
             _, _, cycles, energy = problem.movement(
                 known.its_mapping(problem, {**layer, "order": order})
             )
-            energy += problem.constant_pj
             cost = {"cycles": cycles, "energy": energy, "edp": cycles * energy}[objective]
             own = {
                 "cycles": ours.cycles,

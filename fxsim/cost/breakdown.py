@@ -122,8 +122,9 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
 
     Returns
     -------
-    A row a searched product: cycles, energy_pj, and by which factor at most a better mapping could
-    beat them.
+    A row a searched product: the word lengths that units run it as (those of its words, or wider
+    ones where that costs less), cycles, energy_pj, and by which factor at most a better mapping
+    could beat them.
 
     Examples
     --------
@@ -134,7 +135,8 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
     """
     rows = [
         {
-            "product": what,
+            "product": priced.product.what,
+            "run_as": "{} x {} bits".format(*priced.mode) if priced.mode else "its own bits",
             "cycles": search.cycles,
             "at_most_x_cycles": search.bound("cycles"),
             "energy_pj": search.energy_pj,
@@ -142,7 +144,8 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
             "evaluated": search.evaluated,
             "all_candidates": "yes" if search.complete else "no",
         }
-        for what, search in cost.searches
+        for priced in cost.products
+        if (search := priced.search)
     ]
     return pd.DataFrame(rows)
 

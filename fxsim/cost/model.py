@@ -412,8 +412,7 @@ def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:
     table[["fetched_bits", "stored_bits", "read_bits", "write_bits"]] = table[
         ["fetched_bits", "stored_bits", "read_bits", "write_bits"]
     ].fillna(0.0)
-    period_s = 1 / machine.technology.clock_hz
-    table["leakage_pj"] = table["cycles"] * machine.leakage_w * period_s * 1e12
+    table["leakage_pj"] = table["cycles"] * machine.leakage_pj_per_cycle
     return table.sort_values(list(KEYS), kind="stable", ignore_index=True)
 
 

@@ -32,6 +32,7 @@ class ProductCost:
     columns : the numbers of `fxsim.cost.model.TraceCost.table`
     moved_bits : (steps, levels, operands, read and written), levels from off-chip inwards
     search : the mapper's answer, None where the mapping was stored
+    mode : the word lengths that units run as, where these are wider than the words
     """
 
     product: Product
@@ -39,6 +40,7 @@ class ProductCost:
     search: SearchResult | None
     columns: dict[str, Any]
     moved_bits: Floats
+    mode: tuple[int, int] | None = None
 
 
 class ProductCosts:
@@ -109,12 +111,24 @@ class ProductCosts:
         self._check_widths(product)
         left, right, sums = self._word_bits(product)
         skipped = self._skipped(product)
-        work = self._work(product) * (1 - skipped)
-        largest = WordBits(float(left.max()), float(right.max()), sums, pair)
-        average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, pair)
-        problem = Problem(machine, product.nest, average, product.what, largest)
-        computing = self._lockstep.computing(product, problem, work, skipped)
-        search, movement, mapping = self._mapped(product, problem, computing)
+        stored = self._stored_mappings.get(product.key)
+        modes = self._modes(product, pair, stored)
+        ways = []
+        for mode in modes:
+            work = self._work(product, mode) * (1 - skipped)
+            largest = WordBits(float(left.max()), float(right.max()), sums, mode)
+            average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, mode)
+            problem = Problem(machine, product.nest, average, product.what, largest)
+            computing = self._lockstep.computing(product, problem, work, skipped)
+            ways.append((problem, work, computing, *self._mapped(problem, computing, stored)))
+        chosen = 0
+        if len(ways) > 1:
+            costs = [search.cost(self.objective) for *_, search, _, _ in ways if search]
+            chosen = costs.index(min(costs))
+        problem, work, computing, search, movement, mapping = ways[chosen]
+        wider = modes[chosen] if modes[chosen] != pair else None
+        if wider:
+            mapping = replace(mapping, mode=wider)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
             computing = replace(computing, cycles=whole)
@@ -125,7 +139,24 @@ class ProductCosts:
             else computing.active
         )
         columns, moved = cycles_and_energy(problem, movement, bits, computing, active)
-        return ProductCost(product, mapping, search, columns, moved)
+        return ProductCost(product, mapping, search, columns, moved, wider)
+
+    def _modes(
+        self, product: Product, pair: tuple[int, int] | None, stored: Mapping | None
+    ) -> list[tuple[int, int] | None]:
+        """The word lengths that units may run as; None: as each word is."""
+        mode = stored.mode if stored else None
+        if mode and (pair is None or mode[0] < pair[0] or mode[1] < pair[1]):
+            lengths = (
+                "words as they are" if pair is None else f"at least {pair[0]} x {pair[1]} bits"
+            )
+            raise ConfigError(
+                f"mapping of {product.what}: {self.machine.name} runs it with {lengths}, not as"
+                f" {mode[0]} x {mode[1]} bits (mode)"
+            )
+        if pair is None:
+            return [None]
+        return [mode or pair] if stored else [*self.machine.pe.modes(*pair)]
 
     def _check_widths(self, product: Product) -> None:
         most = self.machine.pe.max_bits
@@ -148,15 +179,17 @@ class ProductCosts:
             averages.append(stored / operand.size)
         return averages[0], averages[1], float(product.accumulator_bits)
 
-    def _work(self, product: Product) -> Floats:
-        """Pieces of work by step."""
+    def _work(self, product: Product, mode: tuple[int, int] | None) -> Floats:
+        """Pieces of work by step, of words as they are or as wide as a mode takes them."""
         pe = self.machine.pe
-        table = np.array(
-            [
-                [pe.sub_operations(int(a), int(b)) for b in product.right_levels]
-                for a in product.left_levels
-            ]
+        widest = mode or (0, 0)
+        left, right = (
+            [max(int(bits), least) if bits else 0 for bits in levels]
+            for levels, least in zip(
+                (product.left_levels, product.right_levels), widest, strict=True
+            )
         )
+        table = np.array([[pe.sub_operations(a, b) for b in right] for a in left])
         work: Floats = (product.joint * table).sum(axis=(1, 2)).astype(np.float64)
         return work
 
@@ -170,11 +203,10 @@ class ProductCosts:
         return 1 - share
 
     def _mapped(
-        self, product: Product, problem: Problem, computing: ComputeCycles
+        self, problem: Problem, computing: ComputeCycles, stored: Mapping | None
     ) -> tuple[SearchResult | None, Movement, Mapping]:
         step_cycles = float(f"{computing.cycles.mean() / problem.steps:.3g}")
         problem.record["step_cycles"] = step_cycles
-        stored = self._stored_mappings.get(product.key)
         if stored is not None:
             movement, mapping, *_ = problem.movement(stored)
             return None, movement, mapping
@@ -212,7 +244,7 @@ def cycles_and_energy(
     array = compute + fill
     _whole_bursts(problem, movement, bits, moved)
     times, energy = np.zeros((len(compute), top + 1)), np.zeros((len(compute), top + 1))
-    results, state = np.zeros((len(compute), 7)), layout.record(layout.STATE)
+    results, state = np.zeros((len(compute), layout.ENERGY)), layout.state()
     evaluation.evaluate_steps(
         moved, load, store, array, problem.record, state, times, energy, results
     )

@@ -144,6 +144,11 @@ class Accelerator(BaseModel, Displayed):
         return units + memories * 1e-3
 
     @property
+    def leakage_pj_per_cycle(self) -> float:
+        """Leakage energy in a clock cycle [pJ]."""
+        return self.leakage_w / self.technology.clock_hz * 1e12
+
+    @property
     def array_area_mm2(self) -> float:
         """Area of all units [mm2]."""
         return self.units * self.pe.area_um2_per_unit * 1e-6

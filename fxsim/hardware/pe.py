@@ -125,6 +125,10 @@ class ProcessingElement(Section):
         """Further products that narrow words make room for, by loop."""
         return {}
 
+    def modes(self, bits_a: int, bits_b: int) -> list[tuple[int, int]]:
+        """Pairs of word lengths as which a product may be run: its own, then wider ones."""
+        return [(bits_a, bits_b)]
+
 
 class BitParallel(ProcessingElement):
     """A multiplier of one width: wider words take several passes, narrower ones waste it.
@@ -156,6 +160,8 @@ class Composable(ProcessingElement):
 
     A product of a and b bits takes ceil(a/brick) * ceil(b/brick) of a unit's bricks for a cycle.
     packs : the loop along which a unit does several narrow products at once, where it has no tile
+    narrow_words : "cheapest", they run as wider ones, fewer at once, where that costs less (few
+        channels would be padded to the many that narrow words take); "narrowest", never
     Source: Sharma et al., "Bit Fusion", ISCA 2018, arXiv 1712.01507 (16 bricks of 2x2 bits).
     """
 
@@ -165,6 +171,7 @@ class Composable(ProcessingElement):
     brick_bits: Annotated[int, Field(ge=1, le=8)]
     bricks: Annotated[int, Field(ge=1, le=256)]
     packs: Loop | None = None
+    narrow_words: Literal["cheapest", "narrowest"] = "cheapest"
 
     @property
     def sub_operations_per_cycle(self) -> int:
@@ -181,6 +188,18 @@ class Composable(ProcessingElement):
                 self.bricks // self.unskipped_sub_operations(max(bits_a, 1), max(bits_b, 1)), 1
             )
         }
+
+    def modes(self, bits_a: int, bits_b: int) -> list[tuple[int, int]]:
+        modes = [(bits_a, bits_b)]
+        if self.packs is None or self.narrow_words == "narrowest":
+            return modes
+        while self.packed(*modes[-1])[self.packs] > 1:
+            a, b = (-(-max(bits, 1) // self.brick_bits) for bits in modes[-1])
+            a, b = (2 * a, b) if a <= b else (a, 2 * b)
+            if a * b > self.bricks:
+                break
+            modes.append((a * self.brick_bits, b * self.brick_bits))
+        return modes
 
 
 class Serial(ProcessingElement):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim.config import yaml_document
 from fxsim.hardware.dataflow import Loop, Operand
+from fxsim.hardware.pe import Width
 from fxsim.persistence.atomic import atomic_file
 
 
@@ -26,6 +27,7 @@ class Mapping:
         which must be there before the array starts; else that is the words of the first step
     inside : {memory level: {operand: how many of the loops lie inside its tile}}; levels that are
         not named hold as much as fits
+    mode : (left, right) word lengths as which units run narrower words, None: as they are
 
     Examples
     --------
@@ -38,6 +40,7 @@ class Mapping:
     loops: tuple[tuple[str, int], ...]
     first_tile: int = 0
     inside: dict[str, dict[str, int]] = field(default_factory=dict)
+    mode: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         """The loop nest, outermost first, with what each level keeps inside."""
@@ -77,6 +80,8 @@ class Mapping:
         }
         if self.first_tile:
             document["first_tile"] = self.first_tile
+        if self.mode:
+            document["mode"] = list(self.mode)
         return document
 
 
@@ -88,6 +93,7 @@ class _MappingEntry(BaseModel):
     loops: tuple[dict[Loop, Annotated[int, Field(ge=1)]], ...]
     inside: dict[str, dict[Operand, Annotated[int, Field(ge=0)]]] = {}
     first_tile: Annotated[int, Field(ge=0)] = 0
+    mode: tuple[Width, Width] | None = None
 
 
 class _MappingFile(BaseModel):
@@ -172,7 +178,7 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
             level: {str(o): n for o, n in loops_inside.items()}
             for level, loops_inside in entry.inside.items()
         }
-        mappings[key] = Mapping(tuple(loops), entry.first_tile, inside)
+        mappings[key] = Mapping(tuple(loops), entry.first_tile, inside, entry.mode)
     return mappings
 
 

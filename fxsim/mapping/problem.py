@@ -126,8 +126,15 @@ class Problem:
         r["step_cycles"] = bits.step_cycles
         r["overhead"] = flow.overhead(machine.pe_array.rows, machine.pe_array.columns)
         r["unique"] = nest.unique if flow.tiles == "exact" else 1.0
-        r["constant_pj"] = machine.pe.energy_pj(*(bits.pair or (8, 8))) * nest.macs
+        pe, work_pj = machine.pe, machine.pe.energy_pj(*(bits.pair or (8, 8))) * nest.macs
+        r["work_pj"] = work_pj * (1 - pe.idle_energy)
+        r["idle_pj"] = machine.units * pe.energy_pj_per_unit_cycle * pe.idle_energy
+        r["leakage_pj"] = machine.leakage_pj_per_cycle
         r["levels"], r["fixed"] = len(self.levels), -1
+        choices = self._choices()
+        r["choices"] = len(choices)
+        if choices:
+            r["chosen"][: len(choices)] = choices
         r["holds"][: len(self.levels)] = self.holds
         for i, level in enumerate(self.levels):
             r["multicast"][i] = level is None or level.multicast
@@ -143,7 +150,7 @@ class Problem:
             if level is machine.dram:  # it fills the outermost levels
                 r["overlapped"][i] = all(machine.buffer(o).overlaps for o in OPERANDS)
             if level is None:  # registers: a unit's own tile, for nothing
-                own = layout.record(layout.STATE)
+                own = layout.state()
                 own["extents"][0, :8] = np.minimum(self.unit, self.sizes)
                 words = int(footprints.footprint(int(r["stationary"]), r, own, 0, 0))
                 r["capacity"][i] = words * r["fit_bits"][r["stationary"]]
@@ -162,14 +169,23 @@ class Problem:
         kernels.prepare(r)
         return r
 
-    @property
-    def constant_pj(self) -> float:
-        """Energy that no mapping changes: that of the units' work, at 8 bits if it is not known."""
-        return float(self.record["constant_pj"])
+    def _choices(self) -> list[tuple[int, int]]:
+        """(level, operand) where as much as fits may not be best.
+
+        Tiles that are moved whole are waited for whole; of operands that share a level, what one
+        takes the others lack. Of these the last takes what is left.
+        """
+        choices = []
+        whole = self.machine.dataflow.tiles == "whole"
+        for i, level in enumerate(self.levels[:-1]):
+            if level is not None:
+                held = [int(o) for o in np.flatnonzero(self.holds[i])]
+                choices += [(i, o) for o in (held if whole and not level.per_pe else held[:-1])]
+        return choices
 
     def check_fits(self) -> None:
         """Raise ConfigError if even the tile that the array works on does not fit a level."""
-        state = layout.record(layout.STATE)
+        state = layout.state()
         kernels.write_extents(self.record, state)
         for i, name in enumerate(self.names[:-1]):
             need = sum(
@@ -187,11 +203,14 @@ class Problem:
                 )
 
     def movement(self, mapping: Mapping) -> tuple[Movement, Mapping, float, float]:
-        """(what a mapping moves, the mapping with every level's loops, cycles, memories' pJ).
+        """(what a mapping moves, the mapping with every level's loops, cycles, energy [pJ]).
+
+        The energy is that of memories and units, idle ones and leakage included; the units' work
+        counts at 8 bits where its word lengths are not known.
 
         Raises ConfigError if the mapping does not fit the machine or cover the nest.
         """
-        state = layout.record(layout.STATE)
+        state = layout.state()
         if not 0 <= mapping.first_tile <= len(mapping.loops) <= layout.MOST_LOOPS:
             raise ConfigError(
                 f"mapping of {self.what}: must have at most {layout.MOST_LOOPS} loops, and"
@@ -228,12 +247,15 @@ class Problem:
             int(result[layout.RESULTS]) if own_length else 0,
             self._runs(state),
         )
-        homes = {
+        done = Mapping(mapping.loops, mapping.first_tile, self.homes(inside))
+        return movement, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
+
+    def homes(self, inside: Ints) -> dict[str, dict[str, int]]:
+        """{level: {operand: loops inside its tile}} of the kernels' table of them."""
+        return {
             name: {str(o): int(inside[i, j]) for j, o in enumerate(OPERANDS) if self.holds[i, j]}
             for i, name in enumerate(self.names[:-1])
         }
-        done = Mapping(mapping.loops, mapping.first_tile, homes)
-        return movement, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
 
     def _runs(self, state: Any) -> tuple[int, int, int]:
         """Words side by side in memory: images lie as N, H, W, C, filters as K, FY, FX, C."""

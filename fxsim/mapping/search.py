@@ -45,7 +45,7 @@ class SearchResult:
     """The mapper's answer.
 
     cycles, energy_pj : of the product at the problem's average word lengths; energy of memories
-        and of the units' work
+        and units, leakage included
     bound_cycles, bound_energy_pj : below which no mapping can be
     evaluated : how many mappings were tried; complete : whether that was all of the candidates
     """
@@ -58,6 +58,27 @@ class SearchResult:
     bound_energy_pj: float
     evaluated: int
     complete: bool
+
+    def cost(self, objective: Objective) -> float:
+        """What an objective is: cycles, energy [pJ], or their product.
+
+        Parameters
+        ----------
+        objective : "cycles", "energy" or "edp"
+
+        Returns
+        -------
+        The number that the mapper makes least.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> (_, search), *_ = fxsim.estimate("lenet5", "dynasty", batch=2).searches
+        >>> search.cost("edp") == search.cycles * search.energy_pj
+        True
+        """
+        parts = {"cycles": self.cycles, "energy": self.energy_pj}
+        return parts[objective] if objective != "edp" else self.cycles * self.energy_pj
 
     def bound(self, objective: Objective) -> float:
         """How far the mapping can be from the best there is.
@@ -209,7 +230,12 @@ def thinned(axes: Axes, budget: int) -> Axes:
 
 
 class _Search:
-    def __init__(self, problem: Problem, objective: Objective, budget: int) -> None:
+    """One search for the best mappings by all objectives.
+
+    Whichever of them is asked for, the same mappings are tried, and each takes its best of all.
+    """
+
+    def __init__(self, problem: Problem, budget: int) -> None:
         self.problem, self.stages = problem, stages(problem)
         self.blocks = len(self.stages) + 1
         self.axes = candidates(problem, every=True)
@@ -218,17 +244,17 @@ class _Search:
         if self.thin != self.axes:
             self.axes = candidates(problem, every=False)
             self.thin = thinned(self.axes, budget // boundaries**2)
-        self.complete = self.blocks == 2 and self.thin == self.axes
+        self.exhaustive = self.blocks == 2 and self.thin == self.axes
         # where tiles are whole, an order of one side is good with few of the other
-        self.together = self.complete or problem.machine.dataflow.tiles == "whole"
+        self.together = self.exhaustive or problem.machine.dataflow.tiles == "whole"
         self.evaluated = 0
-        self.state = layout.record(layout.STATE)
+        self.state = layout.state()
         plan = self.plan = layout.record(search.PLAN)
-        plan["objective"], plan["blocks"] = OBJECTIVES.index(objective), self.blocks
+        plan["blocks"] = self.blocks
         plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
 
     def _try(self, at: int, axes: Axes, together: bool) -> None:
-        """Search one boundary from the plan's present bounds, and go on from the best."""
+        """Search one boundary from the plan's present bounds, and go on from the leader's best."""
         plan = self.plan
         for i, axis in enumerate(axes):
             plan["counts"][i] = len(axis)
@@ -237,54 +263,81 @@ class _Search:
         self.evaluated += search.search_boundary(
             at, together, _ORDERS, plan, self.problem.record, self.state
         )
-        if np.isfinite(plan["best"][0]):
-            plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        plan, leader = self.plan, self.plan["objective"]
+        if np.isfinite(plan["best"][leader, 0]):
+            plan["bounds"], plan["orders"] = (
+                plan["best_bounds"][leader],
+                plan["best_orders"][leader],
+            )
 
     def run(self) -> None:
         inner_first = list(range(1, self.blocks))
         starts = [inner_first] if self.blocks == 2 else [inner_first, inner_first[::-1]]
         plan = self.plan
-        for sequence in starts:
-            plan["bounds"] = np.minimum(self.problem.spatial, self.problem.sizes)
-            plan["bounds"][self.blocks] = self.problem.sizes
-            plan["orders"] = (2, 0, 1)
-            for at in sequence:
-                self._try(at, self.thin, self.together)
-        for _ in range(0 if self.complete else _SWEEPS):
-            before = tuple(plan["best"])
-            for at in inner_first:
-                for i, axis in enumerate(self.axes):
-                    if len(axis) > 1:
-                        self._try(at, self._along(i, at), self.together)
-                self._try(at, self._along(None, at), True)
-            if tuple(plan["best"]) == before:
-                break
+        # of one boundary all tiles are tried at once, whichever objective leads
+        for leader in range(1 if self.blocks == 2 else len(OBJECTIVES)):
+            plan["objective"] = leader
+            for sequence in starts:
+                plan["bounds"] = np.minimum(self.problem.spatial, self.problem.sizes)
+                plan["bounds"][self.blocks] = self.problem.sizes
+                plan["orders"] = (2, 0, 1)
+                for at in sequence:
+                    self._try(at, self.thin, self.together)
+        improved: set[bytes] = set()
+        for leader in range(0 if self.exhaustive else len(OBJECTIVES)):
+            plan["objective"] = leader
+            for _ in range(_SWEEPS):
+                self._go_on()
+                begun = plan["bounds"].tobytes() + plan["orders"].tobytes()
+                if begun in improved:
+                    break
+                improved.add(begun)
+                for at in inner_first:
+                    for i, axis in enumerate(self.axes):
+                        if len(axis) > 1:
+                            self._try(at, self._along(i, at), self.together)
+                    self._try(at, self._along(None, at), True)
+        for leader in range(len(OBJECTIVES)):
+            self._permute(leader)
 
     def _along(self, axis: int | None, at: int) -> Axes:
-        """All candidates of one axis (or of none), with the best of the others so far."""
-        tile = self.plan["best_bounds"][at]
+        """All candidates of one axis (or of none), with the leader's best of the others so far."""
+        tile = self.plan["best_bounds"][self.plan["objective"], at]
         best = [[(int(tile[a]), int(tile[b]) if b >= 0 else 1)] for a, b in _AXES]
         if axis is not None:
             best[axis] = self.axes[axis]
         return best
 
-    def mapping(self) -> Mapping:
-        """The best, with the outermost loops permuted."""
+    def _permute(self, leader: int) -> None:
+        """Try all orders of the outermost loops of an objective's best."""
         plan, state = self.plan, self.state
-        plan["bounds"], plan["orders"] = plan["best_bounds"], plan["best_orders"]
+        plan["objective"] = leader
+        self._go_on()
         start = search.write_loops(plan, self.blocks - 1, state)
         loops = search.write_loops(plan, self.blocks, state)
-        first = start if self.problem.machine.dataflow.tiles == "whole" else 0
-        state["first"] = first
+        state["first"] = start if self.problem.machine.dataflow.tiles == "whole" else 0
         dims, ends = state["dims"][:loops].copy(), state["ends"][:loops].copy()
         if 1 < loops - start <= MOST_PERMUTED:
             orders = np.array(list(permutations(range(loops - start))), np.int64)
-            best = search.search_orders(dims, ends, start, orders, plan, self.problem.record, state)
-            self.evaluated += len(orders)
-            if best >= 0:
-                dims[start:], ends[start:] = dims[start + orders[best]], ends[start + orders[best]]
-        pairs = zip(dims, ends, strict=True)
-        return Mapping(tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs), first)
+            self.evaluated += search.search_orders(
+                dims, ends, start, orders, plan, self.problem.record, state
+            )
+
+    def mapping(self, objective: Objective) -> Mapping:
+        """The best by an objective."""
+        plan, number = self.plan, OBJECTIVES.index(objective)
+        loops = int(plan["best_loops"][number])
+        pairs = zip(
+            plan["best_dims"][number, :loops], plan["best_ends"][number, :loops], strict=True
+        )
+        return Mapping(
+            tuple((DIMENSIONS[d], int(extent)) for d, extent in pairs),
+            int(plan["best_first"][number]),
+            self.problem.homes(plan["best_inside"][number]),
+        )
 
 
 def best_mapping(
@@ -316,19 +369,19 @@ def best_mapping(
     True
     """
     problem.check_fits()
-    searching = _Search(problem, objective, budget)
+    searching = _Search(problem, budget)
     searching.run()
-    movement, mapping, cycles, memory_pj = problem.movement(searching.mapping())
+    movement, mapping, cycles, energy_pj = problem.movement(searching.mapping(objective))
     least_cycles, least_pj = lower_bound(problem)
     return SearchResult(
         mapping,
         movement,
         cycles,
-        memory_pj + problem.constant_pj,
+        energy_pj,
         least_cycles,
-        least_pj + problem.constant_pj,
+        least_pj,
         searching.evaluated,
-        searching.complete,
+        searching.exhaustive and not searching.plan["cut"],
     )
 
 
@@ -344,7 +397,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
 
     Returns
     -------
-    (cycles, energy of memories [pJ]).
+    (cycles, energy [pJ]).
 
     Examples
     --------
@@ -355,7 +408,7 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
     >>> lower_bound(problem)[0] <= best_mapping(problem).cycles
     True
     """
-    r, state = problem.record.copy(), layout.record(layout.STATE)
+    r, state = problem.record.copy(), layout.state()
     r["capacity"], r["whole"], r["fixed"] = np.inf, 0, -1
     open_loops = np.flatnonzero(problem.sizes > problem.spatial)
     state["loops"] = len(open_loops)
@@ -377,4 +430,6 @@ def lower_bound(problem: Problem) -> tuple[float, float]:
             written += float(state["result"][layout.RESULTS] * r["result_bits"])
         energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
         longest = max(longest, float(evaluation.port_time(level, read, written, r)))
-    return max(longest, 1.0), energy
+    cycles = max(longest, 1.0)
+    state["result"][layout.MEMORY_PJ], state["result"][layout.CYCLES] = energy, cycles
+    return cycles, float(evaluation.energy_pj(r, state["result"]))

@@ -26,6 +26,7 @@ from fxsim.mapping.kernels.layout import (
     FX,
     FY,
     MEMORY_CYCLES,
+    MEMORY_PJ,
     OUTSIDE,
     OX,
     OY,
@@ -62,7 +63,7 @@ def fits_outside(level, chosen, p, s):
         if p.holds[outer, chosen]:
             used = 0.0
             for o in range(3):
-                if p.holds[outer, o]:
+                if p.holds[outer, o] and (o == chosen or s.alone == 0):
                     at = s.now[o] + 1 if o == chosen else s.now[o]
                     used += p.fit_bits[o] * held(o, outer, at, p, s)
             if used > p.capacity[outer]:
@@ -70,12 +71,23 @@ def fits_outside(level, chosen, p, s):
     return True
 
 
+@inlined
+def most_inside(operand, level, p, s):
+    """The loops that may lie inside a level's tile, which lies in those of the levels outside."""
+    most = s.most[level, operand]
+    for outer in range(level + 1, p.levels - 1):
+        if p.holds[outer, operand]:
+            most = min(most, s.most[outer, operand])
+    return most
+
+
 @kernel
 def allocate(p, s):
     """How many loops lie inside each level's tile of each operand: as many as fit, inner first.
 
-    Where operands share a level, those with fewer loops inside grow first; an inner level grows no
-    further than the levels outside it allow. False if not even the innermost tile fits.
+    At most `most` of them, unless another would cost no room. Where operands share a level, those
+    with fewer loops inside grow first; an inner level grows no further than the levels outside it
+    allow. False if not even the innermost tile fits.
     """
     for o in range(3):
         s.now[o] = 0
@@ -90,7 +102,7 @@ def allocate(p, s):
             s.tiles[level, o] = held(o, level, s.now[o], p, s)
             used += p.fit_bits[o] * s.tiles[level, o]
             growing |= 1 << o
-        if used > p.capacity[level]:
+        if used > p.capacity[level] and s.alone == 0:
             return False
         while growing:
             chosen = -1
@@ -102,12 +114,13 @@ def allocate(p, s):
                 growing ^= 1 << chosen
             elif not relevant(chosen, s.dims[at]):
                 s.now[chosen] = at + 1
-            elif p.fixed[level, chosen] >= 0:
+            elif p.fixed[level, chosen] >= 0 or at >= most_inside(chosen, level, p, s):
                 growing ^= 1 << chosen
             else:
                 words = held(chosen, level, at + 1, p, s)
                 more = p.fit_bits[chosen] * (words - s.tiles[level, chosen])
-                if used + more <= p.capacity[level] and fits_outside(level, chosen, p, s):
+                taken = p.fit_bits[chosen] * s.tiles[level, chosen] if s.alone else used
+                if taken + more <= p.capacity[level] and fits_outside(level, chosen, p, s):
                     used += more
                     s.tiles[level, chosen] = words
                     s.now[chosen] = at + 1
@@ -154,7 +167,7 @@ def fetched(operand, at, p, s):
 def first_tile(operand, level, p, s):
     """Words that are there before the first step; whole tiles wait for all that is kept."""
     if p.whole:
-        return s.tiles[level, operand]
+        return held(operand, level, s.first, p, s) if s.alone else s.tiles[level, operand]
     if p.per_pe[level]:
         return float(footprint(operand, p, s, s.first, 0))
     return min(held(operand, level, s.first, p, s), s.tiles[level, operand])
@@ -288,7 +301,7 @@ def port_time(level, read, written, p):
 
 @inlined
 def time_and_energy(load, store, array, p, s):
-    """Fill cycles and energy [pJ] of `result`, and each level's, from the bits of its port.
+    """Fill cycles and memories' energy [pJ] of `result`, and each level's, from its port's bits.
 
     `s.read` and `s.written` are bits by level. load, store : bits off-chip before the first step,
     and after the last; array : cycles of the array. What runs beside the array takes the longest of
@@ -309,7 +322,7 @@ def time_and_energy(load, store, array, p, s):
             after += s.time[level]
     ends = np.ceil(load / p.read_rate[top]) + np.ceil(store / p.write_rate[top])
     s.result[CYCLES] = np.ceil(max(array, beside) + after) + ends
-    s.result[ENERGY] = energy
+    s.result[MEMORY_PJ] = energy
     s.result[MEMORY_CYCLES] = beside + after + ends
     s.result[BUSY_CYCLES] = beside + after
 
@@ -320,9 +333,16 @@ def fold_cycles(folds, p):
     return max(folds * p.overhead - 1, 0.0) if p.overhead > 0 else 0.0
 
 
+@inlined
+def energy_pj(p, result):
+    """Energy of a product: of memories, of units at work and idle, and leakage."""
+    units = p.work_pj + result[STEPS] * p.step_cycles * p.idle_pj
+    return result[MEMORY_PJ] + units + result[CYCLES] * p.leakage_pj
+
+
 @kernel
 def evaluate(p, s):
-    """`count`, and cycles and energy [pJ] of memories in `result`."""
+    """`count`, and all of `result`."""
     if not count(p, s):
         return False
     own_length = p.result_bits > 0 and p.first_read == 0
@@ -339,6 +359,7 @@ def evaluate(p, s):
         s.written[p.levels - 1] += s.result[RESULTS] * p.result_bits
     array = s.result[STEPS] * p.step_cycles + fold_cycles(s.result[FOLDS], p)
     time_and_energy(load, store, array, p, s)
+    s.result[ENERGY] = energy_pj(p, s.result)
     return True
 
 

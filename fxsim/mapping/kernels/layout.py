@@ -7,12 +7,13 @@ Arrays would have their references counted at every call of a jitted function. O
 import numpy as np
 
 MOST_LEVELS, MOST_LOOPS = 8, 72
+MOST_CHOICES = 2 * MOST_LEVELS
 B, K, C, OY, OX, FY, FX, G = range(8)
 # columns of the table of extents, a row for each number of loops inside: the tile of the array, of
 # one unit, and how many such tiles there are along each loop
 EACH, OUTSIDE = 8, 16
 # of an evaluation; MEMORY_CYCLES with what lies before the first step and after the last
-CYCLES, ENERGY, STEPS, FOLDS, RESULTS, MEMORY_CYCLES, BUSY_CYCLES = range(7)
+CYCLES, MEMORY_PJ, STEPS, FOLDS, RESULTS, MEMORY_CYCLES, BUSY_CYCLES, ENERGY = range(8)
 
 PROBLEM = np.dtype(
     [
@@ -35,7 +36,10 @@ PROBLEM = np.dtype(
         ("step_cycles", "f8"),
         ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
         ("unique", "f8"),  # share of the flattened image's words that are not copies
-        ("constant_pj", "f8"),  # energy that no mapping changes
+        # energy of the units' work; of idle units in a cycle of steps; of leakage in any cycle
+        ("work_pj", "f8"),
+        ("idle_pj", "f8"),
+        ("leakage_pj", "f8"),
         ("levels", "i8"),
         ("capacity", "f8", MOST_LEVELS),
         ("read_pj", "f8", MOST_LEVELS),
@@ -55,6 +59,10 @@ PROBLEM = np.dtype(
         ("once", "i8", 3),
         ("taken", "i8", (MOST_LEVELS, 3)),
         ("copies", "i8", (MOST_LEVELS, 3)),
+        # (level, operand) whose tile may be less than what fits, because that costs others room or
+        # time; elsewhere as much as fits is best
+        ("choices", "i8"),
+        ("chosen", "i8", (MOST_CHOICES, 2)),
     ]
 )
 STATE = np.dtype(
@@ -64,6 +72,8 @@ STATE = np.dtype(
         ("dims", "i8", MOST_LOOPS),
         ("ends", "i8", MOST_LOOPS),  # inner first: loop, its extent
         ("extents", "i8", (MOST_LOOPS + 1, 24)),
+        ("most", "i8", (MOST_LEVELS, 3)),  # loops that may lie inside each level's tile
+        ("alone", "i8"),  # each operand has its levels for itself: what no allocation can beat
         ("inside", "i8", (MOST_LEVELS, 3)),  # loops inside each level's tile
         ("tiles", "f8", (MOST_LEVELS, 3)),  # words of each tile
         ("moved", "f8", (MOST_LEVELS, 3, 2)),  # words read and written
@@ -75,7 +85,7 @@ STATE = np.dtype(
         ("written", "f8", MOST_LEVELS),  # bits of each level's port
         ("time", "f8", MOST_LEVELS),  # cycles of each level's port
         ("energy", "f8", MOST_LEVELS),  # of each level [pJ]
-        ("result", "f8", 7),
+        ("result", "f8", 8),
     ]
 )
 
@@ -83,3 +93,10 @@ STATE = np.dtype(
 def record(layout: np.dtype) -> np.record:
     """A record of zeros; its fields are attributes, compiled and interpreted alike."""
     return np.zeros(1, layout).view(np.recarray)[0]
+
+
+def state() -> np.record:
+    """A record of `STATE` in which levels take as much as fits."""
+    fresh = record(STATE)
+    fresh["most"] = MOST_LOOPS
+    return fresh

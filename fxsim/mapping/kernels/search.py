@@ -4,14 +4,15 @@ import numpy as np
 
 from fxsim.engine.jit import inlined, kernel
 from fxsim.mapping.kernels.evaluation import evaluate
-from fxsim.mapping.kernels.footprints import ceil_div, held
-from fxsim.mapping.kernels.layout import CYCLES, EACH, ENERGY
+from fxsim.mapping.kernels.footprints import ceil_div, held, relevant
+from fxsim.mapping.kernels.layout import CYCLES, EACH, ENERGY, MOST_LEVELS, MOST_LOOPS
 
-MOST_BLOCKS, MOST_CANDIDATES, AXES = 8, 48, 6
+MOST_BLOCKS, MOST_CANDIDATES, AXES, OBJECTIVES = 8, 48, 6, 3
+MOST_ALLOCATIONS = 256  # of the loops of one mapping
 
 PLAN = np.dtype(
     [
-        ("objective", "i8"),  # 0 cycles, 1 energy, 2 their product
+        ("objective", "i8"),  # that leads the search: 0 cycles, 1 energy, 2 their product
         ("blocks", "i8"),
         ("bounds", "i8", (MOST_BLOCKS + 1, 8)),  # tiles between blocks of loops, inner first
         ("orders", "i8", (MOST_BLOCKS, 3)),  # of the classes of loops in each block, inner first
@@ -21,9 +22,18 @@ PLAN = np.dtype(
         ("counts", "i8", AXES),
         ("candidates", "i8", (AXES, MOST_CANDIDATES, 2)),
         ("chosen", "i8", AXES),
-        ("best_bounds", "i8", (MOST_BLOCKS + 1, 8)),
-        ("best_orders", "i8", (MOST_BLOCKS, 3)),
-        ("best", "f8", 2),  # the objective, and what decides among equals
+        # the best by each objective: its cost and what decides among equals, and the mapping
+        ("best", "f8", (OBJECTIVES, 2)),
+        ("best_bounds", "i8", (OBJECTIVES, MOST_BLOCKS + 1, 8)),
+        ("best_orders", "i8", (OBJECTIVES, MOST_BLOCKS, 3)),
+        ("best_loops", "i8", OBJECTIVES),
+        ("best_first", "i8", OBJECTIVES),
+        ("best_dims", "i8", (OBJECTIVES, MOST_LOOPS)),
+        ("best_ends", "i8", (OBJECTIVES, MOST_LOOPS)),
+        ("best_inside", "i8", (OBJECTIVES, MOST_LEVELS, 3)),
+        ("picked", "i8", OBJECTIVES),  # orders of a block that are best by each objective
+        ("least", "f8", (OBJECTIVES, 2)),  # of the loops that were tried last
+        ("cut", "i8"),  # whether some loops have more allocations than were tried
     ]
 )
 
@@ -89,36 +99,116 @@ def tile_useful(plan, at, p, s):
 
 
 @inlined
-def score(plan, p, s):
-    """(the objective, what decides among equals) of the mapping that was evaluated."""
-    energy, cycles = s.result[ENERGY] + p.constant_pj, s.result[CYCLES]
-    if plan.objective == 0:
+def score(objective, p, s):
+    """(an objective, what decides among equals) of the mapping that was evaluated."""
+    energy, cycles = s.result[ENERGY], s.result[CYCLES]
+    if objective == 0:
         return cycles, energy
-    if plan.objective == 1:
+    if objective == 1:
         return energy, cycles
     return energy * cycles, energy
 
 
 @kernel
-def better(plan, p, s):
-    """Whether the mapping that was evaluated beats the best so far, which it then replaces."""
-    main, other = score(plan, p, s)
-    if main > plan.best[0] or (main == plan.best[0] and other >= plan.best[1]):
-        return False
-    plan.best[0], plan.best[1] = main, other
-    return True
+def record(plan, p, s):
+    """The mapping that was evaluated takes the place of each objective's best that it beats."""
+    for objective in range(OBJECTIVES):
+        main, other = score(objective, p, s)
+        if main < plan.least[objective, 0] or (
+            main == plan.least[objective, 0] and other < plan.least[objective, 1]
+        ):
+            plan.least[objective, 0], plan.least[objective, 1] = main, other
+        if main > plan.best[objective, 0] or (
+            main == plan.best[objective, 0] and other >= plan.best[objective, 1]
+        ):
+            continue
+        plan.best[objective, 0], plan.best[objective, 1] = main, other
+        plan.best_loops[objective], plan.best_first[objective] = s.loops, s.first
+        for i in range(s.loops):
+            plan.best_dims[objective, i] = s.dims[i]
+            plan.best_ends[objective, i] = s.ends[i]
+        for level in range(p.levels):
+            for o in range(3):
+                plan.best_inside[objective, level, o] = s.inside[level, o]
+        for block in range(plan.blocks + 1):
+            for d in range(8):
+                plan.best_bounds[objective, block, d] = plan.bounds[block, d]
+        for block in range(plan.blocks):
+            for position in range(3):
+                plan.best_orders[objective, block, position] = plan.orders[block, position]
 
 
 @kernel
-def keep(plan):
-    """The present tiles and orders are the best so far."""
-    for block in range(plan.blocks):
-        for position in range(3):
-            plan.best_orders[block, position] = plan.orders[block, position]
-        for d in range(8):
-            plan.best_bounds[block, d] = plan.bounds[block, d]
-    for d in range(8):
-        plan.best_bounds[plan.blocks, d] = plan.bounds[plan.blocks, d]
+def may_win(plan, p, s):
+    """Whether loops can beat some objective's best, however their tiles share the levels."""
+    s.alone = 1
+    fits = evaluate(p, s)
+    s.alone = 0
+    if not fits:
+        return False
+    s.result[CYCLES] -= 2  # what is loaded and stored is rounded up apart
+    s.result[ENERGY] -= 2 * p.leakage_pj
+    wins = False
+    for objective in range(OBJECTIVES):
+        main, other = score(objective, p, s)
+        if main < plan.least[objective, 0]:
+            plan.least[objective, 0], plan.least[objective, 1] = main, other
+        wins |= main < plan.best[objective, 0]
+    return wins
+
+
+@kernel
+def count_down(choice, p, s):
+    """The next smaller tile of a choice: one loop of the operand's less; False if there is none."""
+    level, o = p.chosen[choice, 0], p.chosen[choice, 1]
+    at = min(s.inside[level, o], s.most[level, o])
+    while at > 0:
+        at -= 1
+        if relevant(o, s.dims[at]):
+            if p.whole and at < s.first:
+                return False
+            s.most[level, o] = at
+            return True
+    return False
+
+
+@inlined
+def forget(plan):
+    """Nothing has been tried of the next loops."""
+    for objective in range(OBJECTIVES):
+        plan.least[objective, 0] = plan.least[objective, 1] = np.inf
+
+
+@kernel
+def try_allocations(plan, p, s):
+    """Evaluate loops with every way to share the levels; how many were evaluated.
+
+    Where as much as fits is best for all, that is one. Else the choices count down like digits:
+    the last is the fastest.
+    """
+    forget(plan)
+    if p.choices == 0:
+        if evaluate(p, s):
+            record(plan, p, s)
+        return 1
+    if not may_win(plan, p, s):
+        return 1
+    forget(plan)
+    evaluated, at = 1, 0
+    while at >= 0 and evaluated < MOST_ALLOCATIONS:
+        evaluated += 1
+        if not evaluate(p, s):
+            break  # not even the smallest tiles fit
+        record(plan, p, s)
+        at = p.choices - 1
+        while at >= 0 and not count_down(at, p, s):
+            s.most[p.chosen[at, 0], p.chosen[at, 1]] = MOST_LOOPS
+            at -= 1
+    if evaluated == MOST_ALLOCATIONS:
+        plan.cut = 1
+    for choice in range(p.choices):
+        s.most[p.chosen[choice, 0], p.chosen[choice, 1]] = MOST_LOOPS
+    return evaluated
 
 
 @kernel
@@ -141,35 +231,49 @@ def try_orders(at, permutations, plan, p, s):
             set_order(plan, at, permutations, outer)
             if canonical(plan, at):
                 write_loops(plan, plan.blocks, s)
-                evaluated += 1
-                if evaluate(p, s) and better(plan, p, s):
-                    keep(plan)
+                evaluated += try_allocations(plan, p, s)
+    return evaluated
+
+
+@kernel
+def try_block(block, at, permutations, plan, p, s):
+    """All orders of one block; those that are best by each objective are noted in `picked`."""
+    evaluated = 0
+    main, other = np.full(OBJECTIVES, np.inf), np.full(OBJECTIVES, np.inf)
+    for objective in range(OBJECTIVES):
+        plan.picked[objective] = -1
+    for number in range(permutations.shape[0]):
+        set_order(plan, block, permutations, number)
+        if not canonical(plan, block):
+            continue
+        s.first = write_loops(plan, at, s) if p.whole else 0
+        write_loops(plan, plan.blocks, s)
+        evaluated += try_allocations(plan, p, s)
+        for objective in range(OBJECTIVES):
+            here, beside = plan.least[objective, 0], plan.least[objective, 1]
+            if here < main[objective] or (here == main[objective] and beside < other[objective]):
+                plan.picked[objective] = number
+                main[objective], other[objective] = here, beside
     return evaluated
 
 
 @kernel
 def try_orders_apart(at, permutations, plan, p, s):
-    """The orders outside a boundary, then those inside it with the best of them."""
-    evaluated = 0
-    for block in (at, at - 1):
-        chosen, main, other = -1, np.inf, np.inf
-        for number in range(permutations.shape[0]):
-            set_order(plan, block, permutations, number)
-            if not canonical(plan, block):
-                continue
-            s.first = write_loops(plan, at, s) if p.whole else 0
-            write_loops(plan, plan.blocks, s)
-            evaluated += 1
-            if not evaluate(p, s):
-                continue
-            here, beside = score(plan, p, s)
-            if here < main or (here == main and beside < other):
-                chosen, main, other = number, here, beside
-            if better(plan, p, s):
-                keep(plan)
-        if chosen < 0:
-            return evaluated
-        set_order(plan, block, permutations, chosen)
+    """The orders outside a boundary, then those inside it with each objective's best of them."""
+    evaluated = try_block(at, at, permutations, plan, p, s)
+    outside = plan.picked.copy()
+    if outside[plan.objective] < 0:
+        return evaluated
+    # the leading objective comes last: from its orders the next tile goes on
+    for turn in range(1, OBJECTIVES + 1):
+        objective = (plan.objective + turn) % OBJECTIVES
+        number, tried = outside[objective], False
+        for later in range(turn + 1, OBJECTIVES + 1):
+            tried |= outside[(plan.objective + later) % OBJECTIVES] == number
+        if not tried:
+            set_order(plan, at, permutations, number)
+            evaluated += try_block(at - 1, at, permutations, plan, p, s)
+    set_order(plan, at - 1, permutations, plan.picked[plan.objective])
     return evaluated
 
 
@@ -219,11 +323,11 @@ def search_boundary(at, together, permutations, plan, p, s):
 
 @kernel
 def search_orders(dims, ends, start, permutations, plan, p, s):
-    """The number of the best order of the loops from `start` on; -1 if none beats the best so far.
+    """Try the orders of the loops from `start` on; how many mappings were evaluated.
 
     permutations : (count, loops - start) orders of these loops
     """
-    best = -1
+    evaluated = 0
     for number in range(permutations.shape[0]):
         for i in range(start):
             s.dims[i], s.ends[i] = dims[i], ends[i]
@@ -231,6 +335,5 @@ def search_orders(dims, ends, start, permutations, plan, p, s):
             s.dims[start + i] = dims[start + permutations[number, i]]
             s.ends[start + i] = ends[start + permutations[number, i]]
         s.loops = start + permutations.shape[1]
-        if evaluate(p, s) and better(plan, p, s):
-            best = number
-    return best
+        evaluated += try_allocations(plan, p, s)
+    return evaluated
