@@ -3,21 +3,25 @@
 The loops between two memory stages form a block. Which of the three classes of loops (m, n, k)
 turns innermost decides which operand stays, so a block has six orders, of which the repetitions
 are left out; G stands outside of all, since every operand depends on it. Each operand is then kept
-at each level as long as it fits (uneven mappings). Tiles are multiples of what the array covers:
+at each level as long as it fits (uneven mappings); where that may cost others room, or time to load
+it whole, all ways to take less are tried as well. Tiles are multiples of what the array covers:
 powers of two of it, halves, thirds and quarters of the loop (all, where there are few), squares and
 strips of images.
 
 One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive
-over its candidates. Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none
-improves; with more stages, one boundary after another, the others fixed. At last the outermost
-loops are permuted. What may be missed is bounded by `SearchResult.bound`.
-The same input always gives the same mapping: there is no clock and no random number in it.
+over its candidates, which neither capacities nor bandwidths change: more of them never costs more.
+Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none improves; with more
+stages, one boundary after another, the others fixed. Where the result is far from its bound, pairs
+of axes change together, and the outermost loops are permuted for the tiles beside the best. What
+may be missed is bounded by `SearchResult.bound`.
+All objectives are followed in one search, so none is beaten by what another finds. The same input
+always gives the same mapping: there is no clock and no random number in it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from typing import Literal
 
 import numpy as np
@@ -37,6 +41,7 @@ _ORDERS = np.array(list(permutations(range(3))), np.int64)
 MOST_PERMUTED = 6
 _FEW_TURNS = 8  # all tiles of a loop of so many are candidates
 _SWEEPS = 4
+_NEAR = 1.1  # times the bound: what is nearer is not worth further moves
 _ORDERS_EACH = 8  # orders that a tile is tried with, about
 
 
@@ -236,7 +241,7 @@ class _Search:
     """
 
     def __init__(self, problem: Problem, budget: int) -> None:
-        self.problem, self.stages = problem, stages(problem)
+        self.problem, self.stages, self.least = problem, stages(problem), lower_bound(problem)
         self.blocks = len(self.stages) + 1
         self.axes = candidates(problem, every=True)
         boundaries = 2 * (self.blocks - 1) if self.blocks > 2 else 1  # searched from both ends
@@ -247,80 +252,134 @@ class _Search:
         self.exhaustive = self.blocks == 2 and self.thin == self.axes
         # where tiles are whole, an order of one side is good with few of the other
         self.together = self.exhaustive or problem.machine.dataflow.tiles == "whole"
-        self.evaluated = 0
+        self.evaluated, self.done = 0, set[object]()
         self.state = layout.state()
         plan = self.plan = layout.record(search.PLAN)
         plan["blocks"] = self.blocks
         plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
+        self.bounds, self.orders, self.stage = plan["bounds"], plan["orders"], plan["stage"]
+        self.counts, self.candidates = plan["counts"], plan["candidates"]
+        self.best, self.best_bounds = plan["best"], plan["best_bounds"]
+        self.best_orders = plan["best_orders"]
 
     def _try(self, at: int, axes: Axes, together: bool) -> None:
-        """Search one boundary from the plan's present bounds, and go on from the leader's best."""
-        plan = self.plan
+        """Search one boundary, the others as they are in the plan."""
         for i, axis in enumerate(axes):
-            plan["counts"][i] = len(axis)
-            plan["candidates"][i, : len(axis)] = axis
-        plan["stage"] = self.stages[at - 1]
+            self.counts[i] = len(axis)
+            self.candidates[i, : len(axis)] = axis
+        self.stage[:] = self.stages[at - 1]
         self.evaluated += search.search_boundary(
-            at, together, _ORDERS, plan, self.problem.record, self.state
+            at, together, _ORDERS, self.plan, self.problem.record, self.state
         )
-        self._go_on()
 
-    def _go_on(self) -> None:
-        plan, leader = self.plan, self.plan["objective"]
-        if np.isfinite(plan["best"][leader, 0]):
-            plan["bounds"], plan["orders"] = (
-                plan["best_bounds"][leader],
-                plan["best_orders"][leader],
-            )
+    def _best_of(self, leader: int) -> bytes:
+        """Go on from the best by an objective, if there is one; its mark."""
+        if self.best[leader, 0] < np.inf:
+            self.bounds[:] = self.best_bounds[leader]
+            self.orders[:] = self.best_orders[leader]
+        return bytes(self.bounds.tobytes() + self.orders.tobytes())
 
     def run(self) -> None:
         inner_first = list(range(1, self.blocks))
         starts = [inner_first] if self.blocks == 2 else [inner_first, inner_first[::-1]]
         plan = self.plan
-        # of one boundary all tiles are tried at once, whichever objective leads
-        for leader in range(1 if self.blocks == 2 else len(OBJECTIVES)):
-            plan["objective"] = leader
-            for sequence in starts:
-                plan["bounds"] = np.minimum(self.problem.spatial, self.problem.sizes)
-                plan["bounds"][self.blocks] = self.problem.sizes
-                plan["orders"] = (2, 0, 1)
-                for at in sequence:
+        plan["greedy"] = not self.exhaustive
+        for leader, sequence in product(range(len(OBJECTIVES)), starts):
+            self.bounds[:] = np.minimum(self.problem.spatial, self.problem.sizes)
+            self.bounds[self.blocks] = self.problem.sizes
+            self.orders[:] = (2, 0, 1)
+            start = self.bounds.tobytes()
+            for at in sequence:
+                if (at, start) not in self.done:
+                    self.done.add((at, start))
                     self._try(at, self.thin, self.together)
-        improved: set[bytes] = set()
+                start = self._best_of(leader)
+        plan["greedy"] = 0
         for leader in range(0 if self.exhaustive else len(OBJECTIVES)):
-            plan["objective"] = leader
             for _ in range(_SWEEPS):
-                self._go_on()
-                begun = plan["bounds"].tobytes() + plan["orders"].tobytes()
-                if begun in improved:
+                start = self._best_of(leader)
+                if start in self.done:
                     break
-                improved.add(begun)
-                for at in inner_first:
-                    for i, axis in enumerate(self.axes):
-                        if len(axis) > 1:
-                            self._try(at, self._along(i, at), self.together)
-                    self._try(at, self._along(None, at), True)
+                self.done.add(start)
+                self._sweep(leader)
+                if self._best_of(leader) == start and self._gap(leader) > _NEAR:
+                    self._change_pairs(leader)
         for leader in range(len(OBJECTIVES)):
-            self._permute(leader)
+            self._best_of(leader)
+            self._permute()
+            if not self.exhaustive and self._gap(leader) > _NEAR:
+                for at, i in product(inner_first, range(len(self.axes))):
+                    self._best_of(leader)
+                    for tile in self._next(at, i):
+                        self._best_of(leader)
+                        if self._take(at, i, tile):
+                            self._permute()
 
-    def _along(self, axis: int | None, at: int) -> Axes:
-        """All candidates of one axis (or of none), with the leader's best of the others so far."""
-        tile = self.plan["best_bounds"][self.plan["objective"], at]
-        best = [[(int(tile[a]), int(tile[b]) if b >= 0 else 1)] for a, b in _AXES]
-        if axis is not None:
-            best[axis] = self.axes[axis]
-        return best
+    def _sweep(self, leader: int) -> None:
+        """One axis after another at every boundary, from the leader's best."""
+        for at in range(1, self.blocks):
+            for i, axis in enumerate(self.axes):
+                if len(axis) > 1:
+                    self._best_of(leader)
+                    self._try(at, self._along(at, {i: axis}), self.together)
+            self._best_of(leader)
+            self._try(at, self._along(at, {}), True)
 
-    def _permute(self, leader: int) -> None:
-        """Try all orders of the outermost loops of an objective's best."""
+    def _change_pairs(self, leader: int) -> None:
+        """Two axes at once, each at one boundary to the next tile up or down."""
+        places = list(product(range(1, self.blocks), range(len(self.axes))))
+        for at, i in places:
+            self._best_of(leader)
+            for tile in self._next(at, i):
+                for other, j in places:
+                    if j != i and (following := self._next(other, j)):
+                        self._best_of(leader)
+                        if self._take(at, i, tile):
+                            self._try(other, self._along(other, {j: following}), False)
+
+    def _take(self, at: int, axis: int, tile: tuple[int, int]) -> bool:
+        """A tile of an axis, with smaller ones outside it and larger ones inside it taken along.
+
+        False if those then do not cut each other into whole ones.
+        """
+        for loop, turns in zip(_AXES[axis], tile, strict=True):
+            if loop >= 0:
+                inside, outside = self.bounds[1:at, loop], self.bounds[at : self.blocks, loop]
+                np.minimum(inside, turns, out=inside)
+                np.maximum(outside, turns, out=outside)
+                self.bounds[at, loop] = turns
+        return bool(search.all_nested(self.plan, self.problem.record))
+
+    def _next(self, at: int, axis: int) -> list[tuple[int, int]]:
+        """The candidates beside the present tile of an axis."""
+        (present,) = self._along(at, {})[axis]
+        tiles = self.axes[axis]
+        if present not in tiles:
+            return []
+        place = tiles.index(present)
+        return [tiles[n] for n in (place - 1, place + 1) if 0 <= n < len(tiles)]
+
+    def _gap(self, leader: int) -> float:
+        """How many times the least that may be an objective's best costs."""
+        cycles, energy = self.least
+        return float(self.best[leader, 0] / (cycles, energy, cycles * energy)[leader])
+
+    def _along(self, at: int, changed: dict[int, list[tuple[int, int]]]) -> Axes:
+        """These candidates of some axes, with the present tiles of the others."""
+        tile = self.bounds[at].tolist()
+        present = [[(tile[a], tile[b] if b >= 0 else 1)] for a, b in _AXES.tolist()]
+        return [changed.get(i, axis) for i, axis in enumerate(present)]
+
+    def _permute(self) -> None:
+        """Try all orders of the outermost loops of the present tiles."""
         plan, state = self.plan, self.state
-        plan["objective"] = leader
-        self._go_on()
         start = search.write_loops(plan, self.blocks - 1, state)
         loops = search.write_loops(plan, self.blocks, state)
         state["first"] = start if self.problem.machine.dataflow.tiles == "whole" else 0
         dims, ends = state["dims"][:loops].copy(), state["ends"][:loops].copy()
-        if 1 < loops - start <= MOST_PERMUTED:
+        nest = (dims.tobytes(), ends.tobytes())
+        if 1 < loops - start <= MOST_PERMUTED and nest not in self.done:
+            self.done.add(nest)
             orders = np.array(list(permutations(range(loops - start))), np.int64)
             self.evaluated += search.search_orders(
                 dims, ends, start, orders, plan, self.problem.record, state
@@ -372,7 +431,7 @@ def best_mapping(
     searching = _Search(problem, budget)
     searching.run()
     movement, mapping, cycles, energy_pj = problem.movement(searching.mapping(objective))
-    least_cycles, least_pj = lower_bound(problem)
+    least_cycles, least_pj = searching.least
     return SearchResult(
         mapping,
         movement,

@@ -12,7 +12,7 @@ MOST_ALLOCATIONS = 256  # of the loops of one mapping
 
 PLAN = np.dtype(
     [
-        ("objective", "i8"),  # that leads the search: 0 cycles, 1 energy, 2 their product
+        ("greedy", "i8"),  # every tile takes what fits; else all ways to share levels are tried
         ("blocks", "i8"),
         ("bounds", "i8", (MOST_BLOCKS + 1, 8)),  # tiles between blocks of loops, inner first
         ("orders", "i8", (MOST_BLOCKS, 3)),  # of the classes of loops in each block, inner first
@@ -187,7 +187,7 @@ def try_allocations(plan, p, s):
     the last is the fastest.
     """
     forget(plan)
-    if p.choices == 0:
+    if p.choices == 0 or plan.greedy:
         if evaluate(p, s):
             record(plan, p, s)
         return 1
@@ -262,18 +262,15 @@ def try_orders_apart(at, permutations, plan, p, s):
     """The orders outside a boundary, then those inside it with each objective's best of them."""
     evaluated = try_block(at, at, permutations, plan, p, s)
     outside = plan.picked.copy()
-    if outside[plan.objective] < 0:
+    if outside[0] < 0:
         return evaluated
-    # the leading objective comes last: from its orders the next tile goes on
-    for turn in range(1, OBJECTIVES + 1):
-        objective = (plan.objective + turn) % OBJECTIVES
-        number, tried = outside[objective], False
-        for later in range(turn + 1, OBJECTIVES + 1):
-            tried |= outside[(plan.objective + later) % OBJECTIVES] == number
+    for objective in range(OBJECTIVES):
+        tried = False
+        for earlier in range(objective):
+            tried |= outside[earlier] == outside[objective]
         if not tried:
-            set_order(plan, at, permutations, number)
+            set_order(plan, at, permutations, outside[objective])
             evaluated += try_block(at - 1, at, permutations, plan, p, s)
-    set_order(plan, at - 1, permutations, plan.picked[plan.objective])
     return evaluated
 
 
@@ -289,6 +286,15 @@ def nested(plan, at, p):
 
 
 @kernel
+def all_nested(plan, p):
+    """Whether that holds at every boundary."""
+    for at in range(1, plan.blocks):
+        if not nested(plan, at, p):
+            return False
+    return True
+
+
+@kernel
 def search_boundary(at, together, permutations, plan, p, s):
     """Try every tile of one boundary with every order of the loops at either side of it.
 
@@ -296,7 +302,7 @@ def search_boundary(at, together, permutations, plan, p, s):
     together : each order of one side with each of the other, else one side after the other
     Returns how many mappings were evaluated; the best so far is kept in the plan.
     """
-    evaluated = 0
+    evaluated, inside = 0, plan.orders[at - 1].copy()
     for axis in range(AXES):
         plan.chosen[axis] = 0
     while True:
@@ -309,6 +315,8 @@ def search_boundary(at, together, permutations, plan, p, s):
             if together:
                 evaluated += try_orders(at, permutations, plan, p, s)
             else:
+                for position in range(3):
+                    plan.orders[at - 1, position] = inside[position]
                 evaluated += try_orders_apart(at, permutations, plan, p, s)
         axis = 0
         while axis < AXES:
