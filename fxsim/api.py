@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fxsim.errors import ConfigError, hint
 
@@ -192,23 +192,30 @@ def simulate(  # noqa: PLR0913
         return execute(inputs, place, progress.run(name, False), resume=True)
 
 
-def estimate(
+def estimate(  # noqa: PLR0913
     target: Place,
     on: Accelerator | Place,
     *,
     policy: str = "uniform",
     batch: int | None = None,
+    mode: Literal["training", "inference"] | None = None,
+    fold: bool = False,
     objective: Objective = "edp",
     quiet: bool = True,
 ) -> TraceCost:
     """Price a recorded run, or one step of a workload, on a machine, without training.
+
+    It takes more than seven parameters: the command's options, each by its name.
 
     Parameters
     ----------
     target : a run's directory; or a workload, by name or file
     on : a machine, or its name or file
     policy : for a workload: the kind of the step's policy
-    batch : for a workload: samples of the step; None: the workload's
+    batch : samples of a workload's step, or of inference; None: the workload's
+    mode : "training" or "inference", one forward pass with weights that lie in memory as operands;
+        None: training, unless the network can only be priced forward
+    fold : for inference: fold batch norms into weights
     objective : what the mapper minimises: "cycles", "energy" or "edp" (their product)
     quiet : no progress on standard error
 
@@ -225,14 +232,20 @@ def estimate(
     >>> cost = estimate("lenet5", "eyeriss", batch=1)
     >>> cost.energy(["pass"])["pass"].tolist()
     ['forward', 'grad_weight', 'grad_input', 'backward', 'update']
+    >>> estimate("lenet5", "eyeriss", batch=1, mode="inference").energy(["pass"])["pass"].tolist()
+    ['forward']
     """
     from fxsim.cost.model import evaluate_cost
+    from fxsim.identifiers import Phase
     from fxsim.runs.estimate import trace_of
     from fxsim.terminal.progress import Progress
 
     place = _machine(on)
+    if mode is not None and mode not in list(Phase):
+        raise ConfigError(f"mode must be {' or '.join(Phase)}, not {mode!r}")
+    phase = None if mode is None else Phase(mode)
     with Progress(quiet) as progress:
-        trace, _ = trace_of(str(target), policy, progress, batch)
+        trace, _ = trace_of(str(target), policy, progress, batch, phase, fold)
     return evaluate_cost(trace, place, objective)
 
 

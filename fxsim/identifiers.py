@@ -20,6 +20,13 @@ class Pass(StrEnum):
     UPDATE = "update"  # of the weights
 
 
+class Phase(StrEnum):
+    """What a cost is of."""
+
+    TRAINING = "training"  # steps: forward and backward passes, and updates
+    INFERENCE = "inference"  # forward passes with weights that are stored as operands
+
+
 PRODUCT_PASSES = (Pass.FORWARD, Pass.GRAD_INPUT, Pass.GRAD_WEIGHT)
 
 

@@ -7,7 +7,8 @@ Assumptions of ours, which the report repeats:
 - Lockstep is that of the matrix product behind a pass, cut by the first loop of each axis, at the
   steps that the nest has.
 - A product's results go from the array to the vector unit; only casts write tensors off-chip, and
-  a weight's cast fetches its master: 32 bits, or what the policy keeps.
+  a weight's cast fetches its master: 32 bits, or what the policy keeps. At inference weights are
+  stored as operands, and not cast.
 - A product takes the longest of its array time and each memory's traffic over its bandwidth, where
   buffers are double (the sum where they are not). The array starts with the words of its first
   step; that a buffer's first filling may hold it up beyond the whole traffic's time is not counted.

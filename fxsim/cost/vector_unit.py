@@ -50,10 +50,14 @@ def vectors(trace: Trace, machine: Accelerator) -> pd.DataFrame:
 
 
 def casts(arrays: TraceArrays, machine: Accelerator) -> pd.DataFrame:
-    """Costs of casting operands, a row each as in the trace; a float machine casts nothing."""
+    """Costs of casting operands, a row each as in the trace; a float machine casts nothing.
+
+    Weights that are stored as operands (inference) are not cast.
+    """
     o = arrays.trace.operands
+    o = o[o["source_bits"] > 0]
     if machine.pe.word_bits is not None:
-        return _stores(arrays, machine)
+        return _stores(o, machine)
     elements = o["rows"] * o["columns"]
     stored = pd.Series(0.0, o.index)
     for (layer, role), rows in o.groupby([LAYER, ROLE], sort=False):
@@ -72,9 +76,8 @@ def casts(arrays: TraceArrays, machine: Accelerator) -> pd.DataFrame:
     return pd.concat([_cast_names(o), _costs(machine, work)], axis=1)
 
 
-def _stores(arrays: TraceArrays, machine: Accelerator) -> pd.DataFrame:
+def _stores(o: pd.DataFrame, machine: Accelerator) -> pd.DataFrame:
     """What a float machine does where an integer one casts: it stores the operand."""
-    o = arrays.trace.operands
     elements, nothing = o["rows"] * o["columns"], o["rows"] * 0
     stored = (elements * float(machine.pe.word_bits or 0)).where(o[ROLE] != Role.WEIGHT, 0)
     work = _Work(nothing, nothing, nothing, nothing, nothing, nothing, stored)

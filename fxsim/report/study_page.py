@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fxsim.config import resources
-from fxsim.identifiers import LAYER, PASS, ROLE
+from fxsim.identifiers import LAYER, PASS, ROLE, Phase
 from fxsim.report import bit_maps, cost_figures, curves, sources, tables
 from fxsim.report.page import Film, Page, Section
 from fxsim.report.style import colours, unit
@@ -45,8 +45,8 @@ def page(result: StudyResult, averages: pd.DataFrame, data: dict[str, pd.DataFra
         table=tables.readable(averages),
         below=(
             "Means over seeds; \u00b1 is one standard deviation over seeds, p the chance of such a"
-            " difference of accuracies if there were none. Cycles and energy are those of the whole"
-            " training run. Bits are mean word lengths of the multiplier array's operands: weights,"
+            " difference of accuracies if there were none. Cycles and energy are those of"
+            f" {spec.what}. Bits are mean word lengths of the multiplier array's operands: weights,"
             " activations, errors. Float policies do not execute on integer arrays, so they have no"
             " cycles. The area is that of the array alone; arrays of unequal area are no rivals at"
             " equal cost."
@@ -146,8 +146,9 @@ def _sentence(result: StudyResult, row: Any) -> str:
     if row.p_value == row.p_value:
         verdict = "significant" if row.p_value < SIGNIFICANT else "not significant"
         chance = f"; {verdict} over {row.seeds} seeds, p = {row.p_value:.2g}"
+    verb = "trains" if spec.phase is Phase.TRAINING else "infers"
     return (
-        f"On the {row.accelerator} accelerator, the {row.policy} policy trains"
+        f"On the {row.accelerator} accelerator, the {row.policy} policy {verb}"
         f" {_times(row.speedup, 'faster', 'slower')} than {spec.baseline}{on}, with"
         f" {_times(row.energy_saving, 'less', 'more')} energy and"
         f" {row.accuracy_change:+.2f} points of test accuracy ({100 * row.test_accuracy:.2f}"
@@ -162,7 +163,6 @@ def _times(ratio: float, better: str, worse: str) -> str:
 # --- sections ------------------------------------------------------------------------------------
 
 Tables = dict[str, pd.DataFrame]
-_MEAN = "The whole training run, mean over seeds."
 
 
 def _accuracy(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section:
@@ -209,9 +209,11 @@ def _cost(result: StudyResult, averages: pd.DataFrame, data: Tables) -> Section 
         return None
     costs, memory = data["costs"], data["memory"]
     cycles, energy = tables.stacks(costs)
+    priced = result.study.spec.what
+    mean = f"{priced[0].upper()}{priced[1:]}, mean over seeds."
     levels, hues = tables.by_level(memory, costs), colours(result.study.policies)
     plots = [
-        cost_figures.stacked(table, kind, f"{kind}_by_{what}", f"{words} by {what}. {_MEAN}")
+        cost_figures.stacked(table, kind, f"{kind}_by_{what}", f"{words} by {what}. {mean}")
         for table, kind, what, words in (
             (cycles["component"], "cycles", "component", "Cycles"),
             (energy["component"], "energy", "component", "Energy"),

@@ -27,7 +27,7 @@ def summary(result: StudyResult) -> pd.DataFrame:
     Returns
     -------
     A row a policy, accelerator and seed: accuracy as a fraction, bits, cycles and microjoules of
-    the whole training run, array area [mm2].
+    what the study prices (`PricedSpec`), array area [mm2].
     """
     rows: list[dict[str, Any]] = []
     for (name, seed), run_ in result.runs.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.config import overrides, resources, yaml_document
 from fxsim.config.overrides import Use, UseOf, Variant
@@ -15,6 +15,7 @@ from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.errors import ConfigError, hint
 from fxsim.hardware import accelerator
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.identifiers import Phase
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
 from fxsim.training import data as datasets
@@ -70,15 +71,44 @@ class ReportSpec(BaseModel):
     layers: Annotated[int, Field(ge=1, le=8)] = 3
 
 
-class StudySpec(BaseModel):
+class PricedSpec(BaseModel):
+    """What of a run is priced.
+
+    phase : its training, or its inference: one forward pass over test samples with its last state,
+        weights stored as operands
+    batch : samples of inference; as in a training step unless given
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    phase: Phase = Phase.TRAINING
+    batch: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _batch_of_inference(self) -> Self:
+        if self.batch is not None and self.phase is Phase.TRAINING:
+            raise ValueError(
+                "batch is of phase: inference; training has the workload's (workload.set)"
+            )
+        return self
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        if self.phase is Phase.TRAINING:
+            return "the whole training run"
+        samples = "a training step's batch" if self.batch is None else f"a batch of {self.batch}"
+        return f"one inference of {samples}"
+
+
+class StudySpec(PricedSpec):
     """A study's YAML.
 
     baseline : the policy that speedups and savings are stated against, on the same accelerator
     baseline_accelerator : against the baseline on this one instead
     objective : what the mapper minimises
+    phase, batch : see `PricedSpec`
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
     title: str
     workload: UseOf

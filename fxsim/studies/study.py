@@ -12,7 +12,7 @@ from fxsim.cost import cache
 from fxsim.cost.cache import RunCost
 from fxsim.display import Displayed
 from fxsim.errors import DataError
-from fxsim.runs import resume_state
+from fxsim.runs import inference, resume_state
 from fxsim.runs.directory import Run
 from fxsim.runs.execute import execute, finished
 from fxsim.runs.inputs import RunInputs, prepare
@@ -133,7 +133,7 @@ def run(
         runs[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
     if force:
         shutil.rmtree(directory / cache.FOLDER, ignore_errors=True)
-    return evaluated(study, directory, runs, watcher)
+    return evaluated(study, directory, runs, watcher, data_directory)
 
 
 def evaluated(
@@ -141,6 +141,7 @@ def evaluated(
     directory: Path,
     runs: dict[tuple[str, int], Run],
     watcher: StudyWatcher | None = None,
+    data_directory: Path | None = None,
 ) -> StudyResult:
     """Evaluate every integer run on every accelerator of a study.
 
@@ -149,24 +150,29 @@ def evaluated(
     study, directory : what is compared, and where costs are kept
     runs : {(policy, seed): run}
     watcher : hears of every cost
+    data_directory : of the datasets' official files, of which inference takes samples
 
     Returns
     -------
     The runs, and what each costs on each machine.
     """
-    objective = study.spec.objective
+    spec = study.spec
     tasks = [
         (name, seed, machine)
         for (name, seed), run_ in runs.items()
         if run_.integer
         for machine in study.machines.values()
     ]
+    priced = {
+        key: inference.priced(run_, spec.phase, spec.batch, data_directory)
+        for key, run_ in runs.items()
+    }
     announce = watcher.evaluating(len(tasks)) if watcher else lambda label: None
     bills: dict[tuple[str, int, str], RunCost] = {}
     for name, seed, machine in tasks:
         announce(f"{name}, seed {seed}, on {machine.name}")
         bills[name, seed, machine.name] = cache.costs(
-            runs[name, seed], machine, objective, directory / cache.FOLDER
+            priced[name, seed], machine, spec.objective, directory / cache.FOLDER
         )
     announce("")
     return StudyResult(study, directory, runs, bills)

@@ -13,8 +13,9 @@ from fxsim.cost import cache
 from fxsim.engine.threads import set_threads
 from fxsim.errors import DataError, FxsimError
 from fxsim.hardware.accelerator import Accelerator
-from fxsim.identifiers import OPERAND_ROLES
+from fxsim.identifiers import OPERAND_ROLES, Phase
 from fxsim.mapping.search import Objective
+from fxsim.runs import inference
 from fxsim.runs.directory import Run
 from fxsim.runs.execute import execute, finished
 from fxsim.runs.inputs import RunInputs, prepare
@@ -57,6 +58,9 @@ class CostJob:
     machine: Accelerator
     objective: Objective
     threads: int
+    phase: Phase = Phase.TRAINING
+    batch: int | None = None
+    data_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,15 @@ def measure(job: CostJob, trained: Sequence[float | Failure]) -> dict[str, float
         set_threads(job.threads)
         runs = [Run.load(place) for place in job.places]
         costs_folder = job.directory / cache.FOLDER
-        costs = [cache.costs(run, job.machine, job.objective, costs_folder) for run in runs]
+        costs = [
+            cache.costs(
+                inference.priced(run, job.phase, job.batch, job.data_directory),
+                job.machine,
+                job.objective,
+                costs_folder,
+            )
+            for run in runs
+        ]
         columns: dict[str, list[float]] = {
             "test_accuracy": [run.manifest["test_accuracy"] for run in runs],
             "cycles": [cost.cycles for cost in costs],

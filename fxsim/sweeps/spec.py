@@ -17,7 +17,7 @@ from fxsim.errors import ConfigError, hint
 from fxsim.hardware import accelerator as schema
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.policies.registry import POLICIES
-from fxsim.studies.spec import Name, Seeds
+from fxsim.studies.spec import Name, PricedSpec, Seeds
 from fxsim.training import data as datasets
 from fxsim.training import workload as workloads
 
@@ -115,16 +115,16 @@ class Baseline(BaseModel):
     accelerator: str | None = None
 
 
-class SweepSpec(BaseModel):
+class SweepSpec(PricedSpec):
     """A sweep's YAML.
 
     axes : {"policy.weight_budget", "accelerator.pe_array.rows", "workload.training.batch", or
         "policy" or "accelerator" as a whole: values, or a range}
     objectives : what is wanted of each; limits : above (accuracy: below) which no point counts
     objective : what the mapper minimises
+    phase, batch : see `PricedSpec`
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
     title: str
     workload: str
@@ -136,7 +136,7 @@ class SweepSpec(BaseModel):
     axes: Annotated[dict[str, Any], Field(min_length=1)]
     search: Annotated[GridSearch | ParetoSearch, Field(discriminator="kind")] = GridSearch()
     objectives: Annotated[tuple[Objective, ...], Field(min_length=1)] = ("accuracy", "energy")
-    limits: dict[Objective, float] = {}
+    limits: dict[Objective, float] = Field(default_factory=dict)
     baseline: Baseline | None = None
     objective: Literal["cycles", "energy", "edp"] = "edp"
 

@@ -17,7 +17,10 @@ from fxsim.cost import cache
 from fxsim.display import Displayed
 from fxsim.engine.threads import available_threads
 from fxsim.errors import DataError, FxsimError
+from fxsim.identifiers import Phase
 from fxsim.persistence.atomic import atomic_file
+from fxsim.persistence.code_hash import code_sha256
+from fxsim.runs import inference
 from fxsim.sweeps import search
 from fxsim.sweeps.jobs import TOKEN, CostJob, Failure, Training, inputs_of, line
 from fxsim.sweeps.pool import Outcome, pool
@@ -115,9 +118,14 @@ class _Planner:
             recipe.machine,
             spec.objective,
             self._threads,
+            spec.phase,
+            spec.batch,
+            self._data,
         )
         parts = [job.sha256 for job in trainings]
-        parts += [cache.model_sha256(), recipe.machine.sha256, spec.objective]
+        parts += [cache.model_sha256(), recipe.machine.sha256, spec.objective, spec.what]
+        if spec.phase is Phase.INFERENCE:
+            parts.append(code_sha256(inference))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest(), trainings, cost_job
 
 

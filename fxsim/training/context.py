@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -233,6 +233,8 @@ class StepContext:
         self._count(like, result)
         if self.tracer is not None:
             source = self.stored_bits if role is Role.WEIGHT else VECTOR_BITS
+            if role is Role.WEIGHT and not self.training:  # it was cast when it was stored
+                source = analysed = 0
             self.tracer.operand(layer, role, result, tensor, saturated, analysed, source)
         return result
 
@@ -309,9 +311,10 @@ class StepContext:
             self.tracer.product(layer, pass_, contraction, overflows, operands)
 
     def vector(self, layer: str, pass_: Pass, work: VectorWork) -> None:
-        """Tell the tracer of elementwise work."""
+        """Tell the tracer of elementwise work; inference stashes nothing."""
         if self.tracer is not None:
-            self.tracer.vector(layer, pass_, work)
+            stash = work.stash_write_bits if self.training else 0
+            self.tracer.vector(layer, pass_, replace(work, stash_write_bits=stash))
 
 
 def _exact_sum(a: FixedTensor, b: FixedTensor) -> FixedTensor:

@@ -40,16 +40,17 @@ class IntegerOperations(IntegerProducts):
         beta = context.working_copy(f"{name}.beta", normalisation.BETA)
         out, stash = normalisation.batch_norm(tensor, summary, mean, variance, gamma, beta, relu)
         size = tensor.codes.size
-        # two sums, one of squares; then centre, scale, shift
+        if context.training:  # two sums, one of squares; then centre, scale, shift
+            counts = {"adds": 4, "multiplies": 2, "reads": 2}
+        else:  # scale and shift, which are known
+            counts = {"adds": 1, "multiplies": 1}
         self._work(
             name,
             Pass.FORWARD,
             size,
-            adds=4,
-            multiplies=2,
-            reads=2,
+            **counts,
             stash=VECTOR_BITS,
-            resident=True,
+            resident=context.training,
         )
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:

@@ -175,24 +175,22 @@ def test_what_is_not_executable_is_named_by_node_and_line_and_priced(tmp_path):
     refused = fxsim("simulate", "odd.yaml", at=tmp_path, code=2).stderr
     assert refused.startswith("odd.yaml:")
     assert "Conv '/wide/Conv' is not executed, only priced" in refused
-    priced = fxsim(
-        "estimate",
-        "odd.yaml",
-        "-a",
-        "int8_systolic",
-        "--batch",
-        2,
-        "--by",
-        "layer",
-        "--json",
-        at=tmp_path,
-    )
-    layers = {row["layer"]: row for row in json.loads(priced.stdout)["int8_systolic"]}
+    estimate = ("estimate", "odd.yaml", "-a", "int8_systolic", "--batch", 2, "--by", "layer")
+
+    def layers(*more):
+        rows = json.loads(fxsim(*estimate, "--json", *more, at=tmp_path).stdout)["int8_systolic"]
+        return {row["layer"]: row for row in rows}
+
+    # it cannot be trained: what is priced is inference, unless a step is asked for
+    assert "Inference of odd, batch 2" in fxsim(*estimate, at=tmp_path).stdout
+    forward, step = layers(), layers("--mode", "training")
+    assert forward["wide"]["macs"] == 2 * 64 * 5 * 4
+    assert forward["up_resize"]["macs"] == 0
+    assert forward["up_resize"]["cycles"] > 0
+    assert forward["c"]["macs"] == 2 * 14 * 14 * 9 * 4 * 6
     # forward and grad_weight; the first layer has no grad_input
-    assert layers["wide"]["macs"] == 2 * 2 * 64 * 5 * 4
-    assert layers["up_resize"]["macs"] == 0
-    assert layers["up_resize"]["cycles"] > 0
-    assert layers["c"]["macs"] == 2 * (2 * 14 * 14 + 16 * 16) * 9 * 4 * 6
+    assert step["wide"]["macs"] == 2 * 2 * 64 * 5 * 4
+    assert step["c"]["macs"] == 2 * (2 * 14 * 14 + 16 * 16) * 9 * 4 * 6
 
 
 def test_products_of_what_is_not_executable():

@@ -24,8 +24,18 @@ def estimate(
         str, typer.Option(help="For a workload: the policy of the step.")
     ] = "uniform",
     batch: Annotated[
-        int | None, typer.Option(min=1, help="For a workload: samples of the step.")
+        int | None,
+        typer.Option(min=1, help="Samples of a workload's step, or of inference."),
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="training or inference. Training unless the network can only be priced forward."
+        ),
+    ] = None,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="For inference: fold batch norms into weights.")
+    ] = False,
     by: Annotated[
         str,
         typer.Option(
@@ -50,17 +60,23 @@ def estimate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Price a recorded run on accelerators without training again, or a workload's one step.
+    """Price a recorded run on accelerators without training again, or one step of a workload.
+
+    With --mode inference, price one forward pass instead: weights lie in memory as operands, at
+    their bits.
 
     Example: fxsim estimate reports/quickstart/runs/dynasty-seed0 -a int8_systolic
 
     Example: fxsim estimate resnet20 --batch 8 -a eyeriss --by layer,component --objective edp
+
+    Example: fxsim estimate resnet20 --batch 1 -a eyeriss --mode inference --fold
     """
     from functools import partial
 
     from fxsim.cost import breakdown
     from fxsim.cost.model import evaluate_cost
     from fxsim.hardware import library
+    from fxsim.identifiers import Phase
     from fxsim.mapping import mapping as mappings
     from fxsim.mapping.search import OBJECTIVES
     from fxsim.runs.estimate import trace_of
@@ -70,13 +86,14 @@ def estimate(
     ]
     one_of("--show", show, breakdown.VIEWS)
     goal = one_of("--objective", objective, OBJECTIVES)
+    phase = None if mode is None else Phase(one_of("--mode", mode, tuple(map(str, Phase))))
     machines = [library.machine(name, node) for name in accelerator]
     if save_mapping and len(machines) > 1:
         fail(f"--save-mapping takes one accelerator, not {len(machines)}")
     stored_mappings = mappings.load(mapping) if mapping else None
     tables = {}
     with telling() as progress:
-        trace, label = trace_of(target, policy, progress, batch)
+        trace, label = trace_of(target, policy, progress, batch, phase, fold)
         for on in machines:
             tell = partial(progress.task, f"pricing on {on.name}")
             cost = evaluate_cost(trace, on, goal, stored_mappings, tell)

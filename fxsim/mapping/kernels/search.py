@@ -288,10 +288,10 @@ def nested(plan, at, p):
 @kernel
 def all_nested(plan, p):
     """Whether that holds at every boundary."""
+    whole = True
     for at in range(1, plan.blocks):
-        if not nested(plan, at, p):
-            return False
-    return True
+        whole &= nested(plan, at, p)
+    return whole
 
 
 @kernel
