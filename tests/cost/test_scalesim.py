@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
-from support import ROOT, shared
+from support import ROOT, fxsim, shared
 
 from fxsim.config import yaml_document
 from fxsim.hardware.accelerator import Accelerator
@@ -68,3 +69,11 @@ def test_every_row_is_equal():
         assert filters == int(row["sram_filter_count"]), row
         assert ofmap == int(row["sram_ofmap_count"]), row
     assert len(rows) > 100
+
+
+def test_the_unlimited_machine_gives_its_numbers_from_the_command_line(tmp_path):
+    """SCALE-Sim's total cycles of ResNet-18, one sample, weight stationary, 32 x 32."""
+    arguments = ("resnet18", "-a", "scalesim_ws_unlimited", "--batch", 1, "--mode", "inference")
+    done = fxsim("estimate", *arguments, "--by", "operation", "--json", at=tmp_path)
+    rows = {row["operation"]: row for row in json.loads(done.stdout)["scalesim_ws_unlimited"]}
+    assert rows["product"]["array_cycles"] == 2_855_031

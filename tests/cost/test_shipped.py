@@ -37,6 +37,7 @@ PEAK = {
     "scalesim_is": 1024,
     "scalesim_os": 1024,
     "scalesim_ws": 1024,
+    "scalesim_ws_unlimited": 1024,
     "shapeshifter": 512,
     "stripes": 512,
     "tpu_v1_like": 65536,
