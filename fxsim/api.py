@@ -255,6 +255,7 @@ def run(  # noqa: PLR0913
     out: Place | None = None,
     data_dir: Place | None = None,
     epochs: int | None = None,
+    node_nm: float | None = None,
     force: bool = False,
     report: bool = True,
     threads: int | None = None,
@@ -270,6 +271,7 @@ def run(  # noqa: PLR0913
     out : the results' directory; None: `reports/<study>`
     data_dir : the directory of the datasets' official files; None: `FXSIM_DATA`
     epochs : None: the study's
+    node_nm : the node to scale all machines to [nm]; None: the study's, or each machine's own
     force : train and price again what has not changed
     report : write the report
     threads : None: all processors; no bit depends on it
@@ -294,7 +296,7 @@ def run(  # noqa: PLR0913
     from fxsim.terminal.progress import Progress
 
     set_threads(threads or available_threads())
-    loaded = study_spec.load(study_spec.find(str(study)))
+    loaded = study_spec.load(study_spec.find(str(study)), node_nm)
     place = _path(out) or study_spec.default_directory(loaded)
     with Progress(quiet) as progress:
         result = studies.run(loaded, place, progress, _path(data_dir), force, epochs)

@@ -143,12 +143,13 @@ def _sentence(result: StudyResult, row: Any) -> str:
     spec = result.study.spec
     on = f" on {spec.baseline_accelerator}" if spec.baseline_accelerator else ""
     chance = ""
+    node = f" ({row.node_nm:g} nm)" if row.node_nm == row.node_nm else ""
     if row.p_value == row.p_value:
         verdict = "significant" if row.p_value < SIGNIFICANT else "not significant"
         chance = f"; {verdict} over {row.seeds} seeds, p = {row.p_value:.2g}"
     verb = "trains" if spec.phase is Phase.TRAINING else "infers"
     return (
-        f"On the {row.accelerator} accelerator, the {row.policy} policy {verb}"
+        f"On the {row.accelerator} accelerator{node}, the {row.policy} policy {verb}"
         f" {_times(row.speedup, 'faster', 'slower')} than {spec.baseline}{on}, with"
         f" {_times(row.energy_saving, 'less', 'more')} energy and"
         f" {row.accuracy_change:+.2f} points of test accuracy ({100 * row.test_accuracy:.2f}"

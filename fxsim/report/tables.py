@@ -112,6 +112,7 @@ def utilisation(lockstep: pd.DataFrame) -> pd.DataFrame:
 _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "policy": ("policy", str),
     "accelerator": ("accelerator", str),
+    "node_nm": ("node [nm]", lambda v: f"{v:g}"),
     "test_accuracy": ("test accuracy", lambda v: f"{100 * v:.2f} %"),
     "test_accuracy_sd": ("\u00b1", lambda v: f"{100 * v:.2f}"),
     "accuracy_change": ("points", lambda v: f"{v:+.2f}"),

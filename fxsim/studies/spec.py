@@ -13,7 +13,7 @@ from fxsim.config import overrides, resources, yaml_document
 from fxsim.config.overrides import Use, UseOf, Variant
 from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.errors import ConfigError, hint
-from fxsim.hardware import accelerator
+from fxsim.hardware import accelerator, scaling
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.identifiers import Phase
 from fxsim.policies.base import Policy
@@ -106,6 +106,7 @@ class StudySpec(PricedSpec):
     baseline : the policy that speedups and savings are stated against, on the same accelerator
     baseline_accelerator : against the baseline on this one instead
     objective : what the mapper minimises
+    node_nm : compare at one technology node: all machines are scaled to it
     phase, batch : see `PricedSpec`
     """
 
@@ -120,6 +121,7 @@ class StudySpec(PricedSpec):
     baseline: str
     baseline_accelerator: str | None = None
     objective: Literal["cycles", "energy", "edp"] = "edp"
+    node_nm: Annotated[float, Field(gt=0)] | None = None
     report: ReportSpec = ReportSpec()
 
 
@@ -139,12 +141,13 @@ class Study:
     inputs: dict[str, str]
 
 
-def load(path: Path) -> Study:
+def load(path: Path, node_nm: float | None = None) -> Study:
     """Read a study and everything it names.
 
     Parameters
     ----------
     path : a YAML file
+    node_nm : the node to scale all machines to, instead of the file's `node_nm`
 
     Returns
     -------
@@ -160,6 +163,8 @@ def load(path: Path) -> Study:
     ['dynasty', 'int8_systolic']
     """
     document = yaml_document.read(path)
+    if node_nm is not None:
+        document = document.changed({("node_nm",): (node_nm, Mark(Path("--node"), 1, 1))})
     spec = document.validate(StudySpec, "study")
     policies: dict[str, tuple[str, Policy]] = {}
     versions = variants_of(document, ("workload",), "workloads", spec.workload)
@@ -188,7 +193,7 @@ def load(path: Path) -> Study:
                     ("accelerators", i),
                     f"accelerators.{i}: {machine.name!r} is given twice; give it a name",
                 )
-            machines[machine.name] = machine
+            machines[machine.name] = _at_node(document, machine, spec.node_nm)
             inputs[f"accelerators/{machine.name}.yaml"] = text
     on = spec.baseline_accelerator
     if on is not None and on not in machines:
@@ -205,6 +210,16 @@ def load(path: Path) -> Study:
     )
     inputs |= {"workload.yaml": versions[0].document.text, "study.yaml": resolved.text}
     return Study(spec, path, versions[0].document, policies, machines, inputs)
+
+
+def _at_node(document: Document, machine: Accelerator, node_nm: float | None) -> Accelerator:
+    """A machine at the study's node, if it has one."""
+    if node_nm is None:
+        return machine
+    try:
+        return scaling.scaled(machine, node_nm)
+    except ConfigError as problem:
+        document.fail(("node_nm",), f"node_nm: {problem}")
 
 
 def _policies(

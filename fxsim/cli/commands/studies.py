@@ -18,6 +18,10 @@ def run(
     out: Out = None,
     data_dir: DataDir = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the study's.")] = None,
+    node: Annotated[
+        float | None,
+        typer.Option(help="Compare at one node: scale on-chip energies and areas to it [nm]."),
+    ] = None,
     threads: Threads = None,
     force: Annotated[bool, typer.Option(help="Train again what has not changed.")] = False,
     json_: Json = False,
@@ -31,7 +35,7 @@ def run(
     from fxsim.studies import study as studies
 
     use_threads(threads)
-    loaded = study_spec.load(study_spec.find(study))
+    loaded = study_spec.load(study_spec.find(study), node)
     directory = out or study_spec.default_directory(loaded)
     with telling() as progress:
         result = studies.run(loaded, directory, progress, data_dir, force, epochs)
