@@ -291,7 +291,7 @@ def mapper() -> list[Row]:
     for batch, filters, channels, pixels, kernel in sizes:
         nest = Nest(
             (batch, filters, channels, pixels, pixels, kernel, kernel, 1),
-            padding=kernel // 2,
+            padding=(kernel // 2,) * 2,
             image=(pixels, pixels),
             flattened=frozenset(),
         )

@@ -33,8 +33,9 @@ def valid_windows(nest: Nest, together: int) -> dict[int, float]:
 @cache
 def _valid(nest: Nest, together: int) -> dict[int, float]:
     sides = []
-    for outputs, taps, pixels in ((OY, FY, nest.image[0]), (OX, FX, nest.image[1])):
-        at = np.arange(nest.sizes[outputs])[:, None] * nest.stride - nest.padding
+    for axis, (outputs, taps) in enumerate(((OY, FY), (OX, FX))):
+        pixels = nest.image[axis]
+        at = np.arange(nest.sizes[outputs])[:, None] * nest.stride - nest.padding[axis]
         at = at + np.arange(nest.sizes[taps]) * nest.dilation
         inside = (at >= 0) & (at < pixels * nest.upsampling)
         sides.append(inside & (at % nest.upsampling == 0))

@@ -30,8 +30,9 @@ class ComputeCycles:
 
     active : unit-cycles at work, where they are not the products' work
     origin : "exact" (from the step's own maps, or independent of maps), "nearest" (from the
-        nearest sampled step's), "sampled" (the same, from some of a batch's images), "elastic"
-        (no maps at all: no lockstep is counted)
+        nearest sampled step's), "sampled" (the same, from some of a batch's images), "spread" (of a
+        part that leaves zeros out: from the matrix with them), "elastic" (no maps at all: no
+        lockstep is counted)
     """
 
     cycles: Floats
@@ -51,7 +52,7 @@ class Lockstep:
     def computing(
         self, product: Product, problem: Problem, work: Floats, skipped: Floats
     ) -> ComputeCycles:
-        """The compute cycles of a product's steps.
+        """The compute cycles of a product's steps, or of a part's: by the steps of its nest.
 
         work : its pieces of work by step; skipped : the share of work that zero words take off
         """
@@ -74,7 +75,8 @@ class Lockstep:
                 taken = staggered(steps, Steps.always(constant), columns)
                 return ComputeCycles(taken * (1 - skipped), exact)
             return ComputeCycles(steps * constant * (1 - skipped), exact)
-        elastic = np.ceil(work / pe.sub_operations_per_cycle / self.machine.units)
+        spread = bool(np.any(product.share != 1))
+        elastic = np.ceil(work * product.share / pe.sub_operations_per_cycle / self.machine.units)
         mapped_steps = [
             s
             for s in self.arrays.sampled
@@ -89,6 +91,10 @@ class Lockstep:
             ratio, whole = self._ratio(product, int(sampled[i]), steps)
             here = nearest == i
             cycles[here] = ratio * work[here]
+            if spread:  # its zeros hide how long a part waits: at least its own work
+                cycles[here] = np.maximum(cycles[here], elastic[here])
+                origin[here] = "spread"
+                continue
             origin[here] = "nearest" if whole else "sampled"
             if whole:
                 origin[here & (product.steps == sampled[i])] = "exact"
@@ -116,7 +122,7 @@ class Lockstep:
             (b.rows, b.columns, b.block_rows, b.block_columns) for b in (cut_left, cut_right)
         )
         words = cut_left.bits.tobytes(), cut_right.bits.tobytes()
-        key = (*words, shapes, pass_, contraction, product.gemm)
+        key = (*words, shapes, pass_, contraction, product.gemm, steps)
         if key not in self._ratios:
             parts = tiled(pass_, cut_left, cut_right, contraction, self.grid, batch)
             total = sum(lockstep(self.machine, self.grid, part) for part in parts)

@@ -6,6 +6,9 @@ Assumptions of ours, which the report repeats:
   tiles; the mapper does not see them.
 - Lockstep is that of the matrix product behind a pass, cut by the first loop of each axis, at the
   steps that the nest has.
+- Zeros between the pixels of a spread image (grad_input of strided convolutions) are worked off,
+  or skipped, as the machine's `dataflow.zero_insertion` says; lockstep is then that of the spread
+  matrix, by the steps that remain.
 - A product's results go from the array to the vector unit; only casts write tensors off-chip, and
   a weight's cast fetches its master: 32 bits, or what the policy keeps. At inference weights are
   stored as operands, and not cast.
@@ -120,7 +123,8 @@ class TraceCost(Totals, Displayed):
         - bound_by, what the row's time is that of: "array", "vector unit", or a memory level
         - maps, whether a product's lockstep is "exact" (from the step's own map, or independent of
           maps), "nearest" (from the nearest sampled step's), "sampled" (that of some of a batch's
-          images), or "elastic" (none was recorded: a policy's probe that ran between samples)
+          images), "spread" (from the matrix with the zeros that are skipped), or "elastic" (none
+          was recorded: a policy's probe that ran between samples)
     products : what stands behind the products' rows, see `traffic` and `mappings`
     arrays : the trace
 
@@ -433,4 +437,14 @@ def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
         OPERATION: Operation.PRODUCT.value,
     }
     numbers = {name: column([cost.columns[name] for cost in costs]) for name in costs[0].columns}
-    return pd.DataFrame({**names, **numbers})
+    rows = pd.DataFrame({**names, **numbers})
+    return _whole(rows) if any(cost.product.part > 1 for cost in costs) else rows
+
+
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a product: the sums of its parts, and what is said of the longest."""
+    groups = rows.groupby(list(KEYS), sort=False)
+    words = ["maps", "bound_by"]
+    longest = rows.loc[groups["cycles"].idxmax()].set_index(list(KEYS))[words]
+    sums = groups[[name for name in rows if name not in (*KEYS, *words)]].sum()
+    return sums.join(longest).reset_index()[list(rows)]

@@ -60,7 +60,7 @@ class ProductCosts:
         self._stored_mappings = dict(mappings or {})
         self._lockstep = Lockstep(arrays, machine)
         self._searched: dict[tuple[object, ...], SearchResult] = {}
-        products = {p.key for p in arrays.products}
+        products = {part.key for p in arrays.products for part in self._parts(p)}
         for layer, pass_ in self._stored_mappings:
             if (layer, pass_) not in products:
                 raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
@@ -77,9 +77,32 @@ class ProductCosts:
         costs = []
         for product in chosen:
             announce(product.what)
-            costs += self._evaluated(product)
+            for part in self._parts(product):
+                costs += self._evaluated(part)
         announce("")
         return costs
+
+    def _parts(self, product: Product) -> list[Product]:
+        """The nests that a product is worked off in: several where a spread image's zeros are not.
+
+        Of the multiply-accumulates with a left word of 0 bits, so many stay as the nests have more
+        than the others: what padding and blocks of 0 bits there is.
+        """
+        if self.machine.dataflow.zero_insertion == "execute" or product.nest.upsampling == 1:
+            return [product]
+        nests = product.nest.without_zeros()
+        macs, joint = sum(nest.macs for nest in nests), product.joint.astype(np.float64)
+        zeros = product.left_levels == 0
+        others = joint[:, ~zeros].sum(axis=(1, 2))
+        before = joint[:, zeros].sum(axis=(1, 2))
+        stay = np.clip(macs - others, 0, before) / np.maximum(before, 1)
+        joint[:, zeros] *= stay[:, None, None]
+        less = replace(product, joint=joint)
+        left = self._work(less, None) / np.maximum(self._work(product, None), 1)
+        return [
+            replace(product, nest=nest, part=i, share=left * nest.macs / macs)
+            for i, nest in enumerate(nests, 1)
+        ]
 
     def _evaluated(self, product: Product) -> list[ProductCost]:
         """One product; where units pack narrow words, apart for each pair of word lengths."""
@@ -134,7 +157,7 @@ class ProductCosts:
             computing = replace(computing, cycles=whole)
         bits = np.stack([left, right, np.full(len(left), sums)])
         active = (
-            work / machine.pe.sub_operations_per_cycle
+            work * product.share / machine.pe.sub_operations_per_cycle
             if computing.active is None
             else computing.active
         )

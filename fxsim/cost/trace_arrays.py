@@ -82,6 +82,8 @@ class Product:
 
     joint : (steps, left lengths, right lengths) multiply-accumulates
     left, right : the (layer, role) of the operands' casts
+    part : its number, where a product is worked off in several nests that leave zeros out
+    share : of the whole product's work that it does, by step
     """
 
     layer: str
@@ -95,17 +97,20 @@ class Product:
     steps: Ints
     left_levels: Ints
     right_levels: Ints
-    joint: Ints
+    joint: Ints | Floats
+    part: int = 1
+    share: Floats | float = 1.0
 
     @property
     def key(self) -> tuple[str, str]:
-        """Layer and pass, as mappings are named."""
-        return self.layer, str(self.pass_)
+        """Layer and pass, as mappings are named; parts after the first have a number."""
+        number = f"#{self.part}" if self.part > 1 else ""
+        return self.layer, f"{self.pass_}{number}"
 
     @property
     def what(self) -> str:
         """The product, for messages."""
-        return f"{self.layer}, {self.pass_}"
+        return ", ".join(self.key)
 
 
 class TraceArrays:

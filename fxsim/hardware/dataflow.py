@@ -92,6 +92,10 @@ class Dataflow(BaseModel):
     flatten : classes of loops merged to one, as im2col does: "m" (B, OY, OX), "k" (C, FY, FX)
     im2col_channels : a convolution of at most so many channels is written out as a matrix first
         (merging "k"), in memory where tiles are whole
+    zero_insertion : what becomes of the zeros between the pixels of a spread image (grad_input of
+        a convolution of stride 2 or more, conv_transpose2d): "execute" works them off, as an
+        array does that is fed plain addresses; "skip" runs a convolution of the image as it is
+        for each phase of the outputs
     fill_and_drain : "systolic" arrays pay rows and columns at each new set of stationary words
     tiles : "exact" moves and works off what is there; "whole" moves tiles at the edges, and
         operands padded to the array, in full, and halos with every tile, as programs of fixed
@@ -110,6 +114,7 @@ class Dataflow(BaseModel):
     im2col_channels: Annotated[int, Field(ge=0)] = 0
     fill_and_drain: Literal["systolic", "none"]
     tiles: Literal["exact", "whole"] = "exact"
+    zero_insertion: Literal["execute", "skip"] = "execute"
     source: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="before")
@@ -118,6 +123,14 @@ class Dataflow(BaseModel):
         if isinstance(data, dict) and isinstance(kind := data.get("kind"), str) and kind in KINDS:
             return {**KINDS[kind], **data}
         return data
+
+    @model_validator(mode="after")
+    def _skips_in_exact_tiles(self) -> Dataflow:
+        if self.zero_insertion == "skip" and self.tiles == "whole":
+            raise ValueError(
+                "zero_insertion: skip takes tiles: exact; whole tiles move the spread image's zeros"
+            )
+        return self
 
     def letter(self, axis: Axis) -> str:
         """The dimension of the matrix product (m, n, k) that an axis cuts."""

@@ -22,6 +22,7 @@ _SECTIONS = (
     "analytics_unit",
 )
 _OPERANDS = {"left": "left operand", "right": "right operand", "output": "sums"}
+_ZEROS = {"execute": "worked off", "skip": "skipped"}
 
 
 def text(machine: Accelerator) -> str:
@@ -146,6 +147,7 @@ def _drawing(machine: Accelerator) -> list[str]:
         f"{machine.dataflow.kind}: {_loops(machine, 'rows')} on rows, "
         f"{_loops(machine, 'columns')} on columns",
         _lockstep(machine),
+        f"zeros between pixels of spread images: {_ZEROS[machine.dataflow.zero_insertion]}",
     ]
     for level in own:
         holds = ", ".join(_OPERANDS[o] for o in level.holds)

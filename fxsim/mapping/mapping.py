@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,7 +89,9 @@ class _MappingEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer: str
-    pass_: Annotated[Literal["forward", "grad_input", "grad_weight"], Field(alias="pass")]
+    pass_: Annotated[
+        str, Field(alias="pass", pattern=r"^(forward|grad_input|grad_weight)(#[2-9]|#[1-9]\d+)?$")
+    ]
     loops: tuple[dict[Loop, Annotated[int, Field(ge=1)]], ...]
     inside: dict[str, dict[Operand, Annotated[int, Field(ge=0)]]] = {}
     first_tile: Annotated[int, Field(ge=0)] = 0

@@ -15,7 +15,7 @@ A matrix product m x k by k x n has b = m, k = n, c = k. Names as in ZigZag and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 
 from fxsim.engine.bit_pair_histogram import canonical, geometry_of
 from fxsim.engine.contractions import Contraction
@@ -45,7 +45,7 @@ class Nest:
     sizes : of the eight loops, in the order of `DIMENSIONS`
     stride, dilation : of the outputs and of the filter's taps in the image, whose pixels are
         `upsampling` apart (1: all are there)
-    padding : pixels before the first one, in the image as it is spread
+    padding : pixels before the first row and column, in the image as it is spread
     image : (height, width) of the image without padding, in pixels that are there
     flattened : classes ("m", "k") whose loops are merged to one, as im2col does
     unique : the share of the flattened matrix's words that are not copies or padding
@@ -55,7 +55,7 @@ class Nest:
     stride: int = 1
     dilation: int = 1
     upsampling: int = 1
-    padding: int = 0
+    padding: tuple[int, int] = (0, 0)
     image: tuple[int, int] = (1, 1)
     flattened: frozenset[str] = frozenset({"m", "k"})
     unique: float = 1.0
@@ -73,15 +73,14 @@ class Nest:
         if pass_ == Pass.FORWARD:
             sizes = (images, filters, channels, *outputs, *taps, g.groups)
             image = (g.height, g.width)
-            return cls(sizes, g.stride, g.dilation, 1, g.padding, image, frozenset())
+            return cls(sizes, g.stride, g.dilation, 1, (g.padding,) * 2, image, frozenset())
         if pass_ == Pass.GRAD_INPUT:
             sizes = (images, channels, filters, g.height, g.width, *taps, g.groups)
-            return cls(
-                sizes, 1, g.dilation, g.stride, g.reach - 1 - g.padding, outputs, frozenset()
-            )
+            before = g.reach - 1 - g.padding
+            return cls(sizes, 1, g.dilation, g.stride, (before,) * 2, outputs, frozenset())
         sizes = (channels, filters, images, *taps, *outputs, g.groups)
         image = (g.height, g.width)
-        return cls(sizes, g.dilation, g.stride, 1, g.padding, image, frozenset())
+        return cls(sizes, g.dilation, g.stride, 1, (g.padding,) * 2, image, frozenset())
 
     @classmethod
     def of(
@@ -97,6 +96,40 @@ class Nest:
             k // (g.out_height * g.out_width) if pass_ == Pass.GRAD_WEIGHT else m // pixels[pass_]
         )
         return cls.convolution(pass_, g, images)
+
+    def without_zeros(self) -> list[Nest]:
+        """The nests that give the same without the zeros between the pixels of a spread image.
+
+        Outputs whose places differ by a multiple of the spread meet the same taps: each such phase
+        is a convolution of its own, of the image as it is. Phases that no tap meets are left out.
+
+        Examples
+        --------
+        >>> spread = Nest((1, 8, 16, 6, 6, 3, 3, 1), upsampling=2, padding=(1, 1), image=(3, 3))
+        >>> [(nest.sizes[3:7], nest.macs) for nest in spread.without_zeros()][:2]
+        [((3, 3, 1, 1), 1152), ((3, 3, 1, 2), 2304)]
+        >>> sum(nest.macs for nest in spread.without_zeros()) * 4 == spread.macs
+        True
+        """
+        if self.upsampling == 1:
+            return [self]
+        rows, columns = (
+            _phases(self.sizes[outputs], self.sizes[taps], self.padding[axis], self)
+            for axis, (outputs, taps) in enumerate(((OY, FY), (OX, FX)))
+        )
+        dilation = self.dilation // gcd(self.dilation, self.upsampling)
+        b, k, c, *_, g = self.sizes
+        return [
+            replace(
+                self,
+                sizes=(b, k, c, high, wide, tall, broad, g),
+                dilation=dilation,
+                upsampling=1,
+                padding=(above, before),
+            )
+            for high, tall, above in rows
+            for wide, broad, before in columns
+        ]
 
     @property
     def macs(self) -> int:
@@ -142,3 +175,15 @@ class Nest:
             flattened=classes | self.flattened,
             unique=self.left_words / self.matrix_words("left"),
         )
+
+
+def _phases(outputs: int, taps: int, padding: int, nest: Nest) -> list[tuple[int, int, int]]:
+    """(outputs, taps, pixels before the first) of each phase along one axis."""
+    phases = []
+    for first in range(min(nest.upsampling, outputs)):
+        places = [first - padding + tap * nest.dilation for tap in range(taps)]
+        met = [place for place in places if place % nest.upsampling == 0]
+        if met:
+            count = -(-(outputs - first) // nest.upsampling)
+            phases.append((count, len(met), -met[0] // nest.upsampling))
+    return phases

@@ -331,7 +331,9 @@ def test_names_are_completed(tmp_path):
     for words, wanted in {
         "fxsim simulate lstm": {"lstm_char"},
         "fxsim explain bit": {"bitfusion"},
-        "fxsim estimate lenet5 -a scale": {f"scalesim_{n}" for n in ("is", "os", "ws", "ws_unlimited")},
+        "fxsim estimate lenet5 -a scale": {
+            f"scalesim_{n}" for n in ("is", "os", "ws", "ws_unlimited")
+        },
         "fxsim simulate lenet5 --policy dyn": {"dynasty"},
         "fxsim swe": {"sweep"},
     }.items():

@@ -125,7 +125,7 @@ def test_words_moved_are_those_of_the_walked_nest(nest, flow, flat, outer, inner
         copies = int(problem.record["copies"][at, o])
         share = unique if operand == "left" and not per_pe else 1.0
         parent = next(i for i in range(at + 1, len(level_of)) if problem.holds[i, o])
-        padded = nest.upsampling > 1 or nest.padding > 0
+        padded = nest.upsampling > 1 or nest.padding != (0, 0)
         spread = operand == "left" and padded and not flat
         if spread or ragged(problem, mapping):
             # never too few: padding and pixels that a stride has spread are counted up to some a

@@ -23,7 +23,7 @@ IMAGES = 2
 
 def pixel(nest, turn, tap):
     """The pixel of the image that an output's turn and a tap's turn read, if there is one."""
-    at = Fraction(turn * nest.stride + tap * nest.dilation - nest.padding, nest.upsampling)
+    at = Fraction(turn * nest.stride + tap * nest.dilation - nest.padding[0], nest.upsampling)
     return int(at) if at.denominator == 1 else None
 
 

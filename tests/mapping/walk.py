@@ -21,9 +21,10 @@ def words(operand, tile, nest):
     count = len(tile["B"]) * len(tile["C"]) * len(tile["G"])
     if nest.flattened:
         return count * len(tile["OY"]) * len(tile["OX"]) * len(tile["FY"]) * len(tile["FX"])
-    for outputs, taps, pixels in (("OY", "FY", nest.image[0]), ("OX", "FX", nest.image[1])):
+    for axis, (outputs, taps) in enumerate((("OY", "FY"), ("OX", "FX"))):
+        pixels = nest.image[axis]
         places = {
-            o * nest.stride + f * nest.dilation - nest.padding
+            o * nest.stride + f * nest.dilation - nest.padding[axis]
             for o in tile[outputs]
             for f in tile[taps]
         }

@@ -1,0 +1,157 @@
+"""Zeros between the pixels of a spread image: worked off, or skipped, as the machine says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from machines import machine
+from support import ROOT, fxsim
+
+import fxsim as package
+from fxsim.engine.geometry import Convolution
+from fxsim.errors import ConfigError
+from fxsim.hardware import accelerator, drawing
+from fxsim.mapping.nest import Nest
+
+NETWORK = """\
+kind: workload
+name: strided
+source: test
+dataset: digits
+input: [16, 16, 16]
+classes: 10
+training: {epochs: 1, batch: 4, learning_rate: 0.05}
+layers:
+  - {name: a, kind: conv2d, filters: 16, kernel: 1}
+  - {name: c, kind: conv2d, filters: 32, kernel: 3, stride: 4, padding: 1}
+  - {name: p, kind: global_average_pool}
+  - {name: fl, kind: flatten}
+  - {name: fc, kind: linear, features: 10}
+"""
+
+
+def skipping(name: str, zero_insertion: str = "skip"):
+    on = accelerator.load(ROOT / "accelerators" / f"{name}.yaml")
+    flow = on.dataflow.model_copy(update={"zero_insertion": zero_insertion})
+    return on.model_copy(update={"dataflow": flow})
+
+
+def meetings(nest: Nest) -> list[int]:
+    """How often a tap meets a pixel that is there, by axis: outputs walked one by one."""
+    counts = []
+    for axis, (outputs, taps) in enumerate(((3, 5), (4, 6))):
+        count = 0
+        for output in range(nest.sizes[outputs]):
+            for tap in range(nest.sizes[taps]):
+                at = output * nest.stride - nest.padding[axis] + tap * nest.dilation
+                pixel, rest = divmod(at, nest.upsampling)
+                count += rest == 0 and 0 <= pixel < nest.image[axis]
+        counts.append(count)
+    return counts
+
+
+@given(
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    dilation=st.integers(1, 3),
+    data=st.data(),
+)
+def test_the_phases_meet_every_pixel_that_the_spread_image_has(
+    height, width, kernel, stride, dilation, data
+):
+    reach = (kernel - 1) * dilation + 1
+    padding = data.draw(st.integers(0, reach - 1))
+    if min(height, width) + 2 * padding < reach:
+        return
+    g = Convolution(height, width, 4, 8, kernel, stride, padding, dilation, 2)
+    spread = Nest.convolution("grad_input", g, 3)
+    parts = spread.without_zeros()
+    assert all(part.upsampling == 1 for part in parts)
+    assert all(part.sizes[:3] == spread.sizes[:3] for part in parts)
+    high, wide = meetings(spread)
+    ours = [meetings(part) for part in parts]
+    assert sum(a * b for a, b in ours) == high * wide
+    assert sum(part.macs for part in parts) <= spread.macs
+    if stride == 1:
+        assert parts == [spread]
+
+
+def test_a_strided_gradient_costs_its_forward_pass_or_sixteen_times_that(tmp_path):
+    (tmp_path / "strided.yaml").write_text(NETWORK)
+    macs, cycles = {}, {}
+    for how in ("execute", "skip"):
+        cost = package.estimate(tmp_path / "strided.yaml", skipping("edge_tpu_like", how), batch=1)
+        products = cost.table[cost.table["operation"] == "product"]
+        rows = products[products["layer"] == "c"].set_index("pass")
+        assert rows.index.is_unique
+        macs[how] = rows["macs"].to_dict()
+        cycles[how] = rows["cycles"].to_dict()
+        assert (products["elastic_cycles"] <= products["array_cycles"] + 1e-6).all()
+        moved = cost.traffic
+        energy = cost.energy(["level"])["energy_pj"].sum()
+        assert energy == pytest.approx(cost.energy_pj)
+        assert set(moved.loc[moved["layer"] == "c", "pass"]) >= {"forward", "grad_input"}
+    forward = 4 * 4 * 32 * 9 * 16
+    assert macs["execute"] == {
+        "forward": forward,
+        "grad_input": 16 * forward,
+        "grad_weight": forward,
+    }
+    assert macs["skip"] == dict.fromkeys(macs["execute"], forward)
+    assert cycles["skip"]["grad_input"] < cycles["execute"]["grad_input"]
+    for other in ("forward", "grad_weight"):
+        assert cycles["skip"][other] == cycles["execute"][other]
+
+
+@pytest.mark.parametrize("name", ["eyeriss", "dynasty", "stripes", "laconic", "int8_systolic"])
+def test_skipping_is_never_slower_than_a_perfect_array(name, tmp_path):
+    (tmp_path / "strided.yaml").write_text(NETWORK)
+    for policy in ("uniform", "dynasty"):
+        executes, skips = (
+            package.estimate(tmp_path / "strided.yaml", skipping(name, how), batch=2, policy=policy)
+            for how in ("execute", "skip")
+        )
+        table = skips.table
+        assert (table["elastic_cycles"] <= table["array_cycles"] + 1e-6).all()
+        assert skips.cycles < executes.cycles
+
+
+def test_mappings_of_the_phases_are_stored_and_used_again(tmp_path):
+    (tmp_path / "strided.yaml").write_text(NETWORK)
+    text = (ROOT / "accelerators" / "edge_tpu_like.yaml").read_text()
+    assert "dataflow:\n" in text
+    text = text.replace("dataflow:\n", "dataflow:\n  zero_insertion: skip\n", 1)
+    (tmp_path / "skips.yaml").write_text(text)
+    estimate = ("estimate", "strided.yaml", "-a", "skips.yaml", "--batch", 1, "--json")
+    found = fxsim(*estimate, "--save-mapping", "m.yaml", at=tmp_path).stdout
+    assert "grad_input#2" in (tmp_path / "m.yaml").read_text()
+    again = fxsim(*estimate, "--mapping", "m.yaml", at=tmp_path).stdout
+    assert json.loads(again) == json.loads(found)
+
+
+def test_whole_tiles_cannot_skip():
+    bitfusion = accelerator.load(ROOT / "accelerators" / "bitfusion.yaml")
+    flow = {**bitfusion.dataflow.model_dump(), "zero_insertion": "skip"}
+    with pytest.raises(ValueError, match="zero_insertion: skip takes tiles: exact"):
+        type(bitfusion.dataflow).model_validate(flow)
+    with pytest.raises(ConfigError, match="zero_insertion: skip takes tiles: exact"):
+        package.machine("bitfusion", {"dataflow.zero_insertion": "skip"})
+
+
+def test_a_machine_says_what_it_does():
+    on = machine()
+    assert "zeros between pixels of spread images: worked off" in drawing.text(on)
+    flow = on.dataflow.model_copy(update={"zero_insertion": "skip"})
+    assert "spread images: skipped" in drawing.text(on.model_copy(update={"dataflow": flow}))
+
+
+def test_a_spread_of_one_has_no_zeros():
+    nest = Nest.matrix(4, 5, 6)
+    assert nest.without_zeros() == [nest]
+    assert replace(nest, upsampling=1).without_zeros() == [nest]
