@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 
 from fxsim.cost import vector_unit
 from fxsim.cost.products import ProductCost, ProductCosts, Teller
-from fxsim.cost.trace_arrays import TraceArrays
+from fxsim.cost.trace_arrays import PART_MARK, TraceArrays
 from fxsim.display import Displayed
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
@@ -392,7 +392,11 @@ def reevaluate_cost(step_cost: TraceCost, maps: dict[tuple[str, str], BlockMap])
     arrays, touched = step_cost.arrays.changed(maps)
     names = {product.key for product in touched}
     packs = bool(step_cost.machine.pe.packed(8, 8))
-    mappings = {} if packs else {k: m for k, m in step_cost.mappings.items() if k in names}
+    mappings = {
+        (layer, part): mapping
+        for (layer, part), mapping in step_cost.mappings.items()
+        if not packs and (layer, part.partition(PART_MARK)[0]) in names
+    }
     costs = ProductCosts(arrays, step_cost.machine, mappings=mappings).costs(touched)
     again = {cost.product.key: cost for cost in costs}
     costs_of_all = [again.get(cost.product.key, cost) for cost in step_cost.products]

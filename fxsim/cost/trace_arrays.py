@@ -25,6 +25,7 @@ from fxsim.trace.reader import Trace
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+PART_MARK = "#"  # between a pass and the number of a part after the first
 
 
 def _dense(levels: pd.Series, counts: pd.Series) -> tuple[Ints, Ints]:
@@ -104,7 +105,7 @@ class Product:
     @property
     def key(self) -> tuple[str, str]:
         """Layer and pass, as mappings are named; parts after the first have a number."""
-        number = f"#{self.part}" if self.part > 1 else ""
+        number = f"{PART_MARK}{self.part}" if self.part > 1 else ""
         return self.layer, f"{self.pass_}{number}"
 
     @property

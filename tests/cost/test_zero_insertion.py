@@ -12,6 +12,7 @@ from machines import machine
 from support import ROOT, fxsim
 
 import fxsim as package
+from fxsim.cost.model import reevaluate_cost
 from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
 from fxsim.hardware import accelerator, drawing
@@ -155,3 +156,13 @@ def test_a_spread_of_one_has_no_zeros():
     nest = Nest.matrix(4, 5, 6)
     assert nest.without_zeros() == [nest]
     assert replace(nest, upsampling=1).without_zeros() == [nest]
+
+
+def test_other_maps_keep_the_mappings_of_all_phases(tmp_path):
+    (tmp_path / "strided.yaml").write_text(NETWORK)
+    cost = package.estimate(tmp_path / "strided.yaml", skipping("dynasty"), batch=1)
+    error = cost.arrays.block_maps(int(cost.arrays.sampled[0]))["c", "error"]
+    again = reevaluate_cost(cost, {("c", "error"): error})
+    assert again.mappings == cost.mappings
+    assert len(again.mappings) > len(set(cost.table["layer"]))
+    assert again.cycles == cost.cycles
