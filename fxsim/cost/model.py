@@ -3,7 +3,7 @@
 Assumptions of ours, which the report repeats:
 
 - Off-chip bursts are counted for products' operands, whose neighbouring words are those of their
-  tiles; the mapper does not see them.
+  tiles.
 - Lockstep is that of the matrix product behind a pass, cut by the first loop of each axis, at the
   steps that the nest has.
 - Zeros between the pixels of a spread image (grad_input of strided convolutions) are worked off,

@@ -123,6 +123,7 @@ class Problem:
             (fit.left, fit.right, fit.sums),
         )
         r["result_bits"] = machine.results.stored_bits or 0
+        r["burst"] = machine.dram.burst_bits
         r["step_cycles"] = bits.step_cycles
         r["overhead"] = flow.overhead(machine.pe_array.rows, machine.pe_array.columns)
         r["unique"] = nest.unique if flow.tiles == "exact" else 1.0
@@ -258,17 +259,16 @@ class Problem:
         }
 
     def _runs(self, state: Any) -> tuple[int, int, int]:
-        """Words side by side in memory: images lie as N, H, W, C, filters as K, FY, FX, C."""
-        runs = []
-        for o, inner_first in enumerate(((2, 4, 3, 0), (2, 6, 5, 1), (1, 4, 3, 0))):
-            level = max(i for i in range(len(self.names) - 1) if self.holds[i, o])
-            tile, run = state["extents"][state["inside"][level, o]], 1
-            for d in inner_first:
-                run *= int(tile[d])
-                if tile[d] < self.sizes[d]:
-                    break
-            runs.append(run)
-        return runs[0], runs[1], runs[2]
+        """Words of each operand that a tile fetches from off-chip together."""
+        left, right, output = (
+            int(footprints.run(o, state["inside"][self._outermost(o), o], self.record, state))
+            for o in range(3)
+        )
+        return left, right, output
+
+    def _outermost(self, operand: int) -> int:
+        """The outermost level on chip that holds an operand."""
+        return max(i for i in range(len(self.names) - 1) if self.holds[i, operand])
 
     def _write_loops(self, mapping: Mapping, state: Any) -> None:
         covered = {

@@ -52,7 +52,8 @@ class SearchResult:
     cycles, energy_pj : of the product at the problem's average word lengths; energy of memories
         and units, leakage included
     bound_cycles, bound_energy_pj : below which no mapping can be
-    evaluated : how many mappings were tried; complete : whether that was all of the candidates
+    evaluated : how many mappings were tried; complete : whether that was all of the candidates;
+        with off-chip bursts it is not, as a shorter run of words may fill them better
     """
 
     mapping: Mapping
@@ -283,7 +284,7 @@ class _Search:
         inner_first = list(range(1, self.blocks))
         starts = [inner_first] if self.blocks == 2 else [inner_first, inner_first[::-1]]
         plan = self.plan
-        plan["greedy"] = not self.exhaustive
+        plan["greedy"] = 1
         for leader, sequence in product(range(len(OBJECTIVES)), starts):
             self.bounds[:] = np.minimum(self.problem.spatial, self.problem.sizes)
             self.bounds[self.blocks] = self.problem.sizes
@@ -295,6 +296,9 @@ class _Search:
                     self._try(at, self.thin, self.together)
                 start = self._best_of(leader)
         plan["greedy"] = 0
+        if self.exhaustive and self.problem.record["choices"]:
+            # what beats the best so far is little, now that this is good
+            self._try(1, self.thin, self.together)
         for leader in range(0 if self.exhaustive else len(OBJECTIVES)):
             for _ in range(_SWEEPS):
                 start = self._best_of(leader)
@@ -428,7 +432,7 @@ def best_mapping(
     True
     """
     problem.check_fits()
-    searching = _Search(problem, budget)
+    machine, searching = problem.machine, _Search(problem, budget)
     searching.run()
     movement, mapping, cycles, energy_pj = problem.movement(searching.mapping(objective))
     least_cycles, least_pj = searching.least
@@ -440,7 +444,7 @@ def best_mapping(
         least_cycles,
         least_pj,
         searching.evaluated,
-        searching.exhaustive and not searching.plan["cut"],
+        searching.exhaustive and not searching.plan["cut"] and machine.dram.burst_bits == 1,
     )
 
 

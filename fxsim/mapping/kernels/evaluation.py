@@ -14,6 +14,7 @@ from fxsim.mapping.kernels.footprints import (
     footprint,
     held,
     relevant,
+    run,
     unique,
     whole_tile,
 )
@@ -340,6 +341,18 @@ def energy_pj(p, result):
     return result[MEMORY_PJ] + units + result[CYCLES] * p.leakage_pj
 
 
+@inlined
+def in_bursts(operand, p, s):
+    """How many times its bits an operand takes off-chip, where every run takes whole bursts."""
+    if p.burst <= 1 or s.alone:
+        return 1.0
+    level = p.levels - 2
+    while not p.holds[level, operand]:
+        level -= 1
+    bits = run(operand, s.inside[level, operand], p, s) * p.bits[operand]
+    return np.ceil(bits / p.burst) * p.burst / bits
+
+
 @kernel
 def evaluate(p, s):
     """`count`, and all of `result`."""
@@ -355,8 +368,16 @@ def evaluate(p, s):
         for o in range(3):
             s.read[level] += s.moved[level, o, 0] * p.bits[o]
             s.written[level] += s.moved[level, o, 1] * p.bits[o]
+    top = p.levels - 1
     if own_length:
-        s.written[p.levels - 1] += s.result[RESULTS] * p.result_bits
+        s.written[top] += s.result[RESULTS] * p.result_bits
+    if p.burst > 1:
+        s.read[top], s.written[top] = 0.0, 0.0
+        for o in range(3):
+            times = in_bursts(o, p, s)
+            s.read[top] += s.moved[top, o, 0] * p.bits[o] * times
+            own = s.result[RESULTS] * p.result_bits if o == 2 and own_length else 0.0
+            s.written[top] += (s.moved[top, o, 1] * p.bits[o] + own) * times
     array = s.result[STEPS] * p.step_cycles + fold_cycles(s.result[FOLDS], p)
     time_and_energy(load, store, array, p, s)
     s.result[ENERGY] = energy_pj(p, s.result)

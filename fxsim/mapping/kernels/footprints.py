@@ -1,5 +1,7 @@
 """Words of tiles: what a mapping's tile of each operand holds, see `evaluation`."""
 
+import numpy as np
+
 from fxsim.engine.jit import inlined
 from fxsim.mapping.kernels.layout import EACH, FX, FY, MOST_LOOPS, OX, OY, B, C, G, K
 
@@ -82,6 +84,21 @@ def whole_tile(operand, p, s):
         wide = ceil_div(e[at, K], p.spatial[K]) * p.spatial[K]
         return e[at, B] * e[at, OY] * e[at, OX] * e[at, G] * wide
     return footprint(0, p, s, at, 0)
+
+
+# loops whose words lie side by side, inner first: images as N, H, W, C, filters as K, FY, FX, C
+NEIGHBOURS = np.array([[C, OX, OY, B], [C, FX, FY, K], [K, OX, OY, B]])
+
+
+@inlined
+def run(operand, at, p, s):
+    """Words side by side in off-chip memory that a tile with `at` loops inside takes together."""
+    words = 1
+    for d in NEIGHBOURS[operand]:
+        words *= s.extents[at, d]
+        if s.extents[at, d] < p.sizes[d]:
+            break
+    return words
 
 
 @inlined

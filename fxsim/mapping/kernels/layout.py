@@ -32,6 +32,7 @@ PROBLEM = np.dtype(
         ("stationary", "i8"),  # the operand in the units' registers, or -1
         ("bits", "f8", 3),
         ("result_bits", "f8"),  # of a word; 0: results stay on chip
+        ("burst", "f8"),  # bits of an off-chip access at least; 1: as many as are asked for
         ("fit_bits", "f8", 3),  # what tiles must fit with
         ("step_cycles", "f8"),
         ("overhead", "f8"),  # cycles of a step, and of a fold beyond its steps
