@@ -263,9 +263,13 @@ class _Search:
         self.best, self.best_bounds = plan["best"], plan["best_bounds"]
         self.best_orders = plan["best_orders"]
 
-    def _try(self, at: int, axes: Axes, together: bool) -> None:
-        """Search one boundary, the others as they are in the plan."""
-        for i, axis in enumerate(axes):
+    def _try(self, at: int, axes: dict[int, list[tuple[int, int]]], together: bool) -> None:
+        """Search one boundary, the others as they are: these tiles, the present ones elsewhere."""
+        tile = self.bounds[at]
+        self.candidates[:, 0, 0] = tile[_AXES[:, 0]]
+        self.candidates[:, 0, 1] = np.where(_AXES[:, 1] < 0, 1, tile[_AXES[:, 1]])
+        self.counts[:] = 1
+        for i, axis in axes.items():
             self.counts[i] = len(axis)
             self.candidates[i, : len(axis)] = axis
         self.stage[:] = self.stages[at - 1]
@@ -293,12 +297,12 @@ class _Search:
             for at in sequence:
                 if (at, start) not in self.done:
                     self.done.add((at, start))
-                    self._try(at, self.thin, self.together)
+                    self._try(at, dict(enumerate(self.thin)), self.together)
                 start = self._best_of(leader)
         plan["greedy"] = 0
         if self.exhaustive and self.problem.record["choices"]:
             # what beats the best so far is little, now that this is good
-            self._try(1, self.thin, self.together)
+            self._try(1, dict(enumerate(self.thin)), self.together)
         for leader in range(0 if self.exhaustive else len(OBJECTIVES)):
             for _ in range(_SWEEPS):
                 start = self._best_of(leader)
@@ -325,9 +329,9 @@ class _Search:
             for i, axis in enumerate(self.axes):
                 if len(axis) > 1:
                     self._best_of(leader)
-                    self._try(at, self._along(at, {i: axis}), self.together)
+                    self._try(at, {i: axis}, self.together)
             self._best_of(leader)
-            self._try(at, self._along(at, {}), True)
+            self._try(at, {}, True)
 
     def _change_pairs(self, leader: int) -> None:
         """Two axes at once, each at one boundary to the next tile up or down."""
@@ -339,7 +343,7 @@ class _Search:
                     if j != i and (following := self._next(other, j)):
                         self._best_of(leader)
                         if self._take(at, i, tile):
-                            self._try(other, self._along(other, {j: following}), False)
+                            self._try(other, {j: following}, False)
 
     def _take(self, at: int, axis: int, tile: tuple[int, int]) -> bool:
         """A tile of an axis, with smaller ones outside it and larger ones inside it taken along.
@@ -356,7 +360,8 @@ class _Search:
 
     def _next(self, at: int, axis: int) -> list[tuple[int, int]]:
         """The candidates beside the present tile of an axis."""
-        (present,) = self._along(at, {})[axis]
+        one, two = _AXES[axis]
+        present = int(self.bounds[at, one]), int(self.bounds[at, two]) if two >= 0 else 1
         tiles = self.axes[axis]
         if present not in tiles:
             return []
@@ -367,12 +372,6 @@ class _Search:
         """How many times the least that may be an objective's best costs."""
         cycles, energy = self.least
         return float(self.best[leader, 0] / (cycles, energy, cycles * energy)[leader])
-
-    def _along(self, at: int, changed: dict[int, list[tuple[int, int]]]) -> Axes:
-        """These candidates of some axes, with the present tiles of the others."""
-        tile = self.bounds[at].tolist()
-        present = [[(tile[a], tile[b] if b >= 0 else 1)] for a, b in _AXES.tolist()]
-        return [changed.get(i, axis) for i, axis in enumerate(present)]
 
     def _permute(self) -> None:
         """Try all orders of the outermost loops of the present tiles."""
