@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any, Final, Self, TypeVar
 
 from fxsim.errors import DataError
@@ -26,6 +27,16 @@ def table(key: Callable[[str], Any] = LayerId.parse, constant: bool = False) -> 
     A dataclass field, empty by default.
     """
     return field(default_factory=dict, metadata={_KEY: key, _CONSTANT: constant})
+
+
+class _Recorded(dict[Any, int]):
+    """A recorded table; what it lacks is named by its column."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __missing__(self, key: object) -> int:
+        raise DataError(f"decisions must have a column {f'{self.name}.{key}'!r}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,13 +95,16 @@ class Decisions:
 
         Raises
         ------
-        DataError : for a column that is not theirs, or one that is missing
+        DataError : for a column that is not theirs, one that is missing, or what is no integer;
+            for a table's entry that is missing when it is asked for
         """
         own = {entry.name: entry for entry in fields(cls)}
-        tables: dict[str, Any] = {name: {} for name, e in own.items() if _KEY in e.metadata}
+        tables: dict[str, Any] = {n: _Recorded(n) for n, e in own.items() if _KEY in e.metadata}
         integers: dict[str, int] = {}
         for column, code in row.items():
             name, _, key = column.partition(".")
+            if not isinstance(code, Real) or code != code or code != int(code):
+                raise DataError(f"decisions must be integers; {column!r} has {code!r}")
             if key and name in tables:
                 tables[name][own[name].metadata[_KEY](key)] = int(code)
             elif column in own and column not in tables:

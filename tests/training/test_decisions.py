@@ -34,12 +34,21 @@ def test_a_recorded_row_is_the_decisions_again():
         ({"frac": 3}, "decisions must not have a column 'frac'"),
         ({"rate.fc": 3}, r"decisions must not have a column 'rate\.fc'"),
         ({"rate": None}, "decisions must have a column 'rate'"),
+        ({"rate": 0.5}, r"decisions must be integers; 'rate' has 0\.5"),
+        ({"rate": float("nan")}, "decisions must be integers; 'rate' has nan"),
+        ({"rate": "x"}, "decisions must be integers; 'rate' has 'x'"),
     ],
 )
 def test_a_row_of_another_policy_is_refused(change, message):
     row = {name: code for name, code in {**ROW, **change}.items() if code is not None}
     with pytest.raises(DataError, match=message):
         WageDecisions.from_columns(row)
+
+
+def test_an_entry_that_was_not_recorded_is_named_when_it_is_asked_for():
+    decisions = WageDecisions.from_columns(ROW)
+    with pytest.raises(DataError, match=r"decisions must have a column 'frac\.weight\.fc'"):
+        decisions.frac[OperandId(Role.WEIGHT, "fc")]
 
 
 def test_what_holds_for_the_whole_run_is_no_column_of_a_step():
