@@ -196,7 +196,7 @@ def estimate(  # noqa: PLR0913
     target: Place,
     on: Accelerator | Place,
     *,
-    policy: str = "uniform",
+    policy: str | None = None,
     batch: int | None = None,
     mode: Literal["training", "inference"] | None = None,
     fold: bool = False,
@@ -211,7 +211,7 @@ def estimate(  # noqa: PLR0913
     ----------
     target : a run's directory; or a workload, by name or file
     on : a machine, or its name or file
-    policy : for a workload: the kind of the step's policy
+    policy : for a workload: the kind of the step's policy; None: uniform
     batch : samples of a workload's step, or of inference; None: the workload's
     mode : "training" or "inference", one forward pass with weights that lie in memory as operands;
         None: training, unless the network can only be priced forward

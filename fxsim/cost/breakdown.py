@@ -135,7 +135,7 @@ def mapping_table(cost: TraceCost) -> pd.DataFrame:
     """
     rows = [
         {
-            "product": priced.product.what,
+            "product": str(priced.product.id),
             "run_as": "{} x {} bits".format(*priced.mode) if priced.mode else "its own bits",
             "cycles": search.cycles,
             "at_most_x_cycles": search.bound("cycles"),

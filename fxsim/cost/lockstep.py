@@ -75,7 +75,6 @@ class Lockstep:
                 taken = staggered(steps, Steps.always(constant), columns)
                 return ComputeCycles(taken * (1 - skipped), exact)
             return ComputeCycles(steps * constant * (1 - skipped), exact)
-        spread = bool(np.any(product.share != 1))
         elastic = np.ceil(work * product.share / pe.sub_operations_per_cycle / self.machine.units)
         mapped_steps = [
             s
@@ -91,7 +90,7 @@ class Lockstep:
             ratio, whole = self._ratio(product, int(sampled[i]), steps)
             here = nearest == i
             cycles[here] = ratio * work[here]
-            if spread:  # its zeros hide how long a part waits: at least its own work
+            if product.part:  # its zeros hide how long a part waits: at least its own work
                 cycles[here] = np.maximum(cycles[here], elastic[here])
                 origin[here] = "spread"
                 continue
@@ -145,7 +144,7 @@ class Lockstep:
         counted_steps = [int(s) for s in sampled if operands <= set(self.arrays.statistics(int(s)))]
         if not counted_steps:
             raise DataError(
-                f"{product.what}: {self.machine.name}'s units follow the data itself, of which this"
+                f"{product.id}: {self.machine.name}'s units follow the data itself, of which this"
                 " trace holds no counts at any sampled step; record the run again"
             )
         across = [int(unit[d] * units[d]) for d in range(8)]

@@ -51,13 +51,13 @@ from numpy.typing import NDArray
 
 from fxsim.cost import vector_unit
 from fxsim.cost.products import ProductCost, ProductCosts, Teller
-from fxsim.cost.trace_arrays import PART_MARK, TraceArrays
+from fxsim.cost.trace_arrays import TraceArrays
 from fxsim.display import Displayed
 from fxsim.errors import DataError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
 from fxsim.identifiers import LAYER, OPERATION, PASS, STEP, Operation
-from fxsim.mapping.mapping import Mapping
+from fxsim.mapping.mapping import Mapping, ProductId
 from fxsim.mapping.search import Objective, SearchResult
 from fxsim.numerics.block_map import BlockMap
 from fxsim.trace.reader import Trace
@@ -113,6 +113,7 @@ class TraceCost(Totals, Displayed):
     Attributes
     ----------
     machine : the accelerator
+    objective : what the mapper minimised
     table : a row a step, layer, pass and operation ("product", "vector", "cast"), with
 
         - cycles, and the parts whose sum they are: elastic (a perfectly elastic array), ragged
@@ -137,6 +138,7 @@ class TraceCost(Totals, Displayed):
     """
 
     machine: Accelerator
+    objective: Objective
     table: pd.DataFrame
     products: tuple[ProductCost, ...]
     arrays: TraceArrays
@@ -157,17 +159,14 @@ class TraceCost(Totals, Displayed):
         return tuple(name.removesuffix("_pj") for name in ENERGIES)
 
     @property
-    def mappings(self) -> dict[tuple[str, str], Mapping]:
-        """{(layer, pass): mapping}, of the first pair of word lengths where there are several."""
-        by_product: dict[tuple[str, str], Mapping] = {}
-        for cost in self.products:
-            by_product.setdefault(cost.product.key, cost.mapping)
-        return by_product
+    def mappings(self) -> dict[ProductId, Mapping]:
+        """Every product's, by part and word lengths where it has several."""
+        return {cost.product.id: cost.mapping for cost in self.products}
 
     @property
     def searches(self) -> list[tuple[str, SearchResult]]:
         """(layer and pass, the mapper's answer) of every mapping that was searched."""
-        return [(cost.product.what, cost.search) for cost in self.products if cost.search]
+        return [(str(cost.product.id), cost.search) for cost in self.products if cost.search]
 
     @cached_property
     def traffic(self) -> pd.DataFrame:
@@ -315,7 +314,7 @@ def evaluate_cost(
     trace: Trace,
     machine: Accelerator,
     objective: Objective = "edp",
-    mappings: dict[tuple[str, str], Mapping] | None = None,
+    mappings: dict[ProductId, Mapping] | None = None,
     tell: Teller | None = None,
 ) -> TraceCost:
     """Cycles and energy of every recorded step of a trace on a machine.
@@ -326,7 +325,7 @@ def evaluate_cost(
     machine : the accelerator
     objective : what the mapper minimises: "cycles", "energy" or "edp", their product, which costs
         hardly a cycle where the array is the limit, and saves much traffic
-    mappings : {(layer, pass): mapping} that are used as they are, see `fxsim.mapping.mapping.load`
+    mappings : that are used as they are, see `fxsim.mapping.mapping.load`
     tell : hears of each product, see `ProductCosts.costs`
 
     Returns
@@ -351,7 +350,7 @@ def evaluate_cost(
     arrays = TraceArrays.of(trace)
     costs = tuple(ProductCosts(arrays, machine, objective, mappings).costs(tell=tell))
     parts = [_rows(costs), vector_unit.vectors(trace, machine), vector_unit.casts(arrays, machine)]
-    return TraceCost(machine, _table(parts, machine), costs, arrays)
+    return TraceCost(machine, objective, _table(parts, machine), costs, arrays)
 
 
 def reevaluate_cost(step_cost: TraceCost, maps: dict[tuple[str, str], BlockMap]) -> TraceCost:
@@ -390,29 +389,33 @@ def reevaluate_cost(step_cost: TraceCost, maps: dict[tuple[str, str], BlockMap])
                 f"reevaluation: the trace has no operand {key[1]!r} of layer {key[0]!r}"
             )
     arrays, touched = step_cost.arrays.changed(maps)
-    names = {product.key for product in touched}
+    names = {(product.layer, str(product.pass_)) for product in touched}
     packs = bool(step_cost.machine.pe.packed(8, 8))
     mappings = {
-        (layer, part): mapping
-        for (layer, part), mapping in step_cost.mappings.items()
-        if not packs and (layer, part.partition(PART_MARK)[0]) in names
+        product: mapping
+        for product, mapping in step_cost.mappings.items()
+        if not packs and product[:2] in names
     }
-    costs = ProductCosts(arrays, step_cost.machine, mappings=mappings).costs(touched)
-    again = {cost.product.key: cost for cost in costs}
-    costs_of_all = [again.get(cost.product.key, cost) for cost in step_cost.products]
+    evaluation = ProductCosts(arrays, step_cost.machine, step_cost.objective, mappings)
+    costs = evaluation.costs(touched)
+    again = {name: [cost for cost in costs if cost.product.id[:2] == name] for name in names}
+    products: list[ProductCost] = []
+    for cost in step_cost.products:
+        name = cost.product.id[:2]
+        products += again.pop(name, []) if name in names else [cost]
     # casts stand in the order of the trace: all of a changed layer are evaluated again
     layers = {layer for layer, _ in maps}
     table, operands = step_cost.table, arrays.trace.operands
     product = table[OPERATION] == Operation.PRODUCT
     cast = (table[OPERATION] == Operation.CAST) & table[LAYER].isin(layers)
-    named = [name in again for name in zip(table[LAYER], table[PASS], strict=True)]
+    named = [name in names for name in zip(table[LAYER], table[PASS], strict=True)]
     stale = cast | (product & pd.Series(named, table.index))
     some = replace(arrays.trace, operands=operands[operands[LAYER].isin(layers)])
     casting = vector_unit.casts(TraceArrays(some, operands=arrays.operands), step_cost.machine)
     fresh = _table([_rows(costs), casting], step_cost.machine)
     joined = pd.concat([table[~stale], fresh], ignore_index=True)
     ordered = joined.sort_values(list(KEYS), kind="stable", ignore_index=True)
-    return TraceCost(step_cost.machine, ordered, tuple(costs_of_all), arrays)
+    return replace(step_cost, table=ordered, products=tuple(products), arrays=arrays)
 
 
 def _table(parts: list[pd.DataFrame], machine: Accelerator) -> pd.DataFrame:
@@ -442,7 +445,7 @@ def _rows(costs: Sequence[ProductCost]) -> pd.DataFrame:
     }
     numbers = {name: column([cost.columns[name] for cost in costs]) for name in costs[0].columns}
     rows = pd.DataFrame({**names, **numbers})
-    return _whole(rows) if any(cost.product.part > 1 for cost in costs) else rows
+    return _whole(rows) if any(cost.product.part for cost in costs) else rows
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from fxsim.errors import ConfigError, DataError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.hardware.memory import OPERANDS
 from fxsim.mapping.kernels import evaluation, layout
-from fxsim.mapping.mapping import Mapping
+from fxsim.mapping.mapping import Mapping, ProductId
 from fxsim.mapping.problem import Movement, Problem, WordBits
 from fxsim.mapping.search import Objective, SearchResult, best_mapping
 
@@ -46,7 +46,7 @@ class ProductCost:
 class ProductCosts:
     """The costs of the products of one trace on one machine.
 
-    mappings : {(layer, pass): mapping} that are to be used as they are
+    mappings : that are to be used as they are
     """
 
     def __init__(
@@ -54,16 +54,21 @@ class ProductCosts:
         arrays: TraceArrays,
         machine: Accelerator,
         objective: Objective = "edp",
-        mappings: dict[tuple[str, str], Mapping] | None = None,
+        mappings: dict[ProductId, Mapping] | None = None,
     ) -> None:
         self.arrays, self.machine, self.objective = arrays, machine, objective
         self._stored_mappings = dict(mappings or {})
         self._lockstep = Lockstep(arrays, machine)
         self._searched: dict[tuple[object, ...], SearchResult] = {}
-        products = {part.key for p in arrays.products for part in self._parts(p)}
-        for layer, pass_ in self._stored_mappings:
-            if (layer, pass_) not in products:
-                raise ConfigError(f"mapping of {layer}, {pass_}: the trace has no such product")
+        names = {
+            part.id
+            for product in (arrays.products if self._stored_mappings else ())
+            for part in (product, *self._parts(product))
+        }
+        for name, mapping in self._stored_mappings.items():
+            if name._replace(words=None) not in names:
+                where = f"{mapping.where}: ".removeprefix(": ")
+                raise ConfigError(f"{where}mapping of {name}: the trace has no such product")
 
     def costs(
         self, products: list[Product] | None = None, tell: Teller | None = None
@@ -76,20 +81,19 @@ class ProductCosts:
         announce = tell(len(chosen)) if tell else lambda what: None
         costs = []
         for product in chosen:
-            announce(product.what)
-            for part in self._parts(product):
-                costs += self._evaluated(part)
+            announce(str(product.id))
+            costs += self._evaluated(product)
         announce("")
         return costs
 
     def _parts(self, product: Product) -> list[Product]:
-        """The nests that a product is worked off in: several where a spread image's zeros are not.
+        """A product without the zeros of its spread image, in several nests; none if it has none.
 
         Of the multiply-accumulates with a left word of 0 bits, so many stay as the nests have more
         than the others: what padding and blocks of 0 bits there is.
         """
         if self.machine.dataflow.zero_insertion == "execute" or product.nest.upsampling == 1:
-            return [product]
+            return []
         nests = product.nest.without_zeros()
         macs, joint = sum(nest.macs for nest in nests), product.joint.astype(np.float64)
         zeros = product.left_levels == 0
@@ -105,13 +109,52 @@ class ProductCosts:
         ]
 
     def _evaluated(self, product: Product) -> list[ProductCost]:
-        """One product; where units pack narrow words, apart for each pair of word lengths."""
+        """One product; a spread image's zeros are worked off where skipping them costs more."""
+        parts = self._parts(product)
+        stored = {name.part for name in self._stored_mappings if name[:2] == product.id[:2]}
+        ways = []
+        if 0 in stored or not parts or not stored:
+            ways.append(self._by_words(product))
+        if parts and 0 not in stored:
+            ways.append(self._one_after_another(parts))
+        return min(ways, key=self._objective_of)
+
+    def _one_after_another(self, parts: list[Product]) -> list[ProductCost]:
+        """The parts of a product; an image that a part keeps whole on chip stays for the next."""
+        costs: list[ProductCost] = []
+        for part in parts:
+            stays = bool(costs) and _keeps_image(self.machine, costs[-1].mapping)
+            costs += self._by_words(part, stays)
+        return costs
+
+    def _objective_of(self, costs: list[ProductCost]) -> float:
+        """What is minimised, over all steps."""
+        cycles = sum(float(cost.columns["cycles"].sum()) for cost in costs)
+        energy = cycles * self.machine.leakage_pj_per_cycle + sum(
+            float(np.sum(cost.columns[name]))
+            for cost in costs
+            for name in ("array_pj", "buffer_pj", "dram_pj")
+        )
+        return {"cycles": cycles, "energy": energy, "edp": cycles * energy}[self.objective]
+
+    def _by_words(self, product: Product, image_stays: bool = False) -> list[ProductCost]:
+        """A nest; where units pack narrow words, apart for each pair of word lengths."""
         pairs = self._pairs(product)
         if pairs is None:
-            return [self._one(product, None)]
+            return [self._one(product, image_stays)]
+        share = np.broadcast_to(product.share, len(product.steps))
         return [
-            self._one(replace(product, steps=product.steps[rows], joint=product.joint[rows]), pair)
-            for pair, rows in pairs
+            self._one(
+                replace(
+                    product,
+                    steps=product.steps[rows],
+                    joint=product.joint[rows],
+                    share=share[rows],
+                    words=words,
+                ),
+                image_stays,
+            )
+            for words, rows in pairs
         ]
 
     def _pairs(self, product: Product) -> list[tuple[tuple[int, int], NDArray[np.bool_]]] | None:
@@ -129,19 +172,24 @@ class ProductCosts:
         pairs = sorted({(int(a), int(b)) for a, b in zip(*lengths, strict=True)})
         return [(p, (lengths[0] == p[0]) & (lengths[1] == p[1])) for p in pairs]
 
-    def _one(self, product: Product, pair: tuple[int, int] | None) -> ProductCost:
+    def _stored(self, product: Product) -> Mapping | None:
+        """The mapping that was given for a product's word lengths, or for any."""
+        stored = self._stored_mappings
+        return stored.get(product.id) or stored.get(product.id._replace(words=None))
+
+    def _one(self, product: Product, image_stays: bool) -> ProductCost:
         machine = self.machine
         self._check_widths(product)
         left, right, sums = self._word_bits(product)
         skipped = self._skipped(product)
-        stored = self._stored_mappings.get(product.key)
-        modes = self._modes(product, pair, stored)
+        stored = self._stored(product)
+        modes = self._modes(product, stored)
         ways = []
         for mode in modes:
             work = self._work(product, mode) * (1 - skipped)
             largest = WordBits(float(left.max()), float(right.max()), sums, mode)
             average = WordBits(_rounded(left.mean()), _rounded(right.mean()), sums, mode)
-            problem = Problem(machine, product.nest, average, product.what, largest)
+            problem = Problem(machine, product.nest, average, str(product.id), largest)
             computing = self._lockstep.computing(product, problem, work, skipped)
             ways.append((problem, work, computing, *self._mapped(problem, computing, stored)))
         chosen = 0
@@ -149,9 +197,11 @@ class ProductCosts:
             costs = [search.cost(self.objective) for *_, search, _, _ in ways if search]
             chosen = costs.index(min(costs))
         problem, work, computing, search, movement, mapping = ways[chosen]
-        wider = modes[chosen] if modes[chosen] != pair else None
+        wider = modes[chosen] if modes[chosen] != product.words else None
         if wider:
             mapping = replace(mapping, mode=wider)
+        if image_stays and _keeps_image(machine, mapping):
+            movement = _without_image(machine, movement)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
             computing = replace(computing, cycles=whole)
@@ -164,18 +214,16 @@ class ProductCosts:
         columns, moved = cycles_and_energy(problem, movement, bits, computing, active)
         return ProductCost(product, mapping, search, columns, moved, wider)
 
-    def _modes(
-        self, product: Product, pair: tuple[int, int] | None, stored: Mapping | None
-    ) -> list[tuple[int, int] | None]:
+    def _modes(self, product: Product, stored: Mapping | None) -> list[tuple[int, int] | None]:
         """The word lengths that units may run as; None: as each word is."""
-        mode = stored.mode if stored else None
-        if mode and (pair is None or mode[0] < pair[0] or mode[1] < pair[1]):
+        mode, pair = stored.mode if stored else None, product.words
+        if stored and mode and (pair is None or mode[0] < pair[0] or mode[1] < pair[1]):
             lengths = (
                 "words as they are" if pair is None else f"at least {pair[0]} x {pair[1]} bits"
             )
             raise ConfigError(
-                f"mapping of {product.what}: {self.machine.name} runs it with {lengths}, not as"
-                f" {mode[0]} x {mode[1]} bits (mode)"
+                f"{stored.where}: mapping of {product.id}: {self.machine.name} runs it with"
+                f" {lengths}, not as {mode[0]} x {mode[1]} bits (mode)"
             )
         if pair is None:
             return [None]
@@ -186,7 +234,7 @@ class ProductCosts:
         widest = max(int(product.left_levels.max()), int(product.right_levels.max()))
         if widest > most and self.machine.pe.word_bits is None:
             raise DataError(
-                f"{product.what}: {self.machine.name}'s units take operands of at most {most} bits,"
+                f"{product.id}: {self.machine.name}'s units take operands of at most {most} bits,"
                 f" not {widest} (pe.max_bits)"
             )
 
@@ -238,6 +286,19 @@ class ProductCosts:
             self._searched[key] = best_mapping(problem, self.objective)
         search = self._searched[key]
         return search, search.movement, search.mapping
+
+
+def _keeps_image(machine: Accelerator, mapping: Mapping) -> bool:
+    """Whether the outermost level on chip that holds the image holds all of it."""
+    inside = mapping.inside[machine.buffer("left").name]["left"]
+    return all(loop == "K" for loop, _ in mapping.loops[inside:])
+
+
+def _without_image(machine: Accelerator, movement: Movement) -> Movement:
+    """What moves where the image is on chip already."""
+    moved, loaded = movement.moved.copy(), movement.loaded.copy()
+    moved[-1, 0] = moved[movement.levels.index(machine.buffer("left").name), 0, 1] = loaded[0] = 0
+    return replace(movement, moved=moved, loaded=loaded)
 
 
 def _rounded(bits: float) -> float:

@@ -18,6 +18,7 @@ from fxsim.engine.contractions import Contraction, Pairwise
 from fxsim.errors import DataError
 from fxsim.hardware.memory import Packing
 from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
+from fxsim.mapping.mapping import ProductId
 from fxsim.mapping.nest import Nest
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
@@ -25,7 +26,6 @@ from fxsim.trace.reader import Trace
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-PART_MARK = "#"  # between a pass and the number of a part after the first
 
 
 def _dense(levels: pd.Series, counts: pd.Series) -> tuple[Ints, Ints]:
@@ -83,7 +83,8 @@ class Product:
 
     joint : (steps, left lengths, right lengths) multiply-accumulates
     left, right : the (layer, role) of the operands' casts
-    part : its number, where a product is worked off in several nests that leave zeros out
+    words : (left, right) word lengths, where units pack words by them
+    part : its number, where a product is worked off in nests that leave zeros out; 0: the whole
     share : of the whole product's work that it does, by step
     """
 
@@ -99,19 +100,14 @@ class Product:
     left_levels: Ints
     right_levels: Ints
     joint: Ints | Floats
-    part: int = 1
+    words: tuple[int, int] | None = None
+    part: int = 0
     share: Floats | float = 1.0
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Layer and pass, as mappings are named; parts after the first have a number."""
-        number = f"{PART_MARK}{self.part}" if self.part > 1 else ""
-        return self.layer, f"{self.pass_}{number}"
-
-    @property
-    def what(self) -> str:
-        """The product, for messages."""
-        return ", ".join(self.key)
+    def id(self) -> ProductId:
+        """As mappings are named."""
+        return ProductId(self.layer, str(self.pass_), self.part, self.words)
 
 
 class TraceArrays:

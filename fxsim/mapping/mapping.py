@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,47 @@ from fxsim.config import yaml_document
 from fxsim.hardware.dataflow import Loop, Operand
 from fxsim.hardware.pe import Width
 from fxsim.persistence.atomic import atomic_file
+
+
+class ProductId(NamedTuple):
+    """What a mapping is of.
+
+    Attributes
+    ----------
+    layer, pass_ : the product
+    part : its number, where a product is worked off in nests that leave zeros out; 0: the whole
+    words : (left, right) word lengths, where units pack words by them; None: of any
+
+    Examples
+    --------
+    >>> str(ProductId("conv1", "grad_input", part=2))
+    'conv1, grad_input, part 2'
+    """
+
+    layer: str
+    pass_: str
+    part: int = 0
+    words: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """As people read it."""
+        part = f", part {self.part}" if self.part else ""
+        words = f", {self.words[0]} x {self.words[1]} bits" if self.words else ""
+        return f"{self.layer}, {self.pass_}{part}{words}"
+
+    def plain(self) -> dict[str, Any]:
+        """As YAML holds it.
+
+        Returns
+        -------
+        A dictionary; what is as usual is left out.
+        """
+        document: dict[str, Any] = {"layer": self.layer, "pass": self.pass_}
+        if self.part:
+            document["part"] = self.part
+        if self.words:
+            document["words"] = list(self.words)
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +69,7 @@ class Mapping:
     inside : {memory level: {operand: how many of the loops lie inside its tile}}; levels that are
         not named hold as much as fits
     mode : (left, right) word lengths as which units run narrower words, None: as they are
+    where : the place in a file that it was read from, for errors
 
     Examples
     --------
@@ -41,6 +83,7 @@ class Mapping:
     first_tile: int = 0
     inside: dict[str, dict[str, int]] = field(default_factory=dict)
     mode: tuple[int, int] | None = None
+    where: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """The loop nest, outermost first, with what each level keeps inside."""
@@ -89,9 +132,9 @@ class _MappingEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer: str
-    pass_: Annotated[
-        str, Field(alias="pass", pattern=r"^(forward|grad_input|grad_weight)(#[2-9]|#[1-9]\d+)?$")
-    ]
+    pass_: Annotated[Literal["forward", "grad_input", "grad_weight"], Field(alias="pass")]
+    part: Annotated[int, Field(ge=0)] = 0
+    words: tuple[Width, Width] | None = None
     loops: tuple[dict[Loop, Annotated[int, Field(ge=1)]], ...]
     inside: dict[str, dict[Operand, Annotated[int, Field(ge=0)]]] = {}
     first_tile: Annotated[int, Field(ge=0)] = 0
@@ -105,43 +148,46 @@ class _MappingFile(BaseModel):
     mappings: tuple[_MappingEntry, ...]
 
 
-def save(path: Path, accelerator: str, mappings: dict[tuple[str, str], Mapping]) -> None:
+def save(path: Path, accelerator: str, mappings: dict[ProductId, Mapping]) -> None:
     """Store mappings, to be looked at, edited, and used again.
 
     Parameters
     ----------
     path : the YAML file to write
     accelerator : the name of the machine that they are for
-    mappings : {(layer, pass): mapping}
+    mappings : by what they are of
     """
-    entries = [
-        {"layer": layer, "pass": pass_, **mapping.plain()}
-        for (layer, pass_), mapping in mappings.items()
-    ]
+    entries = [{**product.plain(), **mapping.plain()} for product, mapping in mappings.items()]
     document = {"kind": "mapping", "accelerator": accelerator, "mappings": entries}
     with atomic_file(path) as fresh:
         text = yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=100)
         fresh.write_text(text, encoding="utf-8")
 
 
-def load(path: Path) -> dict[tuple[str, str], Mapping]:
+def load(path: Path, accelerator: str | None = None) -> dict[ProductId, Mapping]:
     """Read stored mappings.
 
     Parameters
     ----------
     path : a YAML file
+    accelerator : the name of the machine that they must be for; None: any
 
     Returns
     -------
-    {(layer, pass): mapping}.
+    Them, by what they are of.
 
     Raises
     ------
-    ConfigError : for what is no mapping, naming its line
+    ConfigError : for what is no mapping, or of another machine, naming its line
     """
     document = yaml_document.read(path)
     file = document.validate(_MappingFile, "mapping")
-    mappings: dict[tuple[str, str], Mapping] = {}
+    if accelerator not in (None, file.accelerator):
+        document.fail(
+            ("accelerator",),
+            f"accelerator must be {accelerator!r}, which is priced, not {file.accelerator!r}",
+        )
+    mappings: dict[ProductId, Mapping] = {}
     for i, entry in enumerate(file.mappings):
         reached: dict[str, int] = {}
         loops = []
@@ -160,27 +206,28 @@ def load(path: Path) -> dict[tuple[str, str], Mapping]:
             reached[loop] = extent
             loops.append((str(loop), extent))
         if entry.first_tile > len(loops):
-            where = ("mappings", i, "first_tile")
+            place = ("mappings", i, "first_tile")
             document.fail(
-                where,
-                f"{_dotted(where)} must be at most the {len(loops)} loops, not {entry.first_tile}",
+                place,
+                f"{_dotted(place)} must be at most the {len(loops)} loops, not {entry.first_tile}",
             )
-        key = (entry.layer, entry.pass_)
-        if key in mappings:
-            document.fail(("mappings", i), f"mappings.{i}: {key[0]}, {key[1]} is given twice")
+        product = ProductId(entry.layer, entry.pass_, entry.part, entry.words)
+        if product in mappings:
+            document.fail(("mappings", i), f"mappings.{i}: {product} is given twice")
         for level, operands in entry.inside.items():
             for operand, count in operands.items():
                 if count > len(loops):
-                    place = ("mappings", i, "inside", level, operand)
+                    home = ("mappings", i, "inside", level, operand)
                     document.fail(
-                        place,
-                        f"{_dotted(place)} must be at most the {len(loops)} loops, not {count}",
+                        home,
+                        f"{_dotted(home)} must be at most the {len(loops)} loops, not {count}",
                     )
         inside = {
             level: {str(o): n for o, n in loops_inside.items()}
             for level, loops_inside in entry.inside.items()
         }
-        mappings[key] = Mapping(tuple(loops), entry.first_tile, inside, entry.mode)
+        where = str(document.mark(("mappings", i)))
+        mappings[product] = Mapping(tuple(loops), entry.first_tile, inside, entry.mode, where)
     return mappings
 
 

@@ -214,7 +214,7 @@ class Problem:
         state = layout.state()
         if not 0 <= mapping.first_tile <= len(mapping.loops) <= layout.MOST_LOOPS:
             raise ConfigError(
-                f"mapping of {self.what}: must have at most {layout.MOST_LOOPS} loops, and"
+                f"{self._of(mapping)}: must have at most {layout.MOST_LOOPS} loops, and"
                 f" first_tile at most so many, not {len(mapping.loops)} and {mapping.first_tile}"
             )
         self._write_loops(mapping, state)
@@ -224,7 +224,7 @@ class Problem:
                 continue
             if level not in self.names:
                 raise ConfigError(
-                    f"mapping of {self.what}: {self.machine.name} has no memory level {level!r},"
+                    f"{self._of(mapping)}: {self.machine.name} has no memory level {level!r},"
                     f" but {', '.join(self.names[:-1])}{hint(level, self.names)}"
                 )
             for operand, loops in operands.items():
@@ -232,7 +232,7 @@ class Problem:
         if not kernels.evaluate(record, state):
             self.check_fits()
             raise ConfigError(
-                f"mapping of {self.what} does not fit {self.machine.name}: a tile is larger than"
+                f"{self._of(mapping)} does not fit {self.machine.name}: a tile is larger than"
                 " the usable part of its level"
             )
         count, result = len(self.names), state["result"]
@@ -250,6 +250,10 @@ class Problem:
         )
         done = Mapping(mapping.loops, mapping.first_tile, self.homes(inside))
         return movement, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])
+
+    def _of(self, mapping: Mapping) -> str:
+        """What an error is about: the place of a mapping in a file, and the product."""
+        return f"{mapping.where}: mapping of {self.what}".removeprefix(": ")
 
     def homes(self, inside: Ints) -> dict[str, dict[str, int]]:
         """{level: {operand: loops inside its tile}} of the kernels' table of them."""
@@ -278,19 +282,19 @@ class Problem:
             size = int(self.sizes[DIMENSIONS.index(loop)])
             if extent > size or extent < covered[loop]:
                 raise ConfigError(
-                    f"mapping of {self.what}: {loop} must reach from {covered[loop]} turns (what"
+                    f"{self._of(mapping)}: {loop} must reach from {covered[loop]} turns (what"
                     f" lies inside) to at most {size}, not {extent}"
                 )
             if extent % covered[loop] and extent < size:
                 raise ConfigError(
-                    f"mapping of {self.what}: {loop} must reach a multiple of the {covered[loop]}"
+                    f"{self._of(mapping)}: {loop} must reach a multiple of the {covered[loop]}"
                     f" turns inside it, or all {size}, not {extent}"
                 )
             covered[loop] = extent
         for loop, size in zip(DIMENSIONS, self.sizes, strict=True):
             if covered[loop] < size:
                 raise ConfigError(
-                    f"mapping of {self.what}: {loop} must reach all of its {size} turns,"
+                    f"{self._of(mapping)}: {loop} must reach all of its {size} turns,"
                     f" not {covered[loop]}"
                 )
         state["loops"], state["first"] = len(mapping.loops), mapping.first_tile

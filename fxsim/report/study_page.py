@@ -39,6 +39,7 @@ def page(result: StudyResult, averages: pd.DataFrame, data: dict[str, pd.DataFra
             f"{'s' * (epochs > 1)}, seed{'s' * (len(spec.seeds) > 1)}"
             f" {', '.join(map(str, spec.seeds))}. Baseline: {spec.baseline} on"
             f" {spec.baseline_accelerator or 'the same accelerator'}."
+            + ("" if spec.node_nm is None else f" All machines are scaled to {spec.node_nm:g} nm.")
         ),
         answer=headline(result, averages),
         answers=sentences,
@@ -112,7 +113,8 @@ def manifest(result: StudyResult) -> dict[str, object]:
 def _argument(result: StudyResult) -> str:
     """What `fxsim run` takes for a study: a shipped one's name, else its path."""
     path = result.study.path
-    return path.stem if path in resources.names("reports").values() else path.as_posix()
+    name = path.stem if path in resources.names("reports").values() else path.as_posix()
+    return f"{name}{result.study.options}"
 
 
 def answers(result: StudyResult, averages: pd.DataFrame) -> list[str]:
@@ -143,7 +145,8 @@ def _sentence(result: StudyResult, row: Any) -> str:
     spec = result.study.spec
     on = f" on {spec.baseline_accelerator}" if spec.baseline_accelerator else ""
     chance = ""
-    node = f" ({row.node_nm:g} nm)" if row.node_nm == row.node_nm else ""
+    nodes = {machine.technology.node_nm for machine in result.study.machines.values()}
+    node = f" ({row.node_nm:g} nm)" if len(nodes) > 1 else ""
     if row.p_value == row.p_value:
         verdict = "significant" if row.p_value < SIGNIFICANT else "not significant"
         chance = f"; {verdict} over {row.seeds} seeds, p = {row.p_value:.2g}"

@@ -50,7 +50,7 @@ def page(result: SweepResult) -> Page:
         title=spec.title,
         lead=(
             f"{spec.workload}, {len(result.table)} points ({how}), seeds {seeds}; axes:"
-            f" {', '.join(axis.name for axis in sweep.axes)}."
+            f" {', '.join(axis.name for axis in sweep.axes)}. Costs are those of {spec.what}."
         ),
         answer=_answer(result, front, good, failed),
         answers=[],

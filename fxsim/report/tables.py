@@ -120,8 +120,8 @@ _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "weight_bits": ("W bits", lambda v: f"{v:.2f}"),
     "activation_bits": ("A bits", lambda v: f"{v:.2f}"),
     "error_bits": ("E bits", lambda v: f"{v:.2f}"),
-    "cycles": ("cycles", lambda v: f"{v / 1e6:,.2f} M"),
-    "energy_uj": ("energy [uJ]", lambda v: f"{v:,.0f}"),
+    "cycles": ("cycles", lambda v: f"{v / 1e6:,.2f} M" if v >= 1e6 else f"{v:,.0f}"),
+    "energy_uj": ("energy [uJ]", lambda v: f"{v:,.0f}" if v >= 1000 else f"{v:.4g}"),
     "speedup": ("speedup", lambda v: f"{v:.2f}x"),
     "energy_saving": ("energy saving", lambda v: f"{v:.2f}x"),
     "edp_saving": ("EDP saving", lambda v: f"{v:.2f}x"),
@@ -132,12 +132,14 @@ _FORMS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def readable(averages: pd.DataFrame) -> pd.DataFrame:
-    """A table of policies on accelerators as text; columns without a value are left out."""
+    """A table of policies on accelerators as text, without columns of no value and one node."""
     return pd.DataFrame(
         {
             label: [form(v) if v == v and v is not None else "-" for v in averages[column]]
             for column, (label, form) in _FORMS.items()
-            if column in averages and averages[column].notna().any()
+            if column in averages
+            and averages[column].notna().any()
+            and (column != "node_nm" or averages[column].nunique() > 1)
         }
     )
 

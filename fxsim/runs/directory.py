@@ -142,16 +142,19 @@ class Run(Displayed):
 
         Raises
         ------
-        DataError : by the function that is returned, for columns that are not the policy's
+        DataError : for another number of steps than the run has; by the function that is returned,
+            for columns that are not the policy's
         """
         constants, steps = self.constants(), self.decisions.to_dict("records")
+        where = str(self.directory / "decisions.parquet")
+        if len(steps) != self.manifest["steps"]:
+            raise DataError(
+                f"{where}: must hold {self.manifest['steps']} steps of decisions, not {len(steps)}"
+            )
 
         def of(step: int) -> D:
             row = {**constants, **{str(name): code for name, code in steps[step].items()}}
-            try:
-                return policy.decisions_type().from_columns(row)
-            except DataError as problem:
-                raise DataError(f"{self.directory / 'decisions.parquet'}: {problem}") from None
+            return policy.decisions_type().from_columns(row, where)
 
         return of
 

@@ -14,6 +14,7 @@ from fxsim.runs import inference, initial_bit_costs, synthetic_trace
 from fxsim.runs.directory import Run
 from fxsim.trace.reader import Trace
 from fxsim.training import workload as workloads
+from fxsim.training.layers.normalisation import BatchNorm
 
 
 class Noter(Protocol):
@@ -30,7 +31,7 @@ class Noter(Protocol):
 
 def trace_of(
     target: str,
-    policy_kind: str,
+    policy_kind: str | None,
     noter: Noter,
     batch: int | None = None,
     phase: Phase | None = None,
@@ -41,7 +42,7 @@ def trace_of(
     Parameters
     ----------
     target : a run's directory, or a workload by name or file
-    policy_kind : that the workload's step is made under
+    policy_kind : that the workload's step is made under; None: uniform
     noter : hears what goes on
     batch : samples of the workload's step, or of inference; None: those of the workload's step
     phase : training or inference; None: training, if the network can be trained
@@ -58,6 +59,11 @@ def trace_of(
     """
     if (Path(target) / "run.json").is_file():
         run = Run.load(Path(target))
+        if policy_kind is not None:
+            raise ConfigError(
+                f"--policy is of a workload's step; {target} is a run that was trained under its"
+                " own"
+            )
         if phase is not Phase.INFERENCE:
             _unfolded(fold)
             if batch is not None:
@@ -69,9 +75,11 @@ def trace_of(
         noter.note(f"{run.label}: executing inference on test samples")
         trained = inference.Trained.load(run.directory, fold=fold)
         trace, batch = inference.traced(trained, batch), trained.samples(batch)
-        return trace, _inference_label(f"{run.label}, batch {batch}", trace, fold)
+        folded = len(trained.model.layers) < len(trained.inputs.model.layers)
+        return trace, _inference_label(f"{run.label}, batch {batch}", trace, folded)
     if Path(target).is_dir():
         raise ConfigError(f"{target}: must be a run's directory; it holds no run.json")
+    policy_kind = policy_kind or "uniform"
     if policy_kind not in POLICIES or not POLICIES[policy_kind].integer:
         integer = [name for name, policy in POLICIES.items() if policy.integer]
         raise ConfigError(
@@ -99,7 +107,8 @@ def trace_of(
         )
     noter.note(f"{workload.name}: executing inference on random inputs")
     trace = synthetic_trace.inference(model, policy, settings.batch, costs, fold)
-    return trace, _inference_label(label, trace, fold)
+    norms = any(isinstance(layer, BatchNorm) for layer in model.layers)
+    return trace, _inference_label(label, trace, fold and norms)
 
 
 def _unfolded(fold: bool) -> None:
@@ -107,8 +116,8 @@ def _unfolded(fold: bool) -> None:
         raise ConfigError("--fold takes batch norms into weights for --mode inference")
 
 
-def _inference_label(label: str, trace: Trace, fold: bool) -> str:
+def _inference_label(label: str, trace: Trace, folded: bool) -> str:
     weights = trace.operands[trace.operands[ROLE] == Role.WEIGHT]
     size = int(weights[["word_bits", "metadata_bits"]].to_numpy().sum()) / 8
-    folded = ", batch norms folded" if fold else ""
-    return f"Inference of {label}{folded}; weights of {size / 1e3:,.1f} kB"
+    norms = ", batch norms folded" if folded else ""
+    return f"Inference of {label}{norms}; weights of {size / 1e3:,.1f} kB at their bits"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ class Trained:
         kind = run.manifest["policy"]["kind"]
         if not run.integer:
             raise ConfigError(
-                f"{directory}: a {kind} run has no integer inference; its accuracy is in run.json"
+                f"{directory}: a run under {kind} has no integer inference; its accuracy is in"
+                " run.json"
             )
         policy = run.policy()
         assert isinstance(policy, IntegerPolicy)
@@ -124,14 +126,14 @@ class Trained:
         )
         if fold and not policy.folds:
             raise ConfigError(
-                f"{directory}: batch norms cannot be folded into the weights of a {kind} run, which"
+                f"{directory}: batch norms cannot be folded into the weights of {kind}, which"
                 " have a grid or a scale of their own; leave --fold away"
             )
         if checkpoint is None:
             try:
                 with np.load(directory / "weights.npz", allow_pickle=False) as file:
                     parameters, running = checkpoints.state_of({k: file[k] for k in file.files})
-            except (OSError, ValueError) as problem:
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
                 raise DataError(
                     f"{directory}/weights.npz: must be a run's weights: {problem}"
                 ) from None

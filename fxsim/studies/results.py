@@ -27,11 +27,9 @@ def summary(result: StudyResult) -> pd.DataFrame:
     Returns
     -------
     A row a policy, accelerator and seed: accuracy as a fraction, bits, cycles and microjoules of
-    what the study prices (`PricedSpec`), array area [mm2]; the node [nm], where machines have
-    several.
+    what the study prices (`PricedSpec`), array area [mm2], node [nm].
     """
     rows: list[dict[str, Any]] = []
-    nodes = {machine.technology.node_nm for machine in result.study.machines.values()}
     for (name, seed), run_ in result.runs.items():
         for machine in result.study.machines.values():
             cost = result.costs.get((name, seed, machine.name))
@@ -41,7 +39,7 @@ def summary(result: StudyResult) -> pd.DataFrame:
                 {
                     "policy": name,
                     "accelerator": machine.name,
-                    "node_nm": machine.technology.node_nm if len(nodes) > 1 else float("nan"),
+                    "node_nm": machine.technology.node_nm,
                     "seed": seed,
                     "test_accuracy": run_.manifest["test_accuracy"],
                     **{f"{r}_bits": bits.get(r, 32.0) for r in OPERAND_ROLES},

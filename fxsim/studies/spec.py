@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fxsim.config import overrides, resources, yaml_document
 from fxsim.config.overrides import Use, UseOf, Variant
@@ -20,6 +20,7 @@ from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
 from fxsim.training import data as datasets
 from fxsim.training import workload as workloads
+from fxsim.training.data.base import Dataset
 
 QUICKSTART = "quickstart"
 Section = Literal[
@@ -83,13 +84,41 @@ class PricedSpec(BaseModel):
     phase: Phase = Phase.TRAINING
     batch: Annotated[int, Field(ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _batch_of_inference(self) -> Self:
+    def check(self, document: Document) -> None:
+        """Refuse a batch that nothing takes.
+
+        Parameters
+        ----------
+        document : the file that this was read from
+
+        Raises
+        ------
+        ConfigError : with file and line
+        """
         if self.batch is not None and self.phase is Phase.TRAINING:
-            raise ValueError(
-                "batch is of phase: inference; training has the workload's (workload.set)"
+            document.fail(
+                ("batch",),
+                "batch is of phase: inference; training has the workload's (training.batch)",
             )
-        return self
+
+    def check_samples(self, document: Document, dataset: Dataset) -> None:
+        """Refuse a batch that has more samples than there are, before anything is trained.
+
+        Parameters
+        ----------
+        document : the file that this was read from
+        dataset : whose test samples inference takes
+
+        Raises
+        ------
+        ConfigError : with file and line
+        """
+        if self.batch is not None and self.batch > dataset.test_size:
+            document.fail(
+                ("batch",),
+                f"batch must be at most the {dataset.test_size} test samples of {dataset.name},"
+                f" not {self.batch}",
+            )
 
     @property
     def what(self) -> str:
@@ -131,10 +160,13 @@ class Study:
 
     inputs : {file: text} of a study that needs no other file: itself with its variants resolved,
         its workload, its accelerators
+    document : the file; options : of the command that say what it does not
     """
 
     spec: StudySpec
     path: Path
+    document: Document
+    options: str
     workload: Document
     policies: dict[str, tuple[str, Policy]]
     machines: dict[str, Accelerator]
@@ -166,6 +198,7 @@ def load(path: Path, node_nm: float | None = None) -> Study:
     if node_nm is not None:
         document = document.changed({("node_nm",): (node_nm, Mark(Path("--node"), 1, 1))})
     spec = document.validate(StudySpec, "study")
+    spec.check(document)
     policies: dict[str, tuple[str, Policy]] = {}
     versions = variants_of(document, ("workload",), "workloads", spec.workload)
     if len(versions) > 1:
@@ -209,7 +242,8 @@ def load(path: Path, node_nm: float | None = None) -> Study:
         {("workload",): ("workload.yaml", here), ("accelerators",): (list(inputs), here)}
     )
     inputs |= {"workload.yaml": versions[0].document.text, "study.yaml": resolved.text}
-    return Study(spec, path, versions[0].document, policies, machines, inputs)
+    options = "" if node_nm is None else f" --node {node_nm:g}"
+    return Study(spec, path, document, options, versions[0].document, policies, machines, inputs)
 
 
 def _at_node(document: Document, machine: Accelerator, node_nm: float | None) -> Accelerator:

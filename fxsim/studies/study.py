@@ -123,6 +123,7 @@ def run(
                 near=study.path.parent,
             )
             dataset = planned[name, seed].dataset
+            study.spec.check_samples(study.document, dataset)
     runs: dict[tuple[str, int], Run] = {}
     for (name, seed), inputs in planned.items():
         place = directory / "runs" / f"{name}-seed{seed}"

@@ -265,6 +265,7 @@ def load(path: Path) -> Sweep:
     """Read a sweep; every error names its line."""
     document = yaml_document.read(path)
     spec = document.validate(SweepSpec, "sweep")
+    spec.check(document)
     axes = tuple(_axis(document, name, given) for name, given in spec.axes.items())
     try:
         overrides.apart({name: 0 for name in spec.axes if "." in name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -87,6 +88,13 @@ class _Planner:
     def of(self, sweep: Sweep) -> _Planner:
         """The same for another sweep."""
         return _Planner(sweep, self._directory, self._data, self._threads)
+
+    def check_batch(self, values: Mapping[str, Any]) -> None:
+        """Refuse inference on more samples than there are, from a point's dataset."""
+        with contextlib.suppress(FxsimError):  # said again where the point is measured
+            self.jobs(values)
+        for dataset in self._datasets.values():
+            self._sweep.spec.check_samples(self._sweep.document, dataset)
 
     def jobs(self, values: Mapping[str, Any]) -> tuple[str, list[Training], CostJob]:
         """(key, trainings, cost_job) of a point; raises FxsimError if it makes no sense."""
@@ -175,6 +183,7 @@ def run(
     grid = isinstance(sweep.spec.search, GridSearch)
     with pool(jobs, scheduler, lambda label: watcher.run(label, False)) as workers:
         generation = next(steps)
+        planner.check_batch(generation[0])
         total = len(generation) if grid else sweep.spec.search.points  # type: ignore[union-attr]
         base = _baseline(sweep, planner, measured, workers, directory)
         while generation:

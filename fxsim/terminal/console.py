@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -26,18 +26,42 @@ def print_json(value: Any) -> None:
 
 
 def print_table(table: pd.DataFrame, title: str) -> None:
-    """A table drawn for people."""
+    """A table drawn for people; what a terminal has no room for stands in further tables below."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    drawn = Table(title=title, title_justify="left", header_style="bold")
-    for i, column in enumerate(table.columns):
-        drawn.add_column(escape(str(column)), justify="left" if i < 2 else "right")
-    for row in table.itertuples(index=False):
-        drawn.add_row(*(escape(str(value)) for value in row))
     console = Console()
-    Console(width=console.width if console.is_terminal else 200).print(drawn)
+    width = console.width if console.is_terminal else 200
+    names, parts = _fitting(table, width)
+    for part, columns in enumerate(parts):
+        drawn = Table(title=None if part else escape(title), title_justify="left")
+        for column in columns:
+            justify: Literal["left", "right"] = "left" if column in names else "right"
+            drawn.add_column(escape(column), justify=justify, no_wrap=column not in names)
+        for row in table[columns].itertuples(index=False):
+            drawn.add_row(*(escape(str(value)) for value in row))
+        Console(width=width).print(drawn)
+
+
+def _fitting(table: pd.DataFrame, width: int) -> tuple[list[str], list[list[str]]]:
+    """The columns that name its rows; and all in parts that fit a width, each behind those."""
+    needed = {
+        name: max([len(name), *(len(str(value)) for value in table[name])]) + 3 for name in table
+    }
+    numeric = [name for name in table if all(_is_number(str(value)) for value in table[name])]
+    first = list(table).index(numeric[0]) if numeric and len(table) else len(table.columns)
+    names = list(table)[:first]
+    parts: list[list[str]] = [[*names]]
+    for name in list(table)[first:]:
+        if sum(needed[n] for n in (*parts[-1], name)) >= width and parts[-1] != names:
+            parts.append([*names])
+        parts[-1].append(name)
+    return names, parts
+
+
+def _is_number(text: str) -> bool:
+    return text[:1].isdigit() or text[:2].strip("+-.").isdigit() or text == "-"
 
 
 def print_catalogue(catalogue: dict[str, dict[str, str]]) -> None:

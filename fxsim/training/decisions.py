@@ -32,11 +32,11 @@ def table(key: Callable[[str], Any] = LayerId.parse, constant: bool = False) -> 
 class _Recorded(dict[Any, int]):
     """A recorded table; what it lacks is named by its column."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, said: str) -> None:
+        self.name, self.said = name, said
 
     def __missing__(self, key: object) -> int:
-        raise DataError(f"decisions must have a column {f'{self.name}.{key}'!r}")
+        raise DataError(f"{self.said} must have a column {f'{self.name}.{key}'!r}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,33 +86,37 @@ class Decisions:
         return row
 
     @classmethod
-    def from_columns(cls, row: Mapping[str, int]) -> Self:
+    def from_columns(cls, row: Mapping[str, int], where: str = "") -> Self:
         """Recorded decisions.
 
         Parameters
         ----------
         row : {column: integer}, the run's constants among them
+        where : they were read from, for errors
 
         Raises
         ------
         DataError : for a column that is not theirs, one that is missing, or what is no integer;
             for a table's entry that is missing when it is asked for
         """
+        said = f"{where}: decisions".removeprefix(": ")
         own = {entry.name: entry for entry in fields(cls)}
-        tables: dict[str, Any] = {n: _Recorded(n) for n, e in own.items() if _KEY in e.metadata}
+        tables: dict[str, Any] = {
+            n: _Recorded(n, said) for n, e in own.items() if _KEY in e.metadata
+        }
         integers: dict[str, int] = {}
         for column, code in row.items():
             name, _, key = column.partition(".")
             if not isinstance(code, Real) or code != code or code != int(code):
-                raise DataError(f"decisions must be integers; {column!r} has {code!r}")
+                raise DataError(f"{said} must be integers; {column!r} has {code!r}")
             if key and name in tables:
                 tables[name][own[name].metadata[_KEY](key)] = int(code)
             elif column in own and column not in tables:
                 integers[column] = int(code)
             else:
-                raise DataError(f"decisions must not have a column {column!r}")
+                raise DataError(f"{said} must not have a column {column!r}")
         if missing := own.keys() - tables.keys() - integers.keys():
-            raise DataError(f"decisions must have a column {min(missing)!r}")
+            raise DataError(f"{said} must have a column {min(missing)!r}")
         return cls(**integers, **tables)
 
 

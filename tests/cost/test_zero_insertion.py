@@ -12,11 +12,12 @@ from machines import machine
 from support import ROOT, fxsim
 
 import fxsim as package
-from fxsim.cost.model import reevaluate_cost
+from fxsim.cost.model import ENERGIES, reevaluate_cost
 from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
 from fxsim.hardware import accelerator, drawing
 from fxsim.mapping.nest import Nest
+from fxsim.mapping.search import OBJECTIVES
 
 NETWORK = """\
 kind: workload
@@ -131,7 +132,7 @@ def test_mappings_of_the_phases_are_stored_and_used_again(tmp_path):
     (tmp_path / "skips.yaml").write_text(text)
     estimate = ("estimate", "strided.yaml", "-a", "skips.yaml", "--batch", 1, "--json")
     found = fxsim(*estimate, "--save-mapping", "m.yaml", at=tmp_path).stdout
-    assert "grad_input#2" in (tmp_path / "m.yaml").read_text()
+    assert "part: 2" in (tmp_path / "m.yaml").read_text()
     again = fxsim(*estimate, "--mapping", "m.yaml", at=tmp_path).stdout
     assert json.loads(again) == json.loads(found)
 
@@ -164,5 +165,43 @@ def test_other_maps_keep_the_mappings_of_all_phases(tmp_path):
     error = cost.arrays.block_maps(int(cost.arrays.sampled[0]))["c", "error"]
     again = reevaluate_cost(cost, {("c", "error"): error})
     assert again.mappings == cost.mappings
-    assert len(again.mappings) > len(set(cost.table["layer"]))
+    assert max(product.part for product in again.mappings) == 9
     assert again.cycles == cost.cycles
+    assert [c.product.id for c in again.products] == [c.product.id for c in cost.products]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [("resnet20", "dynasty"), ("resnet20", "int8_systolic"), ("mobilenet_v2", "int8_systolic")],
+)
+def test_what_may_skip_never_costs_more(network, name, objective):
+    """Phases that fetch the image again can cost more than zeros: then these are worked off."""
+    executes, skips = (
+        package.estimate(network, skipping(name, how), batch=1, objective=objective)
+        for how in ("execute", "skip")
+    )
+
+    def costs(cost):
+        table = cost.table[cost.table["operation"] == "product"].set_index(["layer", "pass"])
+        energy = table[list(ENERGIES)].sum(axis=1)
+        by = {"cycles": table["cycles"], "energy": energy, "edp": table["cycles"] * energy}
+        return by[objective]
+
+    assert (costs(skips) <= costs(executes) * (1 + 1e-9)).all()
+    assert costs(skips).sum() < costs(executes).sum() or network == "mobilenet_v2"
+
+
+def test_an_image_that_stays_on_chip_is_fetched_once():
+    """Buffers that hold all: the phases of a gradient read its errors off-chip once, of 8 bits."""
+    on = skipping("edge_tpu_like")
+    memory = [
+        level.model_copy(
+            update={"capacity_bits": level.capacity_bits and level.capacity_bits << 10}
+        )
+        for level in on.memory
+    ]
+    on = on.model_copy(update={"memory": tuple(memory)})
+    cost = package.estimate("resnet20", on, batch=1)
+    moved = cost.traffic.set_index(["layer", "pass", "operation", "level", "operand"])["read_bits"]
+    assert moved["s2b1_conv1", "grad_input", "product", "dram", "left"] == 16 * 16 * 32 * 8

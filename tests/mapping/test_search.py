@@ -169,8 +169,8 @@ def test_a_mapping_is_printed_stored_and_read_back(tmp_path):
     text = str(found)
     assert text.count("for ") == len(found.loops)
     assert "left_buffer keeps left" in text
-    stored.save(tmp_path / "m.yaml", "test", {("fc", "forward"): found})
-    again = stored.load(tmp_path / "m.yaml")["fc", "forward"]
+    stored.save(tmp_path / "m.yaml", "test", {stored.ProductId("fc", "forward"): found})
+    again = stored.load(tmp_path / "m.yaml")[stored.ProductId("fc", "forward")]
     assert again == found
     assert problem.movement(again)[2] == best_mapping(problem).cycles
 
@@ -186,7 +186,7 @@ def test_a_mapping_is_printed_stored_and_read_back(tmp_path):
 def test_a_stored_mapping_is_checked_line_by_line(tmp_path, old, new, complaint):
     on = machine(rows=2, columns=4, buffer_bits=5000)
     found = best_mapping(Problem(on, Nest.matrix(33, 65, 47), BITS)).mapping
-    stored.save(tmp_path / "m.yaml", "test", {("fc", "forward"): found})
+    stored.save(tmp_path / "m.yaml", "test", {stored.ProductId("fc", "forward"): found})
     text = (tmp_path / "m.yaml").read_text()
     assert old in text
     (tmp_path / "m.yaml").write_text(text.replace(old, new, 1))

@@ -128,6 +128,10 @@ def test_what_does_not_go_together_is_refused(run):
             {"target": trained, "batch": 3},
             "--batch is of a workload's step, or of --mode inference",
         ),
+        (
+            {"target": trained, "policy": "adapt"},
+            "--policy is of a workload's step; .* is a run that",
+        ),
         ({"target": trained, "fold": True}, "--fold takes batch norms into weights for --mode inf"),
         (
             {"target": "lenet5", "fold": True},
@@ -154,7 +158,7 @@ def test_the_mode_stands_in_the_title(run, tmp_path):
         ),
         (
             ("lenet5", "--batch", 1, "--mode", "inference"),
-            "Inference of lenet5, batch 1, uniform; weights of 61.5 kB on dynasty",
+            "Inference of lenet5, batch 1, uniform; weights of 61.5 kB at their bits on dynasty",
         ),
         ((trained,), "Training of digits_cnn uniform seed 0 on dynasty"),
         (
@@ -189,4 +193,9 @@ def test_a_study_prices_inference(tmp_path):
     assert "the dynasty policy infers" in page
     (tmp_path / "bad.yaml").write_text(STUDY + "batch: 2\n")
     done = fxsim("check", "bad.yaml", at=tmp_path, code=2)
-    assert "batch is of phase: inference" in done.stderr
+    assert "bad.yaml:13:1: batch is of phase: inference" in done.stderr
+    (tmp_path / "bad.yaml").write_text(STUDY + "phase: inference\nbatch: 361\n")
+    done = fxsim("run", "bad.yaml", "--out", "bad", at=tmp_path, code=2)
+    said = "bad.yaml:14:1: batch must be at most the 360 test samples of digits, not 361"
+    assert said in done.stderr
+    assert not (tmp_path / "bad" / "runs").exists(), "nothing is trained before"

@@ -26,7 +26,14 @@ def test_nodes_that_differ_are_named_and_one_node_compares(tmp_path):
     done = fxsim("run", "small.yaml", "--node", 28, at=tmp_path)
     assert "On the eyeriss accelerator, the dynasty policy" in done.stdout
     scaled = pd.read_csv(tmp_path / "reports" / "small" / "tables" / "summary.csv")
-    assert scaled["node_nm"].isna().all()
+    assert set(scaled["node_nm"]) == {28}
+    assert "(costs of the whole training run at 28 nm)" in done.stdout
+    page = (tmp_path / "reports" / "small" / "report.html").read_text()
+    assert "All machines are scaled to 28 nm." in page
+    assert "fxsim run small.yaml --node 28" in page
+    fxsim("report", "small.yaml", "--node", 28, at=tmp_path)
+    again = pd.read_csv(tmp_path / "reports" / "small" / "tables" / "summary.csv")
+    pd.testing.assert_frame_equal(again, scaled)
     ours = scaled.set_index(["policy", "accelerator"])
     before = table.set_index(["policy", "accelerator"])
     at = ("uniform8", "eyeriss")

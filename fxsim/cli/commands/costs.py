@@ -21,8 +21,8 @@ def estimate(
     ],
     accelerator: Accelerators,
     policy: Annotated[
-        str, typer.Option(help="For a workload: the policy of the step.")
-    ] = "uniform",
+        str | None, typer.Option(help="For a workload: the policy of the step; uniform if absent.")
+    ] = None,
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Samples of a workload's step, or of inference."),
@@ -37,12 +37,12 @@ def estimate(
         bool, typer.Option("--fold", help="For inference: fold batch norms into weights.")
     ] = False,
     by: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Rows: pass, layer, operation, step, component, level, operand; several with"
-            " commas."
+            " commas. By pass if absent."
         ),
-    ] = "pass",
+    ] = None,
     show: Annotated[
         str, typer.Option(help="cost, roofline, power, or the mappings and their bounds.")
     ] = "cost",
@@ -50,7 +50,7 @@ def estimate(
         str, typer.Option(help="What the mapper minimises: cycles, energy or edp.")
     ] = "edp",
     node: Annotated[
-        float | None, typer.Option(help="Scale on-chip energies and areas to this node [nm].")
+        float | None, typer.Option(help="Scale on-chip energies and areas to this node, in nm.")
     ] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="Use the mappings of this YAML file as they are.")
@@ -82,15 +82,22 @@ def estimate(
     from fxsim.runs.estimate import trace_of
 
     columns = [
-        one_of("--by", name, (*breakdown.GROUPINGS, *breakdown.PARTS)) for name in by.split(",")
+        one_of("--by", name, (*breakdown.GROUPINGS, *breakdown.PARTS))
+        for name in (by or "pass").split(",")
     ]
-    one_of("--show", show, breakdown.VIEWS)
+    if len(set(columns)) < len(columns):
+        fail(f"--by must name each of its rows once, not {by}")
+    if one_of("--show", show, breakdown.VIEWS) != "cost" and by:
+        fail(f"--by takes --show cost apart, not {show}")
     goal = one_of("--objective", objective, OBJECTIVES)
     phase = None if mode is None else Phase(one_of("--mode", mode, tuple(map(str, Phase))))
     machines = [library.machine(name, node) for name in accelerator]
-    if save_mapping and len(machines) > 1:
-        fail(f"--save-mapping takes one accelerator, not {len(machines)}")
-    stored_mappings = mappings.load(mapping) if mapping else None
+    names = [on.name for on in machines]
+    if len(set(names)) < len(names):
+        fail(f"-a must name machines of different names, not {', '.join(names)}")
+    if (save_mapping or mapping) and len(machines) > 1:
+        fail(f"mappings are of one accelerator, not of {len(machines)}")
+    stored_mappings = mappings.load(mapping, names[0]) if mapping else None
     tables = {}
     with telling() as progress:
         trace, label = trace_of(target, policy, progress, batch, phase, fold)
@@ -104,8 +111,12 @@ def estimate(
     if json_:
         print_json({name: records(table) for name, table in tables.items()})
         return
+    at_node = "" if node is None else f" at {node:g} nm"
     for name, table in tables.items():
-        print_table(breakdown.readable(table), f"{label} on {name}")
+        if table.empty:  # of searched mappings
+            typer.echo(f"{label} on {name}: every mapping was given, none was searched")
+        else:
+            print_table(breakdown.readable(table), f"{label} on {name}{at_node}")
 
 
 def explain(

@@ -20,7 +20,7 @@ def run(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the study's.")] = None,
     node: Annotated[
         float | None,
-        typer.Option(help="Compare at one node: scale on-chip energies and areas to it [nm]."),
+        typer.Option(help="Compare at one node: scale on-chip energies and areas to it, in nm."),
     ] = None,
     threads: Threads = None,
     force: Annotated[bool, typer.Option(help="Train again what has not changed.")] = False,
@@ -44,7 +44,9 @@ def run(
     if json_:
         print_json({"summary": records(averages), "files": [str(p) for p in written]})
         return
-    print_table(tables.readable(averages), loaded.spec.title)
+    at_node = "" if loaded.spec.node_nm is None else f" at {loaded.spec.node_nm:g} nm"
+    title = f"{loaded.spec.title} (costs of {loaded.spec.what}{at_node})"
+    print_table(tables.readable(averages), title)
     for line in study_page.answers(result, averages):
         typer.echo(line)
     print_files(summarised(written))
@@ -94,13 +96,18 @@ def sweep(
         names = [str(path) for path in written]
         print_json({"points": records(result.table), "front": records(front), "files": names})
         return
-    print_table(front, f"{loaded.spec.title}: the Pareto front")
+    title = f"{loaded.spec.title}: the Pareto front (costs of {loaded.spec.what})"
+    print_table(front, title)
     print_files(summarised(written))
 
 
 def report(
     study: Annotated[str, typer.Argument(help="A study's YAML file or name, already run.")],
     out: Out = None,
+    node: Annotated[
+        float | None,
+        typer.Option(help="Compare at one node: scale on-chip energies and areas to it, in nm."),
+    ] = None,
 ) -> None:
     """Price a finished study again and write its report, without training.
 
@@ -110,7 +117,7 @@ def report(
     from fxsim.studies import spec as study_spec
     from fxsim.studies import study as studies
 
-    loaded = study_spec.load(study_spec.find(study))
+    loaded = study_spec.load(study_spec.find(study), node)
     directory = out or study_spec.default_directory(loaded)
     with telling() as progress:
         result = studies.load_result(directory, loaded, progress)
@@ -160,7 +167,7 @@ def compare(
     if json_:
         print_json(records(table))
     else:
-        print_table(tables.readable(table), f"compared with {first}")
+        print_table(tables.readable(table), f"compared with {first} (costs of whole training runs)")
     if met:
         raise ThresholdError("; ".join(met))
 
