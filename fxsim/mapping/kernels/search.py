@@ -37,6 +37,8 @@ PLAN = np.dtype(
     ]
 )
 
+BEST = tuple(name for name in PLAN.names if name.startswith("best"))
+
 
 @kernel
 def canonical(plan, block):
