@@ -21,6 +21,7 @@ from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor, storage
+from fxsim.engine.window import Window
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
 
@@ -199,7 +200,8 @@ def layer_rows(rng: np.random.Generator, threads: int, skipped: list[str]) -> It
     torch.set_num_threads(threads)
     for number, (name, layer) in enumerate(LAYERS.items()):
         size, channels, filters, kernel, stride, padding, groups = layer
-        g = Convolution(size, size, channels, filters, kernel, stride, padding, 1, groups)
+        window = Window(kernel, stride, padding, padding)
+        g = Convolution(size, size, channels, filters, window, window, groups)
         x, w = codes(rng, (128, size, size, channels)), codes(rng, (filters, g.depth))
         e = codes(rng, (128, g.out_height, g.out_width, filters))
         narrow, gradient = Epilogue(FixedPoint(8, 0)), Epilogue(FixedPoint(16, 0))

@@ -46,23 +46,25 @@ def expanded(blocks):
     return whole
 
 
-def out_size(size, g):
+def out_size(size, window):
     """Windows along an axis."""
-    return (size + 2 * g.padding - (g.dilation * (g.kernel - 1) + 1)) // g.stride + 1
+    reach = window.dilation * (window.size - 1) + 1
+    return (size + window.before + window.after - reach) // window.stride + 1
 
 
 def inputs_at_outputs(a, g, channels):
     """Row (image, row, column): what each tap (row, column, channel) reads; 0 in the padding."""
     image = a.reshape(-1, g.height, g.width, g.channels)
+    down, across = g.vertical, g.horizontal
     rows = []
     for n in range(image.shape[0]):
-        for oy in range(out_size(g.height, g)):
-            for ox in range(out_size(g.width, g)):
+        for oy in range(out_size(g.height, down)):
+            for ox in range(out_size(g.width, across)):
                 row = []
-                for fy in range(g.kernel):
-                    for fx in range(g.kernel):
-                        y = oy * g.stride - g.padding + fy * g.dilation
-                        x = ox * g.stride - g.padding + fx * g.dilation
+                for fy in range(down.size):
+                    for fx in range(across.size):
+                        y = oy * down.stride - down.before + fy * down.dilation
+                        x = ox * across.stride - across.before + fx * across.dilation
                         inside = 0 <= y < g.height and 0 <= x < g.width
                         row += [image[n, y, x, c] if inside else 0 for c in channels]
                 rows.append(row)
@@ -71,17 +73,20 @@ def inputs_at_outputs(a, g, channels):
 
 def errors_at_inputs(a, g, filters):
     """Row (image, row, column): the errors that it met, by taps from the last to the first."""
-    high, wide = out_size(g.height, g), out_size(g.width, g)
+    down, across = g.vertical, g.horizontal
+    high, wide = out_size(g.height, down), out_size(g.width, across)
     error = a.reshape(-1, high, wide, g.filters)
     rows = []
     for n in range(error.shape[0]):
         for y in range(g.height):
             for x in range(g.width):
                 row = []
-                for fy in reversed(range(g.kernel)):
-                    for fx in reversed(range(g.kernel)):
-                        oy, no_row = divmod(y + g.padding - fy * g.dilation, g.stride)
-                        ox, no_column = divmod(x + g.padding - fx * g.dilation, g.stride)
+                for fy in reversed(range(down.size)):
+                    for fx in reversed(range(across.size)):
+                        oy, no_row = divmod(y + down.before - fy * down.dilation, down.stride)
+                        ox, no_column = divmod(
+                            x + across.before - fx * across.dilation, across.stride
+                        )
                         met = not no_row and not no_column and 0 <= oy < high and 0 <= ox < wide
                         row += [error[n, oy, ox, f] if met else 0 for f in filters]
                 rows.append(row)
@@ -91,8 +96,6 @@ def errors_at_inputs(a, g, filters):
 def turned_weights(b, g, filters, channels):
     """Rows (tap row, column, filter), taps from the last to the first; a column a channel."""
     rows = []
-    for fy in reversed(range(g.kernel)):
-        for fx in reversed(range(g.kernel)):
-            tap = (fy * g.kernel + fx) * channels
-            rows += [b[f, tap : tap + channels] for f in filters]
+    for tap in reversed(range(g.vertical.size * g.horizontal.size)):
+        rows += [b[f, tap * channels : (tap + 1) * channels] for f in filters]
     return np.array(rows, np.uint8)

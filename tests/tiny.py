@@ -20,6 +20,7 @@ from fxsim.training.model import Model
 from fxsim.training.settings import TrainingSettings
 
 BATCH = 3
+AXIS = (3, 1, 1, 1)  # of its convolutions: size, stride, padding, dilation
 SETTINGS = TrainingSettings(2, BATCH, Fraction("0.1"), weight_decay=Fraction("0.001"))
 
 
@@ -223,7 +224,7 @@ class Reference:
 
     def convolve(self, x, w, n: int):
         return [
-            [self.total(ref.convolution_pairs(image, f, y, z, 3, 1, 1)) for f in w]
+            [self.total(ref.convolution_pairs(image, f, y, z, AXIS, AXIS)) for f in w]
             for image in self.images(x, n)
             for y in range(4)
             for z in range(4)
@@ -231,7 +232,7 @@ class Reference:
 
     def grad_input(self, e, w, n: int):
         return [
-            [self.total(ref.grad_input_pairs(image, w, y, z, c, 2, 3, 1, 1)) for c in range(2)]
+            [self.total(ref.grad_input_pairs(image, w, y, z, c, 2, AXIS, AXIS)) for c in range(2)]
             for image in self.images(e, n)
             for y in range(4)
             for z in range(4)
@@ -239,7 +240,7 @@ class Reference:
 
     def grad_weight(self, e, x, n: int, channels: int):
         fields = [
-            [a for a, _ in ref.convolution_pairs(image, [0] * 9 * channels, y, z, 3, 1, 1)]
+            [a for a, _ in ref.convolution_pairs(image, [0] * 9 * channels, y, z, AXIS, AXIS)]
             for image in self.images(x, n)
             for y in range(4)
             for z in range(4)

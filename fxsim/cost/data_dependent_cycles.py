@@ -35,10 +35,10 @@ def _valid(nest: Nest, together: int) -> dict[int, float]:
     sides = []
     for axis, (outputs, taps) in enumerate(((OY, FY), (OX, FX))):
         pixels = nest.image[axis]
-        at = np.arange(nest.sizes[outputs])[:, None] * nest.stride - nest.padding[axis]
-        at = at + np.arange(nest.sizes[taps]) * nest.dilation
-        inside = (at >= 0) & (at < pixels * nest.upsampling)
-        sides.append(inside & (at % nest.upsampling == 0))
+        at = np.arange(nest.sizes[outputs])[:, None] * nest.stride[axis] - nest.padding[axis]
+        at = at + np.arange(nest.sizes[taps]) * nest.dilation[axis]
+        inside = (at >= 0) & (at < pixels * nest.upsampling[axis])
+        sides.append(inside & (at % nest.upsampling[axis] == 0))
     high, wide = sides
     outputs = high.shape[0] * wide.shape[0]
     both = (high[:, None, :, None] & wide[None, :, None, :]).reshape(outputs, -1)

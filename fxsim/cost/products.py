@@ -92,7 +92,7 @@ class ProductCosts:
         Of the multiply-accumulates with a left word of 0 bits, so many stay as the nests have more
         than the others: what padding and blocks of 0 bits there is.
         """
-        if self.machine.dataflow.zero_insertion == "execute" or product.nest.upsampling == 1:
+        if self.machine.dataflow.zero_insertion == "execute" or not product.nest.spread:
             return []
         nests = product.nest.without_zeros()
         macs, joint = sum(nest.macs for nest in nests), product.joint.astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from fxsim.engine.threads import split
 from fxsim.errors import ConfigError
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.identifiers import Pass
-from fxsim.mapping.nest import CLASSES, DIMENSIONS
+from fxsim.mapping.nest import AXES, CLASSES, DIMENSIONS, Nest
 from fxsim.numerics.block_map import BlockMap
 
 Levels = NDArray[np.uint8]
@@ -180,25 +181,13 @@ def _fields(
     channels : the first that is read, and how many; tile : rows and columns
     """
     (first, depth), (tall, wide) = channels, tile
-    places = (g.out_height, g.out_width, g.height, g.width)
-    shape = (*places, g.kernel, g.stride, g.dilation, g.padding, 1, first, depth)
-    if pass_ == Pass.GRAD_INPUT:
-        back = g.reach - 1 - g.padding
-        shape = (
-            g.height,
-            g.width,
-            g.out_height,
-            g.out_width,
-            g.kernel,
-            1,
-            g.dilation,
-            back,
-            g.stride,
-            first,
-            depth,
-        )
-    pixels = len(image) // (shape[2] * shape[3]) * shape[0] * shape[1]
-    down, across = -(-pixels // tall), -(-g.kernel * g.kernel * depth // wide)
+    reading = Pass.GRAD_INPUT if pass_ == Pass.GRAD_INPUT else Pass.FORWARD
+    nest = Nest.convolution(reading, g, images=1)
+    outputs, taps = ([nest.sizes[d] for d in loops] for loops in zip(*AXES, strict=True))
+    steps = nest.stride, nest.dilation, nest.padding, nest.upsampling
+    axes = zip(outputs, nest.image, taps, *steps, strict=True)
+    pixels = len(image) // prod(nest.image) * prod(outputs)
+    down, across = -(-pixels // tall), -(-prod(taps) * depth // wide)
     out = np.zeros((across, down) if turned else (down, across), np.uint8)
     split(
         tiles.tile_levels,
@@ -207,7 +196,8 @@ def _fields(
         image,
         m.block_columns,
         m.columns,
-        np.array(shape, np.int64),
+        *axes,
+        (first, depth),
         tall,
         wide,
         turned,

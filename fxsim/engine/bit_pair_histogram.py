@@ -16,6 +16,7 @@ from fxsim.engine.contractions import Contraction, Convolved, Pairwise, Transpos
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.kernels import bit_counts
 from fxsim.engine.threads import split
+from fxsim.engine.window import Window
 from fxsim.identifiers import Pass
 from fxsim.numerics.block_map import BlockMap
 
@@ -56,7 +57,7 @@ def gemm_shape(
         }[pass_]
         return m, n, k, batch
     positions, outputs = g.height * g.width, g.out_height * g.out_width
-    channels, filters, taps = g.channels // g.groups, g.filters // g.groups, g.kernel * g.kernel
+    channels, filters, taps = g.channels // g.groups, g.filters // g.groups, g.taps
     if pass_ == Pass.FORWARD:
         return left.rows // positions * outputs, filters, g.depth, g.groups
     if pass_ == Pass.GRAD_INPUT:
@@ -129,14 +130,9 @@ def _sizes(total: int, block: int) -> Counts:
 def _touched(g: Convolution) -> tuple[list[list[int]], list[list[int]]]:
     """For rows and for columns: by tap, the outputs whose input there lies inside the image."""
     return (
-        [_inside(g, tap, g.out_height, g.height) for tap in range(g.kernel)],
-        [_inside(g, tap, g.out_width, g.width) for tap in range(g.kernel)],
+        [g.vertical.inside(tap, g.height) for tap in range(g.vertical.size)],
+        [g.horizontal.inside(tap, g.width) for tap in range(g.horizontal.size)],
     )
-
-
-def _inside(g: Convolution, tap: int, outputs: int, size: int) -> list[int]:
-    first = tap * g.dilation - g.padding
-    return [o for o in range(outputs) if 0 <= o * g.stride + first < size]
 
 
 def _whole(
@@ -239,16 +235,15 @@ def _tap_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Cou
     targets = g.height * g.width if back else g.out_height * g.out_width
     rows, columns = _touched(g)
 
-    def shift(taps: list[list[int]], at: int) -> list[int]:
-        first = at * g.dilation - g.padding
-        return taps[at] if back else [output * g.stride + first for output in taps[at]]
+    def read(window: Window, outputs: list[int], tap: int) -> list[int]:
+        return outputs if back else [o * window.stride + window.first(tap) for o in outputs]
 
     taps_ = []
-    for a in range(g.kernel):
-        ys = shift(rows, a)
+    for a, outputs_down in enumerate(rows):
+        ys = read(g.vertical, outputs_down, a)
         line = by_place[ys].sum(axis=0)
-        for b in range(g.kernel):
-            xs = shift(columns, b)
+        for b, outputs_across in enumerate(columns):
+            xs = read(g.horizontal, outputs_across, b)
             tap = line[xs].sum(axis=0)
             tap[:, 0] += level.shape[0] * (targets - len(ys) * len(xs))
             taps_.append(tap)
@@ -257,7 +252,7 @@ def _tap_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Cou
 
 def _weight_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Counts:
     """(groups, taps, channels or filters of a group, levels) weights that meet each of them."""
-    shape = (g.groups, g.filters // g.groups, g.kernel * g.kernel, g.channels // g.groups)
+    shape = (g.groups, g.filters // g.groups, g.taps, g.channels // g.groups)
     bits = m.expand().reshape(shape)
     counts = np.stack([(bits == level).sum(axis=3 if back else 1) for level in levels_], axis=-1)
     return counts.transpose(0, 2, 1, 3) if back else counts
@@ -294,10 +289,7 @@ def _field_products(
             g.width,
             g.out_height,
             g.out_width,
-            g.kernel,
-            g.stride,
-            g.dilation,
-            g.padding,
+            *((w.size, w.stride, w.dilation, w.before) for w in (g.vertical, g.horizontal)),
         )
         counts = sum(parts[1:], start=parts[0])
         met = counts.sum(axis=0)  # what lies outside the image counts as 0 bits

@@ -99,7 +99,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Convolved:
-    """(N, H, W, C) images convolved with weights (filters, kernel**2 * C / groups)."""
+    """(N, H, W, C) images convolved with weights (filters, taps * C / groups)."""
 
     geometry: Convolution
 
@@ -131,7 +131,7 @@ class Convolved:
 
     def backward_bound(self, error: FixedTensor, w: FixedTensor) -> int:
         g = self.geometry
-        shape = (g.groups, g.filters // g.groups, g.kernel * g.kernel, g.channels // g.groups)
+        shape = (g.groups, g.filters // g.groups, g.taps, g.channels // g.groups)
         return Operand.of(error).peak * _largest_norm(w.codes.reshape(shape), (1, 2))
 
 
@@ -139,7 +139,7 @@ class Convolved:
 class Transposed:
     """The transposed convolution: forward is grad_input of `geometry`, whose input is our result.
 
-    Weights are those of that convolution: (our channels, kernel**2 * our filters / groups).
+    Weights are those of that convolution: (our channels, taps * our filters / groups).
     """
 
     geometry: Convolution

@@ -12,43 +12,32 @@ from fxsim.engine.kernels import gather as gather_kernels
 from fxsim.engine.kernels import im2col
 from fxsim.engine.tensor import Codes
 from fxsim.engine.threads import split
+from fxsim.engine.window import Window
 from fxsim.errors import ShapeError
 
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """A 2-D convolution of (N, H, W, C) images, square in kernel, stride, padding and dilation.
+    """A 2-D convolution of (N, H, W, C) images; a 1-D one has a width of 1 everywhere.
 
-    `groups` cuts channels and filters into as many independent convolutions; weights are
-    (filters, kernel**2 * C / groups).
+    vertical, horizontal : the kernel along rows and along columns, with its stride and padding
+    groups : cuts channels and filters into as many independent convolutions; weights are
+        (filters, taps * C / groups)
     """
 
     height: int
     width: int
     channels: int
     filters: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    vertical: Window
+    horizontal: Window
     groups: int = 1
 
     def __post_init__(self) -> None:
-        least = {
-            "height": 1,
-            "width": 1,
-            "channels": 1,
-            "filters": 1,
-            "kernel": 1,
-            "stride": 1,
-            "padding": 0,
-            "dilation": 1,
-            "groups": 1,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
+        for name in ("height", "width", "channels", "filters", "groups"):
+            if getattr(self, name) < 1:
                 raise ShapeError(
-                    f"convolution: {name} must be at least {low}, not {getattr(self, name)}"
+                    f"convolution: {name} must be at least 1, not {getattr(self, name)}"
                 )
         if self.channels % self.groups or self.filters % self.groups:
             raise ShapeError(
@@ -59,25 +48,27 @@ class Convolution:
     @property
     def out_height(self) -> int:
         """Rows of the result."""
-        return self._out(self.height)
+        return self.vertical.outputs(self.height)
 
     @property
     def out_width(self) -> int:
         """Columns of the result."""
-        return self._out(self.width)
-
-    def _out(self, size: int) -> int:
-        return (size + 2 * self.padding - self.reach) // self.stride + 1
+        return self.horizontal.outputs(self.width)
 
     @property
-    def reach(self) -> int:
-        """Input rows from a kernel's first tap to its last, both included."""
-        return self.dilation * (self.kernel - 1) + 1
+    def taps(self) -> int:
+        """Places of the kernel."""
+        return self.vertical.size * self.horizontal.size
 
     @property
     def depth(self) -> int:
         """Products in one output of the forward pass."""
-        return self.kernel * self.kernel * self.channels // self.groups
+        return self.taps * self.channels // self.groups
+
+    @property
+    def strided(self) -> bool:
+        """Whether errors are spread out on their way back."""
+        return self.vertical.stride > 1 or self.horizontal.stride > 1
 
     @property
     def depthwise(self) -> bool:
@@ -89,6 +80,7 @@ class Convolution:
 class Gather:
     """Rows of a matrix read from an image: row (n, y, x) holds (kernel row, column, channel).
 
+    stride, dilation : of rows, and of columns
     top, left : the input position that tap (0, 0) of output (0, 0) reads
     channel, channels : the slice of the image's channels that is read
     """
@@ -101,10 +93,10 @@ class Gather:
     out_width: int
     kernel_height: int
     kernel_width: int
-    stride: int
+    stride: tuple[int, int]
     top: int
     left: int
-    dilation: int
+    dilation: tuple[int, int]
     channel: int
     channels: int
 
@@ -129,10 +121,10 @@ class Gather:
             self.out_width,
             self.kernel_height,
             self.kernel_width,
-            self.stride,
+            *self.stride,
             self.top,
             self.left,
-            self.dilation,
+            *self.dilation,
             self.channel * code_bytes,
             self.channels * code_bytes,
         )
@@ -141,12 +133,12 @@ class Gather:
 
 def matrix_rows(rows: int, depth: int) -> Gather:
     """A matrix as it is: an image of one column of pixels."""
-    return Gather(rows, 1, 1, depth, 1, 1, 1, 1, 1, 0, 0, 1, 0, depth)
+    return Gather(rows, 1, 1, depth, 1, 1, 1, 1, (1, 1), 0, 0, (1, 1), 0, depth)
 
 
 def forward_rows(g: Convolution, images: int, group: int) -> Gather:
     """The fields that each output of one group reads."""
-    channels = g.channels // g.groups
+    channels, down, across = g.channels // g.groups, g.vertical, g.horizontal
     return Gather(
         images,
         g.height,
@@ -154,12 +146,12 @@ def forward_rows(g: Convolution, images: int, group: int) -> Gather:
         g.channels,
         g.out_height,
         g.out_width,
-        g.kernel,
-        g.kernel,
-        g.stride,
-        -g.padding,
-        -g.padding,
-        g.dilation,
+        down.size,
+        across.size,
+        (down.stride, across.stride),
+        -down.before,
+        -across.before,
+        (down.dilation, across.dilation),
         group * channels,
         channels,
     )
@@ -167,22 +159,20 @@ def forward_rows(g: Convolution, images: int, group: int) -> Gather:
 
 def backward_rows(g: Convolution, images: int, group: int) -> Gather:
     """The errors that reached each input of one group, of an error spread out by the stride."""
-    filters = g.filters // g.groups
-    height, width = ((size - 1) * g.stride + 1 for size in (g.out_height, g.out_width))
-    first = g.padding - g.reach + 1
+    filters, down, across = g.filters // g.groups, g.vertical, g.horizontal
     return Gather(
         images,
-        height,
-        width,
+        (g.out_height - 1) * down.stride + 1,
+        (g.out_width - 1) * across.stride + 1,
         g.filters,
         g.height,
         g.width,
-        g.kernel,
-        g.kernel,
-        1,
-        first,
-        first,
-        g.dilation,
+        down.size,
+        across.size,
+        (1, 1),
+        -down.first(down.size - 1),
+        -across.first(across.size - 1),
+        (down.dilation, across.dilation),
         group * filters,
         filters,
     )
@@ -204,21 +194,55 @@ def written_out(codes: Codes, gather: Gather, pad: int = 1) -> Codes:
 
 def spread(error: Codes, g: Convolution) -> Codes:
     """(N, OH, OW, F) errors with stride - 1 zeros between them."""
-    if g.stride == 1:
+    if not g.strided:
         return error
     n, height, width, filters = error.shape
-    wide = ((height - 1) * g.stride + 1, (width - 1) * g.stride + 1)
-    out = np.zeros((n, *wide, filters), error.dtype)
-    out[:, :: g.stride, :: g.stride] = error
+    down, across = g.vertical.stride, g.horizontal.stride
+    out = np.zeros((n, (height - 1) * down + 1, (width - 1) * across + 1, filters), error.dtype)
+    out[:, ::down, ::across] = error
     return out
 
 
 def turned_weight(codes: Codes, g: Convolution, group: int) -> Codes:
-    """One group of (filters, kernel**2 * C) weights as (C, kernel**2 * filters), taps reversed."""
+    """One group of (filters, taps * C) weights as (C, taps * filters), taps reversed."""
     filters, channels = g.filters // g.groups, g.channels // g.groups
     mine = codes[group * filters : (group + 1) * filters]
-    taps = mine.reshape(filters, g.kernel * g.kernel, channels)[:, ::-1]
+    taps = mine.reshape(filters, g.taps, channels)[:, ::-1]
     return np.ascontiguousarray(taps.transpose(2, 1, 0)).reshape(channels, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Inputs along one axis whose places differ by the stride: they meet the same turned taps.
+
+    taps : which of the turned taps; count : how many; first : the error that the first of them
+    reads for the first input; step : errors from tap to tap
+    """
+
+    taps: slice
+    count: int
+    first: int
+    step: int
+
+
+def phase(window: Window, place: int) -> Phase:
+    """Of the inputs `place` + stride * i, without the zeros between the errors."""
+    step = window.stride // gcd(window.stride, window.dilation)
+    first = place - window.first(window.size - 1)
+    start = next(
+        (
+            tap
+            for tap in range(min(step, window.size))
+            if (first + tap * window.dilation) % window.stride == 0
+        ),
+        window.size,
+    )
+    return Phase(
+        slice(start, None, step),
+        len(range(start, window.size, step)),
+        (first + start * window.dilation) // window.stride,
+        step * window.dilation // window.stride,
+    )
 
 
 def phase_rows(
@@ -228,38 +252,22 @@ def phase_rows(
 
     Also which of the turned taps they meet: those at which the spread error is not zero.
     """
-    step = g.stride // gcd(g.stride, g.dilation)
-    first = g.padding - g.reach + 1
-    starts = [
-        next(
-            (t for t in range(min(step, g.kernel)) if (p + first + t * g.dilation) % g.stride == 0),
-            g.kernel,
-        )
-        for p in (row, column)
-    ]
-    high, wide = (len(range(start, g.kernel, step)) for start in starts)
-    top, left = (
-        (p + first + start * g.dilation) // g.stride
-        for p, start in zip((row, column), starts, strict=True)
-    )
+    down, across = phase(g.vertical, row), phase(g.horizontal, column)
     filters = g.filters // g.groups
-    out_height, out_width = (
-        len(range(p, size, g.stride)) for p, size in ((row, g.height), (column, g.width))
-    )
     gather = Gather(
         images,
         g.out_height,
         g.out_width,
         g.filters,
-        out_height,
-        out_width,
-        high,
-        wide,
-        1,
-        top,
-        left,
-        step * g.dilation // g.stride,
+        len(range(row, g.height, g.vertical.stride)),
+        len(range(column, g.width, g.horizontal.stride)),
+        down.count,
+        across.count,
+        (1, 1),
+        down.first,
+        across.first,
+        (down.step, across.step),
         group * filters,
         filters,
     )
-    return gather, (slice(starts[0], None, step), slice(starts[1], None, step))
+    return gather, (down.taps, across.taps)

@@ -247,8 +247,8 @@ def _check_output(epilogue: Epilogue | None, width: int) -> None:
 def _check_fits(g: Convolution) -> None:
     if g.out_height < 1 or g.out_width < 1:
         raise ShapeError(
-            f"convolution: kernel {g.kernel} with dilation {g.dilation} and padding {g.padding}"
-            f" does not fit an input of {g.height} x {g.width}"
+            f"convolution: a kernel over {g.vertical.reach} x {g.horizontal.reach} does not fit an"
+            f" input of {g.height} x {g.width} with its padding"
         )
 
 
@@ -264,7 +264,7 @@ def convolution_forward(
     Parameters
     ----------
     x : (N, H, W, C) activations
-    weight : (filters, kernel**2 * C / groups), taps in rows, columns, channels
+    weight : (filters, taps * C / groups), taps in rows, columns, channels
     g : the geometry
     accumulator, epilogue : as of `multiply`
 
@@ -280,7 +280,8 @@ def convolution_forward(
 
     Examples
     --------
-    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> from fxsim.engine.window import Window
+    >>> g = Convolution(2, 2, 1, 1, Window(2), Window(2))
     >>> x = FixedTensor(np.array([1, 2, 3, 4]).reshape(1, 2, 2, 1), FixedPoint(8, 0))
     >>> weight = FixedTensor(np.array([[1, 10, 100, 1000]]), FixedPoint(16, 0))
     >>> convolution_forward(x, weight, g, Accumulator(32))[0].codes.tolist()
@@ -322,7 +323,7 @@ def convolution_grad_input(
     Parameters
     ----------
     error : (N, OH, OW, filters) errors
-    weight : (filters, kernel**2 * C / groups)
+    weight : (filters, taps * C / groups)
     g : the geometry
     accumulator, epilogue : as of `multiply`
 
@@ -336,7 +337,8 @@ def convolution_grad_input(
 
     Examples
     --------
-    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> from fxsim.engine.window import Window
+    >>> g = Convolution(2, 2, 1, 1, Window(2), Window(2))
     >>> error = FixedTensor(np.array([2]).reshape(1, 1, 1, 1), FixedPoint(8, 0))
     >>> weight = FixedTensor(np.array([[1, 10, 100, 1000]]), FixedPoint(16, 0))
     >>> convolution_grad_input(error, weight, g, Accumulator(32))[0].codes.reshape(-1).tolist()
@@ -349,8 +351,8 @@ def convolution_grad_input(
     images, a, b = error.shape[0], Operand.of(error), Operand.of(weight)
     shape = (images, g.height, g.width, g.channels)
     out = _empty("convolution", (images * g.height * g.width, g.channels), epilogue)
-    plan = dispatch.plan(a, b, g.kernel * g.kernel * g.filters // g.groups, accumulator)
-    if g.stride > 1 and plan.kernel.sums_exactly and not plan.certify and not g.depthwise:
+    plan = dispatch.plan(a, b, g.taps * g.filters // g.groups, accumulator)
+    if g.strided and plan.kernel.sums_exactly and not plan.certify and not g.depthwise:
         overflows = _strided_grad_input(a, b, g, plan, epilogue, out.reshape(shape))
         return _result(out, shape, plan, epilogue, overflows)
     spread = a.like(geometry.spread(a.codes, g))
@@ -409,7 +411,7 @@ def convolution_grad_weight(
 
     Returns
     -------
-    (filters, kernel**2 * C / groups), summed over image, output row and column, in order; and what
+    (filters, taps * C / groups), summed over image, output row and column, in order; and what
     was lost.
 
     Raises
@@ -418,7 +420,8 @@ def convolution_grad_weight(
 
     Examples
     --------
-    >>> g = Convolution(2, 2, channels=1, filters=1, kernel=2)
+    >>> from fxsim.engine.window import Window
+    >>> g = Convolution(2, 2, 1, 1, Window(2), Window(2))
     >>> x = FixedTensor(np.array([1, 2, 3, 4]).reshape(1, 2, 2, 1), FixedPoint(8, 0))
     >>> error = FixedTensor(np.array([2]).reshape(1, 1, 1, 1), FixedPoint(8, 0))
     >>> convolution_grad_weight(x, error, g, Accumulator(32))[0].codes.tolist()
@@ -507,13 +510,13 @@ def _by_phases(
     Only where the order of additions is proven not to matter, and no draw or count its place.
     """
     channels, filters = g.channels // g.groups, g.filters // g.groups
-    overflows = OverflowStatistics()
+    down, across, overflows = g.vertical, g.horizontal, OverflowStatistics()
     for group in range(g.groups):
         mine = slice(group * channels, (group + 1) * channels)
         turned = geometry.turned_weight(b.codes, g, group)
-        taps = turned.reshape(channels, g.kernel, g.kernel, filters)
-        for row in range(min(g.stride, g.height)):
-            for column in range(min(g.stride, g.width)):
+        taps = turned.reshape(channels, down.size, across.size, filters)
+        for row in range(min(down.stride, g.height)):
+            for column in range(min(across.stride, g.width)):
                 gather, chosen = geometry.phase_rows(g, out.shape[0], group, row, column)
                 phase_taps = np.ascontiguousarray(taps[:, chosen[0], chosen[1]])
                 weights = b.like(phase_taps.reshape(channels, gather.depth))
@@ -521,6 +524,6 @@ def _by_phases(
                 part = np.empty((gather.rows, channels), out.dtype)
                 product = Product(a, gather, weights, plan, _part(epilogue, mine))
                 overflows += execution.multiply(product, Place(part))
-                view = out[:, row :: g.stride, column :: g.stride, mine]
+                view = out[:, row :: down.stride, column :: across.stride, mine]
                 view[...] = part.reshape(view.shape)
     return overflows

@@ -11,43 +11,40 @@ from fxsim.engine.kernels import pooling
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
 from fxsim.engine.vector_int16 import to_int16
+from fxsim.engine.window import Windows
 from fxsim.numerics.formats import FixedPoint
 
 SHARE_BITS = 8  # more fractional bits in the backward pass of average pooling
-
-
-def pooled(size: int, window: int, stride: int, padding: int = 0) -> int:
-    """Windows that fit along one axis."""
-    return (size + 2 * padding - window) // stride + 1
 
 
 def _image(x: FixedTensor) -> NDArray[Any]:
     return np.ascontiguousarray(to_int16(x).codes)
 
 
-def max_pool(
-    x: FixedTensor, size: int, stride: int, padding: int = 0
-) -> tuple[FixedTensor, NDArray[np.uint8]]:
+def _fields(windows: Windows) -> tuple[tuple[int, int, int], ...]:
+    """(size, stride, places before the image) along both axes, as the kernels take them."""
+    return tuple((w.size, w.stride, w.before) for w in windows)
+
+
+def _pooled(x: FixedTensor, windows: Windows) -> tuple[int, int, int, int]:
+    n, height, width, channels = x.shape
+    return n, windows[0].outputs(height), windows[1].outputs(width), channels
+
+
+def max_pool(x: FixedTensor, windows: Windows) -> tuple[FixedTensor, NDArray[np.uint8]]:
     """Exact maxima, and which tap of each window was chosen (the first of equals).
 
-    What lies outside the image is never chosen.
+    What lies outside the image is never chosen; every window must reach into it.
     """
-    n, height, width, channels = x.shape
-    sides = (pooled(side, size, stride, padding) for side in (height, width))
-    shape = (n, *sides, channels)
+    shape = _pooled(x, windows)
     out, choice = np.empty(shape, np.int16), np.empty(shape, np.uint8)
-    work = height * width * channels
-    split(pooling.max_pool_range, n, work, _image(x), size, stride, padding, out, choice)
+    work = x.codes[0].size
+    split(pooling.max_pool_range, shape[0], work, _image(x), *_fields(windows), out, choice)
     return FixedTensor.trusted(out, to_int16(x).format), choice
 
 
 def max_pool_backward(
-    error: FixedTensor,
-    choice: NDArray[np.uint8],
-    size: int,
-    stride: int,
-    padding: int,
-    shape: tuple[int, ...],
+    error: FixedTensor, choice: NDArray[np.uint8], windows: Windows, shape: tuple[int, ...]
 ) -> FixedTensor:
     """Route each error to the input that was chosen; overlapping windows add up. Words."""
     out = np.zeros(shape, np.int32)
@@ -57,31 +54,23 @@ def max_pool_backward(
         out[0].size,
         _image(error),
         choice,
-        size,
-        stride,
-        padding,
+        *_fields(windows),
         out,
     )
     return to_int16(FixedTensor.trusted(out, FixedPoint(32, to_int16(error).format.frac)))
 
 
-def average_pool(
-    x: FixedTensor, size: tuple[int, int], stride: int, padding: int = 0
-) -> FixedTensor:
+def average_pool(x: FixedTensor, windows: Windows) -> FixedTensor:
     """Means at the input's scale, zeros of the padding included, rounded half up."""
-    n, height, width, channels = x.shape
-    sides = (
-        pooled(side, window, stride, padding)
-        for side, window in zip((height, width), size, strict=True)
-    )
-    out = np.empty((n, *sides, channels), np.int16)
-    work = height * width * channels
-    split(pooling.average_pool_range, n, work, _image(x), *size, stride, padding, out)
+    shape = _pooled(x, windows)
+    out = np.empty(shape, np.int16)
+    work = x.codes[0].size
+    split(pooling.average_pool_range, shape[0], work, _image(x), *_fields(windows), out)
     return FixedTensor.trusted(out, to_int16(x).format)
 
 
 def average_pool_backward(
-    error: FixedTensor, size: tuple[int, int], stride: int, padding: int, shape: tuple[int, ...]
+    error: FixedTensor, windows: Windows, shape: tuple[int, ...]
 ) -> FixedTensor:
     """Each input's share of the errors, with 8 more fractional bits, rounded half up. Words."""
     out = np.zeros(shape, np.int32)
@@ -90,9 +79,7 @@ def average_pool_backward(
         shape[0],
         out[0].size,
         _image(error),
-        *size,
-        stride,
-        padding,
+        *_fields(windows),
         out,
     )
     return to_int16(

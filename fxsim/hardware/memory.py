@@ -37,6 +37,9 @@ class MemoryLevel(Section):
     per_pe : each unit has one, of `capacity_bits`, `area_mm2` and `leakage_mw` (bandwidth is that
         of all of them together); else the array shares it
     shared_along : of per_pe: loops along which neighbouring units share one
+    keeps_halo : where tiles follow one another along rows or columns of an image, the pixels that
+        both need stay, as in a line buffer; else every tile is fetched whole (so always where
+        `dataflow.tiles` is whole)
     multicast : a word that several units need is read once for all of them
     burst_bits : what one access moves at least; every run of neighbouring words takes whole ones
     """
@@ -57,6 +60,7 @@ class MemoryLevel(Section):
     overlapped: bool | None = None
     per_pe: bool = False
     shared_along: tuple[Loop, ...] = ()
+    keeps_halo: bool = True
     multicast: bool = True
     burst_bits: Positive = 1
     leakage_mw: Annotated[float, quantity(Unit.MW, ge=0)] = 0.0

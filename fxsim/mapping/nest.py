@@ -31,6 +31,7 @@ CLASSES = {
     letter: tuple(d for d, loop in enumerate(DIMENSIONS) if LETTER[loop] == letter)
     for letter in "mnk"
 }
+AXES = ((OY, FY), (OX, FX))  # outputs and taps, along rows and along columns
 RELEVANT = {
     "left": (B, C, OY, OX, FY, FX, G),
     "right": (K, C, FY, FX, G),
@@ -44,7 +45,7 @@ class Nest:
 
     sizes : of the eight loops, in the order of `DIMENSIONS`
     stride, dilation : of the outputs and of the filter's taps in the image, whose pixels are
-        `upsampling` apart (1: all are there)
+        `upsampling` apart (1: all are there); all three of rows and of columns
     padding : pixels before the first row and column, in the image as it is spread
     image : (height, width) of the image without padding, in pixels that are there
     flattened : classes ("m", "k") whose loops are merged to one, as im2col does
@@ -52,9 +53,9 @@ class Nest:
     """
 
     sizes: tuple[int, int, int, int, int, int, int, int]
-    stride: int = 1
-    dilation: int = 1
-    upsampling: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    upsampling: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     image: tuple[int, int] = (1, 1)
     flattened: frozenset[str] = frozenset({"m", "k"})
@@ -69,18 +70,19 @@ class Nest:
     def convolution(cls, pass_: Pass, g: Convolution, images: int) -> Nest:
         """A pass of a convolution of so many images."""
         channels, filters = g.channels // g.groups, g.filters // g.groups
-        outputs, taps = (g.out_height, g.out_width), (g.kernel, g.kernel)
+        down, across = g.vertical, g.horizontal
+        outputs, taps = (g.out_height, g.out_width), (down.size, across.size)
+        stride, dilation = (down.stride, across.stride), (down.dilation, across.dilation)
+        image, before = (g.height, g.width), (down.before, across.before)
         if pass_ == Pass.FORWARD:
             sizes = (images, filters, channels, *outputs, *taps, g.groups)
-            image = (g.height, g.width)
-            return cls(sizes, g.stride, g.dilation, 1, (g.padding,) * 2, image, frozenset())
+            return cls(sizes, stride, dilation, (1, 1), before, image, frozenset())
         if pass_ == Pass.GRAD_INPUT:
-            sizes = (images, channels, filters, g.height, g.width, *taps, g.groups)
-            before = g.reach - 1 - g.padding
-            return cls(sizes, 1, g.dilation, g.stride, (before,) * 2, outputs, frozenset())
+            sizes = (images, channels, filters, *image, *taps, g.groups)
+            turned = (down.first(down.size - 1), across.first(across.size - 1))
+            return cls(sizes, (1, 1), dilation, stride, turned, outputs, frozenset())
         sizes = (channels, filters, images, *taps, *outputs, g.groups)
-        image = (g.height, g.width)
-        return cls(sizes, g.dilation, g.stride, 1, (g.padding,) * 2, image, frozenset())
+        return cls(sizes, dilation, stride, (1, 1), before, image, frozenset())
 
     @classmethod
     def of(
@@ -105,31 +107,52 @@ class Nest:
 
         Examples
         --------
-        >>> spread = Nest((1, 8, 16, 6, 6, 3, 3, 1), upsampling=2, padding=(1, 1), image=(3, 3))
+        >>> sizes = (1, 8, 16, 6, 6, 3, 3, 1)
+        >>> spread = Nest(sizes, upsampling=(2, 2), padding=(1, 1), image=(3, 3))
         >>> [(nest.sizes[3:7], nest.macs) for nest in spread.without_zeros()][:2]
         [((3, 3, 1, 1), 1152), ((3, 3, 1, 2), 2304)]
         >>> sum(nest.macs for nest in spread.without_zeros()) * 4 == spread.macs
         True
         """
-        if self.upsampling == 1:
+        if not self.spread:
             return [self]
-        rows, columns = (
-            _phases(self.sizes[outputs], self.sizes[taps], self.padding[axis], self)
-            for axis, (outputs, taps) in enumerate(((OY, FY), (OX, FX)))
+        rows, columns = (self._phases(axis) for axis in range(2))
+        down, across = (
+            each // gcd(each, spread)
+            for each, spread in zip(self.dilation, self.upsampling, strict=True)
         )
-        dilation = self.dilation // gcd(self.dilation, self.upsampling)
         b, k, c, *_, g = self.sizes
         return [
             replace(
                 self,
                 sizes=(b, k, c, high, wide, tall, broad, g),
-                dilation=dilation,
-                upsampling=1,
+                dilation=(down, across),
+                upsampling=(1, 1),
                 padding=(above, before),
             )
             for high, tall, above in rows
             for wide, broad, before in columns
         ]
+
+    def _phases(self, axis: int) -> list[tuple[int, int, int]]:
+        """(outputs, taps, pixels before the first) of each phase along one axis."""
+        outputs, taps = (self.sizes[d] for d in AXES[axis])
+        spread, phases = self.upsampling[axis], []
+        for first in range(min(spread, outputs)):
+            start = first - self.padding[axis]
+            met = [
+                place
+                for tap in range(taps)
+                if (place := start + tap * self.dilation[axis]) % spread == 0
+            ]
+            if met:
+                phases.append((-(-(outputs - first) // spread), len(met), -met[0] // spread))
+        return phases
+
+    @property
+    def spread(self) -> bool:
+        """Whether there are zeros between the pixels of the image."""
+        return self.upsampling != (1, 1)
 
     @property
     def macs(self) -> int:
@@ -142,11 +165,10 @@ class Nest:
         if self.flattened:
             return round(self.unique * self.matrix_words("left"))
         needed = prod(self.sizes[d] for d in (B, C, G))
-        for outputs, taps, pixels in ((OY, FY, self.image[0]), (OX, FX, self.image[1])):
-            whole = span(
-                self.sizes[outputs], self.sizes[taps], self.stride, self.dilation, self.upsampling
-            )
-            needed *= min(int(whole), pixels)
+        for axis, (outputs, taps) in enumerate(AXES):
+            steps = self.stride[axis], self.dilation[axis], self.upsampling[axis]
+            whole = span(self.sizes[outputs], self.sizes[taps], *steps)
+            needed *= min(int(whole), self.image[axis])
         return needed
 
     def matrix_words(self, operand: str) -> int:
@@ -175,15 +197,3 @@ class Nest:
             flattened=classes | self.flattened,
             unique=self.left_words / self.matrix_words("left"),
         )
-
-
-def _phases(outputs: int, taps: int, padding: int, nest: Nest) -> list[tuple[int, int, int]]:
-    """(outputs, taps, pixels before the first) of each phase along one axis."""
-    phases = []
-    for first in range(min(nest.upsampling, outputs)):
-        places = [first - padding + tap * nest.dilation for tap in range(taps)]
-        met = [place for place in places if place % nest.upsampling == 0]
-        if met:
-            count = -(-(outputs - first) // nest.upsampling)
-            phases.append((count, len(met), -met[0] // nest.upsampling))
-    return phases

@@ -139,6 +139,7 @@ class Problem:
         r["holds"][: len(self.levels)] = self.holds
         for i, level in enumerate(self.levels):
             r["multicast"][i] = level is None or level.multicast
+            r["keeps_halo"][i] = level is None or level.keeps_halo
             r["per_pe"][i] = level is None or level.per_pe
             r["each"][i] = 1
             if r["per_pe"][i]:

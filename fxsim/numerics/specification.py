@@ -478,25 +478,22 @@ def _at(image: list[Matrix], y: int, x: int, c: int) -> int:
     return image[y][x][c] if inside else 0
 
 
+Axis = tuple[int, int, int, int]  # size, stride, zeros in front, dilation of a window
+
+
 def convolution_pairs(
-    image: list[Matrix],
-    weight: Sequence[int],
-    y: int,
-    x: int,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int = 1,
+    image: list[Matrix], weight: Sequence[int], y: int, x: int, vertical: Axis, horizontal: Axis
 ) -> list[tuple[int, int]]:
     """The products of output (y, x) of one filter, in order of kernel row, column, channel."""
     channels = len(image[0][0])
+    (high, down, top, row_gap), (wide, across, left, column_gap) = vertical, horizontal
     return [
         (
-            _at(image, y * stride - padding + a * dilation, x * stride - padding + b * dilation, c),
-            weight[(a * kernel + b) * channels + c],
+            _at(image, y * down - top + a * row_gap, x * across - left + b * column_gap, c),
+            weight[(a * wide + b) * channels + c],
         )
-        for a in range(kernel)
-        for b in range(kernel)
+        for a in range(high)
+        for b in range(wide)
         for c in range(channels)
     ]
 
@@ -508,21 +505,20 @@ def grad_input_pairs(
     x: int,
     c: int,
     channels: int,
-    kernel: int,
-    stride: int,
-    padding: int,
-    dilation: int = 1,
+    vertical: Axis,
+    horizontal: Axis,
 ) -> list[tuple[int, int]]:
     """The products of input (y, x, c)'s gradient, in order of kernel row, column, filter.
 
     A convolution with the kernel turned by 180 degrees; taps that no output used multiply by zero.
     """
+    (high, down, top, row_gap), (wide, across, left, column_gap) = vertical, horizontal
     pairs = []
-    for a in reversed(range(kernel)):
-        for b in reversed(range(kernel)):
-            top, left = y + padding - a * dilation, x + padding - b * dilation
-            used = top % stride == 0 and left % stride == 0
-            for f, row in enumerate(weight):
-                value = _at(error, top // stride, left // stride, f) if used else 0
-                pairs.append((value, row[(a * kernel + b) * channels + c]))
+    for a in reversed(range(high)):
+        for b in reversed(range(wide)):
+            row, column = y + top - a * row_gap, x + left - b * column_gap
+            used = row % down == 0 and column % across == 0
+            for f, weights in enumerate(weight):
+                value = _at(error, row // down, column // across, f) if used else 0
+                pairs.append((value, weights[(a * wide + b) * channels + c]))
     return pairs

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from fxsim.engine.contractions import Contraction, Matrix, Pairwise
 from fxsim.engine.geometry import Convolution
+from fxsim.engine.window import Window
 from fxsim.errors import DataError
 from fxsim.identifiers import LAYER, PASS, STEP, Role
 from fxsim.numerics.block_map import BlockMap
@@ -99,7 +100,7 @@ class Trace:
         --------
         >>> import fxsim
         >>> trace = fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace
-        >>> trace.contraction("conv1").geometry.kernel
+        >>> trace.contraction("conv1").geometry.vertical.size
         5
         """
         row = self.layers[self.layers[LAYER] == layer].iloc[0]
@@ -108,10 +109,12 @@ class Trace:
         if kind in (KINDS[Matrix], KINDS[Pairwise]):
             plain: Contraction = kinds[kind]()
             return plain
-        fields = Convolution.__dataclass_fields__
-        convolution: Contraction = kinds[kind](
-            Convolution(**{name: int(row[name]) for name in fields})
+        height, width, channels, filters, groups = (
+            int(row[name]) for name in ("height", "width", "channels", "filters", "groups")
         )
+        down, across = (Window(*map(int, row[axis])) for axis in ("vertical", "horizontal"))
+        geometry = Convolution(height, width, channels, filters, down, across, groups)
+        convolution: Contraction = kinds[kind](geometry)
         return convolution
 
     def owner(self, layer: str, role: str) -> str:

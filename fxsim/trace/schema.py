@@ -3,7 +3,8 @@
 A trace is a directory of Parquet tables:
 
 - `layers`: what each product of the network is, once: `kind` is linear, conv2d, transposed or
-  pairwise, then its geometry, and the operands' owners (a weight may serve several products)
+  pairwise, then its geometry (windows as size, stride, zeros before and after, dilation), and the
+  operands' owners (a weight may serve several products)
 - `products`: a row a step, layer and pass: `repeats` matrix products (groups, or a batch of
   matrices) of (m, n, k), operand roles, and the exact joint histogram of word lengths
   [multiply-accumulates]
@@ -28,7 +29,7 @@ from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.errors import DataError
 from fxsim.identifiers import LAYER, PASS, PROBE_MARK, ROLE, STEP
 
-VERSION = 5  # of the tables; one more with every change of what they hold
+VERSION = 6  # of the tables; one more with every change of what they hold
 _VERSION_KEY = b"fxsim.trace.version"
 
 KINDS: dict[Any, str] = {
@@ -45,10 +46,8 @@ SCHEMAS = {
         "width": pa.int64(),
         "channels": pa.int64(),
         "filters": pa.int64(),
-        "kernel": pa.int64(),
-        "stride": pa.int64(),
-        "padding": pa.int64(),
-        "dilation": pa.int64(),
+        "vertical": pa.list_(pa.int64()),
+        "horizontal": pa.list_(pa.int64()),
         "groups": pa.int64(),
         "macs": pa.int64(),
         "weight_of": pa.string(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fxsim.engine.contractions import Contraction, Pairwise, Transposed
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.window import Window
 from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
@@ -225,13 +226,17 @@ class TraceWriter:
     ) -> None:
         """The layer's row, at its first product, which is the forward one."""
         self._known.add(layer)
-        g = geometry_of(contraction) or Convolution(1, 1, left.columns, right.rows, 1)
+        g = geometry_of(contraction) or Convolution(
+            1, 1, left.columns, right.rows, Window(1), Window(1)
+        )
         shape = gemm_shape(Pass.FORWARD, left, right, contraction, batch)
         self._tables["layers"].add(
             {
                 LAYER: layer,
                 "kind": KINDS[type(contraction)],
                 **asdict(g),
+                "vertical": list(astuple(g.vertical)),
+                "horizontal": list(astuple(g.horizontal)),
                 "macs": int(np.prod(shape)),
                 "weight_of": owner,
                 "batch": images,

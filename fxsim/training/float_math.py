@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from fxsim.engine.geometry import Convolution
-from fxsim.engine.pooling import pooled
+from fxsim.engine.window import Windows
 
 Floats = NDArray[Any]
 Undo = Callable[[Floats, bool], tuple[Floats | None, Floats]]
@@ -29,23 +29,8 @@ def matrix(x: Floats, w: Floats) -> tuple[Floats, Undo]:
 
 def _columns(x: Floats, g: Convolution) -> Floats:
     """(pixels, taps, channels) fields of a convolution."""
-    padded = np.pad(x, ((0, 0), (g.padding,) * 2, (g.padding,) * 2, (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (g.reach, g.reach), axis=(1, 2))
-    windows = windows[:, :: g.stride, :: g.stride, :, :: g.dilation, :: g.dilation]
-    fields = windows.transpose(0, 1, 2, 4, 5, 3)
-    return np.ascontiguousarray(fields).reshape(-1, g.kernel * g.kernel, g.channels)
-
-
-def _from_columns(back: Floats, g: Convolution, images: int) -> Floats:
-    """The sum of fields (images, OH, OW, kernel, kernel, C) where they came from."""
-    shape = (images, g.height + 2 * g.padding, g.width + 2 * g.padding, g.channels)
-    padded = np.zeros(shape, back.dtype)
-    for a in range(g.kernel):
-        for b in range(g.kernel):
-            rows = slice(a * g.dilation, a * g.dilation + g.stride * g.out_height, g.stride)
-            columns = slice(b * g.dilation, b * g.dilation + g.stride * g.out_width, g.stride)
-            padded[:, rows, columns] += back[:, :, :, a, b]
-    return padded[:, g.padding : g.padding + g.height, g.padding : g.padding + g.width]
+    fields = slid(x, (g.vertical, g.horizontal), 0.0).transpose(0, 1, 2, 4, 5, 3)
+    return np.ascontiguousarray(fields).reshape(-1, g.taps, g.channels)
 
 
 def _grouped(w: Floats, g: Convolution) -> Floats:
@@ -55,9 +40,8 @@ def _grouped(w: Floats, g: Convolution) -> Floats:
 
 def _fields(x: Floats, g: Convolution) -> Floats:
     """(groups, pixels, taps * channels) fields."""
-    taps = g.kernel * g.kernel
-    apart = _columns(x, g).reshape(-1, taps, g.groups, g.channels // g.groups)
-    return apart.transpose(2, 0, 1, 3).reshape(g.groups, -1, taps * g.channels // g.groups)
+    apart = _columns(x, g).reshape(-1, g.taps, g.groups, g.channels // g.groups)
+    return apart.transpose(2, 0, 1, 3).reshape(g.groups, -1, g.depth)
 
 
 def _errors(e: Floats, g: Convolution) -> Floats:
@@ -73,11 +57,11 @@ def _convolve(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Floats]:
 
 
 def _convolve_back(e: Floats, w: Floats, g: Convolution) -> Floats:
-    taps = g.kernel
     back = _errors(e, g) @ _grouped(w, g)  # groups, pixels, taps * channels
-    apart = back.reshape(g.groups, -1, taps * taps, g.channels // g.groups).transpose(1, 2, 0, 3)
-    shape = (e.shape[0], g.out_height, g.out_width, taps, taps, g.channels)
-    return _from_columns(apart.reshape(shape), g, e.shape[0])
+    apart = back.reshape(g.groups, -1, g.taps, g.channels // g.groups).transpose(1, 2, 0, 3)
+    shares = apart.reshape(*e.shape[:3], g.taps, g.channels).swapaxes(3, 4)
+    shape = (e.shape[0], g.height, g.width, g.channels)
+    return scattered(shares, (g.vertical, g.horizontal), shape)
 
 
 def convolution(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
@@ -102,28 +86,36 @@ def transposed(x: Floats, w: Floats, g: Convolution) -> tuple[Floats, Undo]:
     return _convolve_back(x, w, g), undo
 
 
-def windows(x: Floats, size: tuple[int, int], stride: int, padding: int, outside: float) -> Floats:
-    """(N, OH, OW, C, taps) pooling windows."""
-    around = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
-    padded = np.pad(x, around, constant_values=outside) if padding else x
-    view = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
-    strided = view[:, ::stride, ::stride]
-    return strided.reshape(*strided.shape[:4], size[0] * size[1])
+def slid(x: Floats, windows: Windows, outside: float) -> Floats:
+    """(N, OH, OW, C, taps down, taps across) what windows meet that slide over (N, H, W, C)."""
+    down, across = windows
+    around = ((0, 0), (down.before, down.after), (across.before, across.after), (0, 0))
+    padded = np.pad(x, around, constant_values=outside) if np.any(around) else x
+    reach = (down.reach, across.reach)
+    view = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
+    return view[:, :: down.stride, :: across.stride, :, :: down.dilation, :: across.dilation]
 
 
-def scattered(
-    shares: Floats, size: tuple[int, int], stride: int, padding: int, shape: tuple[int, ...]
-) -> Floats:
-    """Each window's shares (last axis) added to the inputs they belong to."""
+def scattered(shares: Floats, windows: Windows, shape: tuple[int, ...]) -> Floats:
+    """Each window's shares (last axis) added to the (N, H, W, C) inputs they belong to."""
     n, height, width, channels = shape
-    out = np.zeros((n, height + 2 * padding, width + 2 * padding, channels), shares.dtype)
-    rows = pooled(height, size[0], stride, padding)
-    columns = pooled(width, size[1], stride, padding)
-    for tap in range(size[0] * size[1]):
-        y, x = divmod(tap, size[1])
-        part = out[:, y : y + stride * rows : stride, x : x + stride * columns : stride]
-        part[:, :rows, :columns] += shares[..., tap]
-    return out[:, padding : padding + height, padding : padding + width]
+    down, across = windows
+    tall, wide = (
+        length + window.before + window.after
+        for length, window in ((height, down), (width, across))
+    )
+    out = np.zeros((n, tall, wide, channels), shares.dtype)
+    for tap in range(shares.shape[-1]):
+        y, x = divmod(tap, across.size)
+        rows, columns = (
+            slice(first, first + window.stride * (count - 1) + 1, window.stride)
+            for first, window, count in (
+                (y * down.dilation, down, shares.shape[1]),
+                (x * across.dilation, across, shares.shape[2]),
+            )
+        )
+        out[:, rows, columns] += shares[..., tap]
+    return out[:, down.before : down.before + height, across.before : across.before + width]
 
 
 def _sigmoid(x: Floats) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from fxsim.engine import normalisation
 from fxsim.engine.contractions import Contraction, Convolved, Matrix, Transposed
 from fxsim.engine.kernels import casting
+from fxsim.engine.window import Windows
 from fxsim.numerics.draws import stream_key
 from fxsim.training.float_math import (
     FUNCTIONS,
@@ -21,8 +22,8 @@ from fxsim.training.float_math import (
     convolution,
     matrix,
     scattered,
+    slid,
     transposed,
-    windows,
 )
 from fxsim.training.tape import Tape, Value
 
@@ -266,28 +267,25 @@ class FloatOperations:
 
         return self._record(small[tokens.tensor], [tokens], backward, True)
 
-    def max_pool(
-        self, name: str, x: FloatValue, size: int, stride: int, padding: int
-    ) -> FloatValue:
-        fields = windows(x.tensor, (size, size), stride, padding, -np.inf)
+    def max_pool(self, name: str, x: FloatValue, windows: Windows) -> FloatValue:
+        fields = _taps_last(x.tensor, windows, -np.inf)
         choice = fields.argmax(axis=-1)
         out = np.take_along_axis(fields, choice[..., None], -1)[..., 0]
 
         def backward(errors: list[Floats]) -> list[Floats]:
             shares = np.zeros(fields.shape, x.tensor.dtype)
             np.put_along_axis(shares, choice[..., None], errors[0][..., None], -1)
-            return [scattered(shares, (size, size), stride, padding, x.shape)]
+            return [scattered(shares, windows, x.shape)]
 
         return self._record(out, [x], backward)
 
-    def average_pool(
-        self, name: str, x: FloatValue, size: tuple[int, int], stride: int, padding: int
-    ) -> FloatValue:
-        fields = windows(x.tensor, size, stride, padding, 0.0)
+    def average_pool(self, name: str, x: FloatValue, windows: Windows) -> FloatValue:
+        fields = _taps_last(x.tensor, windows, 0.0)
 
         def backward(errors: list[Floats]) -> list[Floats]:
-            shares = np.repeat(errors[0][..., None] / (size[0] * size[1]), fields.shape[-1], -1)
-            return [scattered(shares, size, stride, padding, x.shape)]
+            area = fields.shape[-1]
+            shares = np.repeat(errors[0][..., None] / area, area, -1)
+            return [scattered(shares, windows, x.shape)]
 
         return self._record(fields.mean(axis=-1), [x], backward)
 
@@ -311,3 +309,9 @@ class FloatOperations:
         if made.needs and self.training:
             self.tape.record([made], inputs, backward)
         return made
+
+
+def _taps_last(x: Floats, windows: Windows, outside: float) -> Floats:
+    """(N, OH, OW, C, taps) pooling windows."""
+    fields = slid(x, windows, outside)
+    return fields.reshape(*fields.shape[:4], -1)

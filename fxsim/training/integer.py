@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fxsim.engine import activation_functions, casts, normalisation, pooling, softmax, vector_int16
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
+from fxsim.engine.window import Windows
 from fxsim.errors import FormatError
 from fxsim.identifiers import Pass
 from fxsim.numerics.formats import FixedPoint
@@ -343,30 +344,27 @@ class IntegerOperations(IntegerProducts):
 
         return self._record(out, [tokens], backward, trained=True)
 
-    def max_pool(
-        self, name: str, x: Int16Value, size: int, stride: int, padding: int
-    ) -> Int16Value:
-        out, choice = pooling.max_pool(x.tensor, size, stride, padding)
-        ways = (size * size - 1).bit_length()
-        self._work(name, Pass.FORWARD, out.codes.size, adds=size * size - 1, stash=ways)
+    def max_pool(self, name: str, x: Int16Value, windows: Windows) -> Int16Value:
+        out, choice = pooling.max_pool(x.tensor, windows)
+        comparisons = windows[0].size * windows[1].size - 1
+        ways = comparisons.bit_length()
+        self._work(name, Pass.FORWARD, out.codes.size, adds=comparisons, stash=ways)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, Pass.BACKWARD, out.codes.size, adds=1, fetched=ways)
             error = vector_int16.to_int16(errors[0])
-            return [pooling.max_pool_backward(error, choice, size, stride, padding, x.shape)]
+            return [pooling.max_pool_backward(error, choice, windows, x.shape)]
 
         return self._record(out, [x], backward)
 
-    def average_pool(
-        self, name: str, x: Int16Value, size: tuple[int, int], stride: int, padding: int
-    ) -> Int16Value:
-        out = pooling.average_pool(x.tensor, size, stride, padding)
-        self._work(name, Pass.FORWARD, out.codes.size, adds=size[0] * size[1], multiplies=1)
+    def average_pool(self, name: str, x: Int16Value, windows: Windows) -> Int16Value:
+        out, area = pooling.average_pool(x.tensor, windows), windows[0].size * windows[1].size
+        self._work(name, Pass.FORWARD, out.codes.size, adds=area, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
-            self._work(name, Pass.BACKWARD, out.codes.size, adds=size[0] * size[1], multiplies=1)
+            self._work(name, Pass.BACKWARD, out.codes.size, adds=area, multiplies=1)
             error = vector_int16.to_int16(errors[0])
-            return [pooling.average_pool_backward(error, size, stride, padding, x.shape)]
+            return [pooling.average_pool_backward(error, windows, x.shape)]
 
         return self._record(out, [x], backward)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from fxsim.engine.contractions import Contraction
+from fxsim.engine.window import Windows
 from fxsim.training.tape import Value
 
 T = TypeVar("T")
@@ -87,12 +88,10 @@ class Operations(Protocol[T]):
     def embed(self, name: str, tokens: Value[Any], table: str) -> Value[T]:
         """The rows of the parameter `table` that the tokens name."""
 
-    def max_pool(self, name: str, x: Value[T], size: int, stride: int, padding: int) -> Value[T]:
-        """The largest of each square window."""
+    def max_pool(self, name: str, x: Value[T], windows: Windows) -> Value[T]:
+        """The largest of each window."""
 
-    def average_pool(
-        self, name: str, x: Value[T], size: tuple[int, int], stride: int, padding: int
-    ) -> Value[T]:
+    def average_pool(self, name: str, x: Value[T], windows: Windows) -> Value[T]:
         """The mean of each window, zeros of the padding included."""
 
     def zeros(self, like: Value[T], *shape: int) -> Value[T]:

@@ -6,13 +6,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+)
 
 from fxsim.config import yaml_document
 from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.cost_only import MatrixProduct
+from fxsim.training.layers.windows import Ends, Sides
 from fxsim.training.model import INPUT, Model
 from fxsim.training.schedule import Schedule
 from fxsim.training.settings import TrainingSettings
@@ -71,20 +80,61 @@ Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 
 
+def _one_of(*ways: str) -> WrapValidator:
+    """A value that may be written in several ways, named in its one error."""
+
+    def check(value: Any, handler: Any) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            shown = str(value).replace("'", "")
+            raise ValueError(f"must be {' or '.join(ways)}, not {shown}") from None
+
+    return WrapValidator(check)
+
+
+Pair = Annotated[
+    Positive | tuple[Positive, Positive],
+    _one_of("an integer of at least 1", "two: [of rows, of columns]"),
+]
+Naturals = Annotated[
+    Natural | tuple[Natural, Natural],
+    _one_of("an integer of at least 0", "two: [of rows, of columns]"),
+]
+Padding = Annotated[
+    Literal["same"] | Natural | tuple[Natural, Natural] | Sides,
+    _one_of(
+        "an integer of at least 0",
+        "two: [of rows, of columns]",
+        "by side: {top, bottom, left, right}",
+        "same",
+    ),
+]
+SequencePadding = Annotated[
+    Literal["same", "causal"] | Natural | Ends,
+    _one_of("an integer of at least 0", "by end: {before, after}", "same", "causal"),
+]
+
+
 class _LayerBase(_Part):
     name: Name
     inputs: tuple[str, ...] | None = None
 
 
 class Conv2dSpec(_LayerBase):
-    """A convolution, square in kernel, stride, padding and dilation."""
+    """A convolution of images.
+
+    kernel, stride, dilation : of both axes, or [of rows, of columns]
+    padding : zeros on all sides, or [of rows, of columns], or by side; same: one result every
+        `stride` places, the odd zero behind
+    """
 
     kind: Literal["conv2d"]
     filters: Positive
-    kernel: Positive
-    stride: Positive = 1
-    padding: Natural = 0
-    dilation: Positive = 1
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    dilation: Pair = 1
     groups: Positive = 1
     bias: bool = True
 
@@ -93,10 +143,27 @@ class DepthwiseSpec(_LayerBase):
     """A convolution with one filter a channel."""
 
     kind: Literal["depthwise_conv2d"]
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    dilation: Pair = 1
+    bias: bool = True
+
+
+class Conv1dSpec(_LayerBase):
+    """A convolution of sequences.
+
+    padding : zeros at both ends, or by end; same: one result every `stride` positions; causal: no
+        result sees a later position
+    """
+
+    kind: Literal["conv1d"]
+    filters: Positive
     kernel: Positive
     stride: Positive = 1
-    padding: Natural = 0
+    padding: SequencePadding = 0
     dilation: Positive = 1
+    groups: Positive = 1
     bias: bool = True
 
 
@@ -105,11 +172,11 @@ class ConvTranspose2dSpec(_LayerBase):
 
     kind: Literal["conv_transpose2d"]
     filters: Positive
-    kernel: Positive
-    stride: Positive = 1
-    padding: Natural = 0
-    output_padding: Natural = 0
-    dilation: Positive = 1
+    kernel: Pair
+    stride: Pair = 1
+    padding: Padding = 0
+    output_padding: Naturals = 0
+    dilation: Pair = 1
     groups: Positive = 1
     bias: bool = True
 
@@ -123,12 +190,12 @@ class LinearSpec(_LayerBase):
 
 
 class PoolSpec(_LayerBase):
-    """Square pooling; the stride is the size unless given."""
+    """Pooling; the stride is the size unless given. Zeros of a mean's padding count."""
 
     kind: Literal["max_pool", "average_pool"]
-    size: Annotated[int, Field(ge=2, le=16)]
-    stride: Positive | None = None
-    padding: Natural = 0
+    size: Pair
+    stride: Pair | None = None
+    padding: Padding = 0
 
 
 class GroupsSpec(_LayerBase):
@@ -247,6 +314,7 @@ class PlainSpec(_LayerBase):
 LayerSpec = Annotated[
     Conv2dSpec
     | DepthwiseSpec
+    | Conv1dSpec
     | ConvTranspose2dSpec
     | LinearSpec
     | PoolSpec

@@ -43,7 +43,7 @@ def problem_of(row, machine):
     size = (row["O"] - 1) * row["S"] + row["K"]  # padding is in its image
     nest = Nest(
         (row["B"], row["OC"], row["IC"], row["O"], row["O"], row["K"], row["K"], 1),
-        row["S"],
+        (row["S"],) * 2,
         image=(size, size),
         flattened=frozenset(),
     )

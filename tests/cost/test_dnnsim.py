@@ -13,10 +13,10 @@ from functools import cache
 import numpy as np
 import pytest
 from support import ROOT, shared
+from windows import square
 
 from fxsim.cost.data_dependent_cycles import all_steps, staggered
 from fxsim.cost.tile_cycles import uniform_step_cycles
-from fxsim.engine.geometry import Convolution
 from fxsim.hardware import accelerator
 from fxsim.hardware.step_cycles import Steps, UnitGroup
 from fxsim.mapping.nest import Nest
@@ -24,9 +24,9 @@ from fxsim.mapping.problem import Problem, WordBits
 from fxsim.numerics.word_statistics import WordStatistics
 
 LAYERS = {
-    "conv_a": Nest.convolution("forward", Convolution(14, 14, 64, 128, 3, 1, 1), 1),
-    "conv_b": Nest.convolution("forward", Convolution(7, 7, 128, 256, 3, 1, 1), 1),
-    "conv_c": Nest.convolution("forward", Convolution(14, 14, 64, 128, 1, 2, 0), 1),
+    "conv_a": Nest.convolution("forward", square(14, 14, 64, 128, 3, 1, 1), 1),
+    "conv_b": Nest.convolution("forward", square(7, 7, 128, 256, 3, 1, 1), 1),
+    "conv_c": Nest.convolution("forward", square(14, 14, 64, 128, 1, 2, 0), 1),
     "fc1": Nest.matrix(1, 1000, 512),
 }
 MACHINES = {

@@ -8,6 +8,7 @@ from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import machine
+from windows import windows
 
 from fxsim.cost.tile_cycles import Grid, Tiled, lockstep, step_cycles, tiled, uniform_step_cycles
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
@@ -149,14 +150,11 @@ def tile_maxima(bits, tall, wide):
     seed=st.integers(0, 999),
     tile=st.tuples(*[st.integers(1, 5)] * 3),
     kind=st.sampled_from([Matrix, Convolved, Transposed, Pairwise]),
-    kernel=st.sampled_from([1, 2, 3]),
-    stride=st.integers(1, 2),
-    padding=st.integers(0, 1),
+    down=windows(stride=2, padding=1, dilation=1),
+    across=windows(stride=2, padding=1, dilation=1),
     groups=st.sampled_from([1, 2]),
 )
-def test_tiles_are_the_maxima_of_their_elements(
-    pass_, seed, tile, kind, kernel, stride, padding, groups
-):
+def test_tiles_are_the_maxima_of_their_elements(pass_, seed, tile, kind, down, across, groups):
     rng = np.random.default_rng(seed)
     batch = 1
     if kind in (Matrix, Pairwise):
@@ -169,10 +167,10 @@ def test_tiles_are_the_maxima_of_their_elements(
             "grad_weight": ((batch * k, m), (batch * k, n)),
         }[pass_]
     else:
-        g = Convolution(5, 4, 2 * groups, 4 * groups, kernel, stride, padding, 1, groups)
+        g = Convolution(5, 4, 2 * groups, 4 * groups, down, across, groups)
         contraction = kind(g)
         image, error = (2 * 20, g.channels), (2 * g.out_height * g.out_width, g.filters)
-        weight = (g.filters, kernel * kernel * g.channels // groups)
+        weight = (g.filters, g.depth)
         into = "grad_input" if kind is Convolved else "forward"
         shapes = (
             (image, error)

@@ -7,6 +7,7 @@ import pytest
 from elements import element_bits
 from hypothesis import given
 from hypothesis import strategies as st
+from windows import windows
 
 from fxsim.engine.bit_pair_histogram import bit_pair_histogram, elements_by_bits, gemm_shape
 from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
@@ -50,27 +51,23 @@ def whole_map(rng, rows, columns):
 @pytest.mark.parametrize("map_of", [random_map, whole_map])
 @given(
     batch=st.integers(1, 2),
-    side=st.integers(3, 5),
+    height=st.integers(3, 5),
+    width=st.integers(1, 5),
     channels=st.integers(1, 3),
     filters=st.integers(1, 3),
     groups=st.integers(1, 3),
-    kernel=st.integers(1, 3),
-    stride=st.integers(1, 2),
-    padding=st.integers(0, 1),
-    dilation=st.integers(1, 2),
+    down=windows(padding=1),
+    across=windows(padding=1),
     turned=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_convolutions(
-    map_of, batch, side, channels, filters, groups, kernel, stride, padding, dilation, turned, seed
+    map_of, batch, height, width, channels, filters, groups, down, across, turned, seed
 ):
-    reach = dilation * (kernel - 1) + 1
-    side = max(side, reach - 2 * padding)
-    g = Convolution(
-        side, side, channels * groups, filters * groups, kernel, stride, padding, dilation, groups
-    )
+    height, width = max(height, down.reach), max(width, across.reach)
+    g = Convolution(height, width, channels * groups, filters * groups, down, across, groups)
     rng = np.random.default_rng(seed)
-    x = map_of(rng, batch * side * side, g.channels)
+    x = map_of(rng, batch * height * width, g.channels)
     w = map_of(rng, g.filters, g.depth)
     e = map_of(rng, batch * g.out_height * g.out_width, g.filters)
     passes = [("forward", x, w), ("grad_input", e, w), ("grad_weight", x, e)]

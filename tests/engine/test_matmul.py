@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from operands import OVERFLOWS, WIDE, bounded, on_machine, operand
 from support import jit_only
+from windows import axis, square, windows
 
 from fxsim.engine import matmul
 from fxsim.engine.dispatch import Kernel, plan
@@ -15,6 +16,7 @@ from fxsim.engine.epilogue import Epilogue
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.instruction_set import InstructionSet
 from fxsim.engine.tensor import FixedTensor
+from fxsim.engine.window import Window
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics import specification
 from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
@@ -158,13 +160,11 @@ def test_unequal_depths_are_refused():
 @given(
     batch=st.integers(1, 2),
     height=st.integers(3, 6),
-    width=st.integers(3, 6),
+    width=st.integers(1, 6),
     channels=st.integers(1, 3),
     filters=st.integers(1, 5),
-    kernel=st.integers(1, 3),
-    stride=st.integers(1, 3),
-    padding=st.integers(0, 2),
-    dilation=st.integers(1, 2),
+    down=windows(),
+    across=windows(),
     groups=st.sampled_from([1, 1, 2, 3]),
     depthwise=st.booleans(),
     bits=st.sampled_from([8, 12, 16]),
@@ -178,10 +178,8 @@ def test_convolutions_equal_reference(
     width,
     channels,
     filters,
-    kernel,
-    stride,
-    padding,
-    dilation,
+    down,
+    across,
     groups,
     depthwise,
     bits,
@@ -191,7 +189,7 @@ def test_convolutions_equal_reference(
     if depthwise:
         channels = filters = 1
     shape = (height, width, channels * groups, filters * groups)
-    g = Convolution(*shape, kernel, stride, padding, dilation, groups)
+    g = Convolution(*shape, down, across, groups)
     if g.out_height < 1 or g.out_width < 1:
         return
     rng = np.random.default_rng(seed)
@@ -224,7 +222,7 @@ def _check_group(g, accumulator, x, w, e, forward, back, gradient):
         return specification.accumulate(pairs, *accumulator)[0]
 
     images, weights, errors = x.tolist(), w.tolist(), e.tolist()
-    shape = (g.kernel, g.stride, g.padding, g.dilation)
+    shape = axis(g.vertical), axis(g.horizontal)
     places = list(np.ndindex(len(images), g.out_height, g.out_width))
     pairs = {
         (i, y, z, f): specification.convolution_pairs(images[i], weights[f], y, z, *shape)
@@ -347,13 +345,13 @@ def test_batches_of_matrices_are_multiplied_one_by_one(machine):
         (lambda a: matmul.linear_grad_weight(a, _turned(a), WIDE), "one row an example"),
         (lambda a: Cast(FixedPoint(8, 0), random_bits=0), "random_bits must be 1 to 32, not 0"),
         (
-            lambda a: Convolution(4, 4, 3, 4, 3, groups=2),
+            lambda a: square(4, 4, 3, 4, 3, groups=2),
             "groups must divide channels and filters, not 2 groups of 3 channels and 4 filters",
         ),
-        (lambda a: Convolution(4, 4, 3, 4, 3, stride=0), "stride must be at least 1, not 0"),
+        (lambda a: Window(3, stride=0), "stride must be at least 1, not 0"),
         (
-            lambda a: matmul.convolution_forward(a, a, Convolution(2, 2, 1, 1, 5), WIDE),
-            "kernel 5 .* does not fit an input of 2 x 2",
+            lambda a: matmul.convolution_forward(a, a, square(2, 2, 1, 1, 5), WIDE),
+            "kernel over 5 x 5 does not fit an input of 2 x 2",
         ),
     ],
 )
@@ -387,7 +385,7 @@ def test_operands_may_lie_anyhow_in_memory(machine, order):
 
 
 def test_images_of_the_wrong_shape_are_refused():
-    g = Convolution(4, 4, 2, 3, 3)
+    g = square(4, 4, 2, 3, 3)
     rng = np.random.default_rng(0)
     x, w = operand(rng, (1, 4, 4, 1), 8), operand(rng, (3, 18), 8)
     with pytest.raises(ShapeError, match="activation must be \\(N, 4, 4, 2\\), not"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support import jit_only
+from windows import square
 
 from fxsim.engine import casts, instruction_set, matmul
 from fxsim.engine.epilogue import Epilogue
-from fxsim.engine.geometry import Convolution
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics import specification
@@ -36,10 +36,10 @@ def drawn(sums):
 @pytest.mark.parametrize(
     "g",
     [
-        Convolution(6, 5, 4, 6, 3, 2, 1),
-        Convolution(5, 5, 4, 4, 3, 1, 1, groups=2),
-        Convolution(5, 5, 4, 4, 3, 2, 1, groups=4),
-        Convolution(4, 4, 3, 5, 1, 3, 0),
+        square(6, 5, 4, 6, 3, 2, 1),
+        square(5, 5, 4, 4, 3, 1, 1, groups=2),
+        square(5, 5, 4, 4, 3, 2, 1, groups=4),
+        square(4, 4, 3, 5, 1, 3, 0),
     ],
     ids=["stride", "groups", "depthwise", "gaps"],
 )
@@ -64,7 +64,7 @@ def test_batches_draw_by_place(machine):
 
 
 def test_groups_have_their_own_product_noise(machine):
-    g = Convolution(3, 3, 2, 2, 1, groups=2)
+    g = square(3, 3, 2, 2, 1, groups=2)
     x = FixedTensor(np.full((1, 3, 3, 2), 9, np.int8), INT8)
     w = FixedTensor(np.full((2, 1), 11, np.int8), INT8)
     noisy = Accumulator(32, Overflow.SAT, -4, product_rounding=Rounding.STOCHASTIC)
@@ -84,7 +84,7 @@ def test_groups_have_their_own_product_noise(machine):
 )
 @pytest.mark.parametrize("output", [None, Epilogue(FixedPoint(6, -6)), Epilogue(FixedPoint(24, 0))])
 def test_altered_sums_are_counted_and_placed_alike(machine, accumulator, output):
-    g = Convolution(4, 4, 4, 4, 3, 1, 1, groups=2)
+    g = square(4, 4, 4, 4, 3, 1, 1, groups=2)
     rng = np.random.default_rng(2)
     small = rng.integers(-128, 128, (2, 4, 4, 4)).astype(np.int8)
     small[0, :2] = 0  # so that the first altered sum lies further on
@@ -171,7 +171,7 @@ def test_the_smallest_floats_are_not_lost():
             lambda a: matmul.convolution_forward(
                 FixedTensor(np.zeros((1, 3, 3, 1), np.int8), INT8),
                 FixedTensor(np.zeros((2, 9), np.int8), INT8),
-                Convolution(3, 3, 1, 2, 3),
+                square(3, 3, 1, 2, 3),
                 WIDE,
                 Epilogue(INT8, bias=FixedTensor(np.zeros(9, np.int64), FixedPoint(16, 0))),
             ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from windows import windows
 
 from fxsim.engine import pooling, softmax, update
 from fxsim.engine.tensor import FixedTensor
@@ -90,38 +92,45 @@ def test_softmax_keeps_its_error_bound():
 
 
 @given(
-    size=st.integers(1, 3),
-    stride=st.integers(1, 3),
-    padding=st.integers(0, 1),
-    side=st.integers(3, 6),
+    down=windows(padding=2, dilation=1),
+    across=windows(padding=2, dilation=1),
+    sides=st.tuples(st.integers(3, 6), st.integers(3, 6)),
     seed=st.integers(0, 99),
 )
-def test_pooling_equals_reference(size, stride, padding, side, seed):
-    padding = min(padding, size // 2)
+def test_pooling_equals_reference(down, across, sides, seed):
+    sliding = tuple(
+        replace(w, before=min(w.before, w.size - 1), after=min(w.after, w.size - 1))
+        for w in (down, across)
+    )
+    down, across = sliding
     rng = np.random.default_rng(seed)
-    x = FixedTensor(rng.integers(-9, 9, (2, side, side, 2)).astype(np.int16), FixedPoint(16, 3))
-    largest, choice = pooling.max_pool(x, size, stride, padding)
-    mean = pooling.average_pool(x, (size, size), stride, padding)
+    x = FixedTensor(rng.integers(-9, 9, (2, *sides, 2)).astype(np.int16), FixedPoint(16, 3))
+    largest, choice = pooling.max_pool(x, sliding)
+    mean = pooling.average_pool(x, sliding)
     e = rng.integers(-99, 99, largest.shape).astype(np.int16)
     error = FixedTensor(e, FixedPoint(16, 5))
-    back = pooling.max_pool_backward(error, choice, size, stride, padding, x.shape)
-    spread = pooling.average_pool_backward(error, (size, size), stride, padding, x.shape)
+    back = pooling.max_pool_backward(error, choice, sliding, x.shape)
+    spread = pooling.average_pool_backward(error, sliding, x.shape)
+    area = down.size * across.size
     want_back, want_spread = np.zeros(x.shape, int), np.zeros(x.shape, int)
     for n, r, c, f in np.ndindex(largest.shape):
         taps = [
-            (r * stride + t // size - padding, c * stride + t % size - padding)
-            for t in range(size * size)
+            (
+                r * down.stride + t // across.size - down.before,
+                c * across.stride + t % across.size - across.before,
+            )
+            for t in range(area)
         ]
-        taps = [(y, z) for y, z in taps if 0 <= y < side and 0 <= z < side]
+        taps = [(y, z) for y, z in taps if 0 <= y < sides[0] and 0 <= z < sides[1]]
         window = [int(x.codes[n, y, z, f]) for y, z in taps]
         assert largest.codes[n, r, c, f] == max(window)
-        share = specification_vector.divide_nearest(sum(window), size * size)
+        share = specification_vector.divide_nearest(sum(window), area)
         assert mean.codes[n, r, c, f] == share
         y, z = taps[window.index(max(window))]
         want_back[n, y, z, f] += e[n, r, c, f]
         for y, z in taps:
             want_spread[n, y, z, f] += specification_vector.divide_nearest(
-                int(e[n, r, c, f]) << 8, size * size
+                int(e[n, r, c, f]) << 8, area
             )
     for got, want, frac in ((back, want_back, 5), (spread, want_spread, 13)):
         codes, kept = specification_vector.words(want.reshape(-1).tolist(), frac)

@@ -155,7 +155,8 @@ def test_an_imported_network_trains_and_is_priced(tmp_path):
 def test_what_is_not_executable_is_named_by_node_and_line_and_priced(tmp_path):
     jit_only()
     b = Builder((1, 8, 8))
-    x = b.conv("x", 1, 4, (1, 5), "wide", pads=[0, 2, 0, 2])
+    x = b.node("Pad", "x", b.constant("pads", value=[0, 0, 1, 1, 0, 0, 1, 1], kind=I64))
+    x = b.conv(x, 1, 4, (1, 5), "wide", auto_pad="SAME_UPPER")
     sizes = b.constant("sizes", value=[1, 1, 2, 2])
     x = b.node("Resize", x, "", sizes, name="/up/Resize")
     x = b.node("Whatever", x, name="/odd/Whatever", domain="our.own")
@@ -163,7 +164,7 @@ def test_what_is_not_executable_is_named_by_node_and_line_and_priced(tmp_path):
     done = fxsim("import", "odd.onnx", "--data", "digits", at=tmp_path)
     lines = (tmp_path / "odd.yaml").read_text().splitlines()
     for node, why in (
-        ("Conv '/wide/Conv'", "kernel of [1, 5], not the same in all directions"),
+        ("Conv '/wide/Conv'", "automatic padding of what is padded"),
         ("Resize '/up/Resize'", "fxsim has no such layer"),
         ("our.own.Whatever '/odd/Whatever'", "fxsim has no such layer"),
     ):
@@ -184,13 +185,13 @@ def test_what_is_not_executable_is_named_by_node_and_line_and_priced(tmp_path):
     # it cannot be trained: what is priced is inference, unless a step is asked for
     assert "Inference of odd, batch 2" in fxsim(*estimate, at=tmp_path).stdout
     forward, step = layers(), layers("--mode", "training")
-    assert forward["wide"]["macs"] == 2 * 64 * 5 * 4
+    assert forward["wide"]["macs"] == 2 * 100 * 5 * 4
     assert forward["up_resize"]["macs"] == 0
     assert forward["up_resize"]["cycles"] > 0
-    assert forward["c"]["macs"] == 2 * 14 * 14 * 9 * 4 * 6
+    assert forward["c"]["macs"] == 2 * 18 * 18 * 9 * 4 * 6
     # forward and grad_weight; the first layer has no grad_input
-    assert step["wide"]["macs"] == 2 * 2 * 64 * 5 * 4
-    assert step["c"]["macs"] == 2 * (2 * 14 * 14 + 16 * 16) * 9 * 4 * 6
+    assert step["wide"]["macs"] == 2 * 2 * 100 * 5 * 4
+    assert step["c"]["macs"] == 2 * (2 * 18 * 18 + 20 * 20) * 9 * 4 * 6
 
 
 def test_products_of_what_is_not_executable():
@@ -231,6 +232,16 @@ OPERATORS = {
     "Conv": lambda b: (b.conv("x", 4, 6, 3, strides=[2, 2], pads=[1] * 4, dilations=[1, 1]), 6),
     "Conv depthwise": lambda b: (b.conv("x", 4, 4, 3, group=4), 4),
     "Conv grouped": lambda b: (b.conv("x", 4, 6, 3, group=2, bias=True), 6),
+    "Conv by axis": lambda b: (
+        b.conv("x", 4, 6, (1, 5), strides=[2, 1], dilations=[1, 2], pads=[0, 4, 0, 4]),
+        6,
+    ),
+    "Conv by side": lambda b: (b.conv("x", 4, 6, 3, strides=[2, 2], pads=[0, 0, 1, 1]), 6),
+    "Conv same, strided": lambda b: (
+        b.conv("x", 4, 6, 3, strides=[2, 2], auto_pad="SAME_UPPER"),
+        6,
+    ),
+    "Conv same, odd in front": lambda b: (b.conv("x", 4, 6, (2, 4), auto_pad="SAME_LOWER"), 6),
     "Conv same": lambda b: (b.conv("x", 4, 6, 3, auto_pad="SAME_UPPER"), 6),
     "ConvTranspose": lambda b: (
         b.node(
@@ -269,6 +280,39 @@ OPERATORS = {
     "MaxPool": lambda b: (
         b.node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
         4,
+    ),
+    "MaxPool rounded up": lambda b: (
+        b.node("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 3], ceil_mode=1, pads=[0, 1, 0, 0]),
+        4,
+    ),
+    "MaxPool same": lambda b: (
+        b.node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+        4,
+    ),
+    "AveragePool of half": lambda b: (
+        b.node("AveragePool", "x", kernel_shape=[12, 6], strides=[12, 6]),
+        4,
+    ),
+    "ConvTranspose by axis": lambda b: (
+        b.node(
+            "ConvTranspose",
+            "x",
+            b.constant("t.weight", 4, 5, 3, 2),
+            strides=[2, 1],
+            pads=[1, 0, 0, 1],
+            output_padding=[1, 0],
+        ),
+        5,
+    ),
+    "Pad by side": lambda b: (
+        b.conv(
+            b.node("Pad", "x", b.constant("sides", value=[0, 0, 0, 1, 0, 0, 2, 0], kind=I64)),
+            4,
+            6,
+            3,
+            pads=[1, 0, 0, 0],
+        ),
+        6,
     ),
     "AveragePool": lambda b: (b.node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2]), 4),
     "Dropout": lambda b: (b.node("Dropout", "x", b.constant("p", value=0.3)), 4),

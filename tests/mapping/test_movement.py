@@ -9,6 +9,7 @@ from machines import machine
 from mapping.walk import LOOPS, walk
 
 from fxsim.engine.geometry import Convolution
+from fxsim.engine.window import Window
 from fxsim.errors import ConfigError
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import Nest
@@ -40,22 +41,26 @@ def three_levels(outer, inner):
     ]
 
 
+KERNELS = [(1, 1), (3, 1), (3, 2), (1, 2), (2, 2)]  # size, stride
+
+
 @st.composite
 def nests(draw):
     if draw(st.booleans()):
         sizes = [draw(st.integers(1, 9)) for _ in range(3)]
         return Nest.matrix(*sizes, repeats=draw(st.integers(1, 2)))
-    kernel, stride = draw(st.sampled_from([(1, 1), (3, 1), (3, 2), (1, 2), (2, 2)]))
     groups = draw(st.sampled_from([1, 2]))
+    down, across = (
+        Window(size, stride, draw(st.integers(0, size - 1)), draw(st.integers(0, size - 1)))
+        for size, stride in (draw(st.sampled_from(KERNELS)) for _ in range(2))
+    )
     g = Convolution(
-        draw(st.integers(kernel, 6)),
-        draw(st.integers(kernel, 6)),
+        draw(st.integers(down.size, 6)),
+        draw(st.integers(across.size, 6)),
         2 * draw(st.integers(1, 2)),
         2 * draw(st.integers(1, 2)),
-        kernel,
-        stride,
-        draw(st.integers(0, kernel - 1)),
-        1,
+        down,
+        across,
         groups,
     )
     return Nest.convolution(draw(st.sampled_from(PASSES)), g, draw(st.integers(1, 2)))
@@ -81,6 +86,16 @@ def mappings(draw, problem):
         ordered.append(own[used[d]])
         used[d] += 1
     return Mapping(tuple(ordered))
+
+
+def has_padding(nest):
+    """Whether its first or last windows reach beyond the image."""
+    beyond = False
+    for axis, (outputs, taps) in enumerate(((3, 5), (4, 6))):
+        last = (nest.sizes[outputs] - 1) * nest.stride[axis] - nest.padding[axis]
+        last += (nest.sizes[taps] - 1) * nest.dilation[axis]
+        beyond |= nest.padding[axis] > 0 or last >= nest.image[axis]
+    return beyond
 
 
 def ragged(problem, mapping):
@@ -125,7 +140,7 @@ def test_words_moved_are_those_of_the_walked_nest(nest, flow, flat, outer, inner
         copies = int(problem.record["copies"][at, o])
         share = unique if operand == "left" and not per_pe else 1.0
         parent = next(i for i in range(at + 1, len(level_of)) if problem.holds[i, o])
-        padded = nest.upsampling > 1 or nest.padding != (0, 0)
+        padded = nest.spread or has_padding(nest)
         spread = operand == "left" and padded and not flat
         if spread or ragged(problem, mapping):
             # never too few: padding and pixels that a stride has spread are counted up to some a
@@ -141,7 +156,7 @@ def test_words_moved_are_those_of_the_walked_nest(nest, flow, flat, outer, inner
             if parent == len(level_of) - 1:
                 assert own_reads == words - results
         bits = float(problem.record["bits"][o])
-        if not per_pe and not (operand == "left" and nest.upsampling > 1):
+        if not per_pe and not (operand == "left" and nest.spread):
             assert largest * share * bits <= problem.record["capacity"][at]
     assert movement.steps == problem.steps
 

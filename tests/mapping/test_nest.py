@@ -5,25 +5,30 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from windows import square
 
 from fxsim.engine.contractions import Convolved, Matrix, Transposed
 from fxsim.engine.geometry import Convolution
+from fxsim.engine.window import Window
 from fxsim.identifiers import Pass
 from fxsim.mapping.nest import DIMENSIONS, Nest
 
 GEOMETRIES = [
-    Convolution(6, 5, 4, 6, 3, 1, 1, 1, 2),
-    Convolution(7, 6, 2, 3, 3, 2, 0, 1, 1),
-    Convolution(9, 8, 3, 3, 3, 2, 2, 2, 3),
-    Convolution(5, 5, 2, 4, 1, 2, 0, 1, 1),
-    Convolution(8, 7, 1, 2, 2, 3, 1, 1, 1),
+    square(6, 5, 4, 6, 3, 1, 1, 1, 2),
+    square(7, 6, 2, 3, 3, 2, 0, 1, 1),
+    square(9, 8, 3, 3, 3, 2, 2, 2, 3),
+    square(5, 5, 2, 4, 1, 2, 0, 1, 1),
+    Convolution(10, 4, 1, 2, Window(5, 2, 1, 2), Window(2, 1, 0, 1)),
+    Convolution(9, 1, 2, 2, Window(3, 1, 4, 0, 2), Window(1)),
+    square(8, 7, 1, 2, 2, 3, 1, 1, 1),
 ]
 IMAGES = 2
 
 
-def pixel(nest, turn, tap):
-    """The pixel of the image that an output's turn and a tap's turn read, if there is one."""
-    at = Fraction(turn * nest.stride + tap * nest.dilation - nest.padding[0], nest.upsampling)
+def pixel(nest, turn, tap, axis=0):
+    """The pixel along an axis that an output's turn and a tap's turn read, if there is one."""
+    place = turn * nest.stride[axis] + tap * nest.dilation[axis] - nest.padding[axis]
+    at = Fraction(place, nest.upsampling[axis])
     return int(at) if at.denominator == 1 else None
 
 
@@ -32,14 +37,18 @@ def test_each_pass_reads_what_the_convolution_reads(g):
     forward, back, weight = (
         Nest.convolution(p, g, IMAGES) for p in (Pass.FORWARD, Pass.GRAD_INPUT, Pass.GRAD_WEIGHT)
     )
-    for tap in range(g.kernel):
-        for out in range(g.out_height):
-            y = out * g.stride - g.padding + tap * g.dilation
-            assert pixel(forward, out, tap) == y
-            assert pixel(weight, tap, out) == y  # the taps are its outputs
-        for y in range(g.height):  # the kernel is turned
-            out = Fraction(y + g.padding - (g.kernel - 1 - tap) * g.dilation, g.stride)
-            assert pixel(back, y, tap) == (int(out) if out.denominator == 1 else None)
+    axes = ((g.vertical, g.height), (g.horizontal, g.width))
+    for axis, (window, length) in enumerate(axes):
+        for tap in range(window.size):
+            for out in range(window.outputs(length)):
+                y = out * window.stride - window.before + tap * window.dilation
+                assert pixel(forward, out, tap, axis) == y
+                assert pixel(weight, tap, out, axis) == y  # the taps are its outputs
+            for y in range(length):  # the kernel is turned
+                place = y + window.before - (window.size - 1 - tap) * window.dilation
+                out = Fraction(place, window.stride)
+                reads = int(out) if out.denominator == 1 else None
+                assert pixel(back, y, tap, axis) == reads
     assert forward.image == weight.image == (g.height, g.width)
     assert back.image == (g.out_height, g.out_width)
 
@@ -47,7 +56,7 @@ def test_each_pass_reads_what_the_convolution_reads(g):
 @pytest.mark.parametrize("g", GEOMETRIES)
 def test_each_pass_has_the_loops_of_its_product(g):
     channels, filters = g.channels // g.groups, g.filters // g.groups
-    outputs, taps = g.out_height * g.out_width, g.kernel**2
+    outputs, taps = g.out_height * g.out_width, g.vertical.size * g.horizontal.size
     shapes = {
         Pass.FORWARD: (IMAGES * outputs, filters, channels * taps),
         Pass.GRAD_INPUT: (IMAGES * g.height * g.width, channels, filters * taps),
@@ -73,14 +82,18 @@ def test_the_words_that_are_needed_are_counted_once(g, pass_):
     nest = Nest.convolution(pass_, g, IMAGES)
     sizes = dict(zip(DIMENSIONS, nest.sizes, strict=True))
     needed = sizes["B"] * sizes["C"] * sizes["G"]
-    for outputs, taps, pixels in (("OY", "FY", nest.image[0]), ("OX", "FX", nest.image[1])):
+    for axis, (outputs, taps) in enumerate((("OY", "FY"), ("OX", "FX"))):
+        pixels = nest.image[axis]
         read = {
-            pixel(nest, turn, tap) for turn in range(sizes[outputs]) for tap in range(sizes[taps])
+            pixel(nest, turn, tap, axis)
+            for turn in range(sizes[outputs])
+            for tap in range(sizes[taps])
         }
         needed *= len({p for p in read if p is not None and 0 <= p < pixels})
     assert nest.left_words >= needed
-    gaps = g.stride > g.reach or pass_ is Pass.GRAD_WEIGHT or g.dilation > 1
-    if not gaps and not g.padding:
+    windows = g.vertical, g.horizontal
+    gaps = any(w.stride > w.reach or w.dilation > 1 for w in windows)
+    if not gaps and pass_ is not Pass.GRAD_WEIGHT and not any(w.before + w.after for w in windows):
         assert nest.left_words == needed
 
 

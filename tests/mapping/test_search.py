@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from machines import machine
 from mapping.test_movement import nests, three_levels
+from windows import square
 
-from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
 from fxsim.hardware.dataflow import Dataflow
 from fxsim.mapping import mapping as stored
@@ -143,7 +143,7 @@ def test_nothing_is_faster_than_the_roofline(nest, flow):
 
 def test_depthwise_layers_use_columns_that_take_groups():
     """Sixteen groups of one channel: a column each where G may lie across, else one column."""
-    g = Convolution(8, 8, 16, 16, 3, 1, 1, 1, 16)
+    g = square(8, 8, 16, 16, 3, 1, 1, 1, 16)
     nest = Nest.convolution("forward", g, 1)
     flow = {"kind": "custom", "rows": ["OY"], "source": "test"}
     taken = {}

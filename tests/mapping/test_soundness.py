@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from machines import machine
 from mapping.test_movement import nests, three_levels
 from support import ROOT
+from windows import square
 
 from fxsim.cost.model import evaluate_cost
-from fxsim.engine.geometry import Convolution
 from fxsim.errors import ConfigError
 from fxsim.hardware import accelerator
 from fxsim.mapping.nest import Nest
@@ -30,7 +30,7 @@ NESTS = st.one_of(
     st.builds(
         lambda pass_, pixels, channels, filters, kernel, stride: Nest.convolution(
             pass_,
-            Convolution(pixels, pixels, channels, filters, kernel, stride, kernel // 2, 1, 1),
+            square(pixels, pixels, channels, filters, kernel, stride, kernel // 2, 1, 1),
             2,
         ),
         st.sampled_from(["forward", "grad_input", "grad_weight"]),
@@ -159,7 +159,7 @@ def test_a_larger_output_buffer_is_not_waited_for(buffer_bits):
 def test_a_wider_port_of_the_filter_buffer_costs_nothing():
     """conv 5x5, 32 -> 48 channels: 55,741 cycles became 59,520 at twice the bandwidth."""
     eyeriss = accelerator.load(ROOT / "accelerators" / "eyeriss.yaml")
-    nest = Nest.convolution("forward", Convolution(15, 16, 32, 48, 5, 1, 0, 1, 1), 1)
+    nest = Nest.convolution("forward", square(15, 16, 32, 48, 5, 1, 0, 1, 1), 1)
     cycles = []
     for factor in (1, 2):
         on = more(eyeriss, 2, "bandwidth", factor)

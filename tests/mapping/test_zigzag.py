@@ -35,7 +35,9 @@ def problem_of(machine, row):
     size = (d["OY"] * row["stride"], d["OX"] * row["stride"])
     sizes = (d["B"], d["K"], d["C"], d["OY"], d["OX"], d["FY"], d["FX"], 1)
     padding = row["padding"] if isinstance(row["padding"], int) else row["padding"][0]
-    nest = Nest(sizes, row["stride"], 1, 1, (padding, padding), size, frozenset())
+    nest = Nest(
+        sizes, (row["stride"],) * 2, padding=(padding,) * 2, image=size, flattened=frozenset()
+    )
     return Problem(machine, nest, WordBits(8, 8, 16), row["layer"])
 
 

@@ -22,15 +22,7 @@ def words(operand, tile, nest):
     if nest.flattened:
         return count * len(tile["OY"]) * len(tile["OX"]) * len(tile["FY"]) * len(tile["FX"])
     for axis, (outputs, taps) in enumerate((("OY", "FY"), ("OX", "FX"))):
-        pixels = nest.image[axis]
-        places = {
-            o * nest.stride + f * nest.dilation - nest.padding[axis]
-            for o in tile[outputs]
-            for f in tile[taps]
-        }
-        count *= sum(
-            0 <= at < pixels * nest.upsampling and at % nest.upsampling == 0 for at in places
-        )
+        count *= len(pixels(axis, tile[outputs], tile[taps], nest))
     return count
 
 
@@ -66,10 +58,55 @@ def walk(problem, mapping):
                 now = tuple(tile[d].start for d in relevant(operand))
                 if now != before:
                     count = words(operand, tile, nest)
-                    fetched, came, largest = fetched + count, came + 1, max(largest, count)
+                    kept = 0
+                    if operand == "left" and keeps(problem, level) and not nest.flattened:
+                        kept = shared_words(tile, before, extents, problem, level)
+                    fetched += count - kept
+                    came, largest = came + 1, max(largest, count)
                 before = now
             found[level, operand] = fetched, came, largest
     return found
+
+
+def keeps(problem, level):
+    """Whether a level keeps the pixels that tiles which follow one another share."""
+    return problem.record["keeps_halo"][problem.names.index(level)] == 1
+
+
+def shared_words(tile, before, extents, problem, level):
+    """Words that the tile before had, too, if this one follows it along one loop of the image."""
+    if before is None:
+        return 0
+    last = dict(zip(relevant("left"), before, strict=True))
+    differing = [d for d in relevant("left") if tile[d].start != last[d]]
+    d = differing[0]
+    if len(differing) > 1 or d not in ("OY", "OX", "FY", "FX"):
+        return 0
+    if tile[d].start != last[d] + extents[d]:
+        return 0  # it began anew
+    axis = 0 if d in ("OY", "FY") else 1
+    index = problem.names.index(level)
+    pair = [LOOPS.index(d) for d in (("OY", "FY"), ("OX", "FX"))[axis]]
+    if problem.record["per_pe"][index] and any(problem.record["each"][index][pair] > 1):
+        return 0  # other units have it
+    nest = problem.nest
+    earlier = {**tile, d: range(last[d], last[d] + extents[d])}
+    both = 1
+    for here, (outputs, taps) in enumerate((("OY", "FY"), ("OX", "FX"))):
+        now, then = (pixels(here, each[outputs], each[taps], nest) for each in (tile, earlier))
+        both *= len(now & then)
+    return len(tile["B"]) * len(tile["C"]) * len(tile["G"]) * both
+
+
+def pixels(axis, outputs, taps, nest):
+    """Places of an image's real pixels along an axis."""
+    spread = nest.upsampling[axis]
+    places = {
+        o * nest.stride[axis] + f * nest.dilation[axis] - nest.padding[axis]
+        for o in outputs
+        for f in taps
+    }
+    return {at for at in places if 0 <= at < nest.image[axis] * spread and at % spread == 0}
 
 
 def _places(turns, sizes):

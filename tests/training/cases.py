@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from fxsim.training.layers import KINDS
+from fxsim.training.layers.windows import Sides
 
 IMAGE, TOKENS, SEQUENCE = (6, 6, 4), (5,), (5, 8)
 
@@ -40,8 +41,17 @@ def conv(torch, x, p, **options):
     f, groups = torch.nn.functional, options.get("groups", 1)
     w = p["l.weight"]
     k = options.pop("kernel")
-    w = w.reshape(w.shape[0], k, k, x[0].shape[3] // groups).permute(0, 3, 1, 2)
-    return last(f.conv2d(first(x[0]), w, p.get("l.bias"), **options))
+    size = (k, k) if isinstance(k, int) else k
+    w = w.reshape(w.shape[0], *size, x[0].shape[3] // groups).permute(0, 3, 1, 2)
+    image = f.pad(first(x[0]), options.pop("sides", (0, 0, 0, 0)))  # left, right, top, bottom
+    return last(f.conv2d(image, w, p.get("l.bias"), **options))
+
+
+def conv_1d(torch, x, p, ends, **options):
+    w = p["l.weight"].reshape(p["l.weight"].shape[0], -1, x[0].shape[2]).permute(0, 2, 1)
+    f = torch.nn.functional
+    sequence = f.pad(x[0].permute(0, 2, 1), ends)
+    return f.conv1d(sequence, w, p["l.bias"], **options).permute(0, 2, 1)
 
 
 def conv_transposed(torch, x, p, k, filters, **options):
@@ -133,6 +143,29 @@ CASES = {
         lambda t, x, p: conv(t, x, p, kernel=2, dilation=2, groups=2),
         {"filters": 6, "kernel": 2, "dilation": 2, "groups": 2, "bias": False},
     ),
+    "windows by axis": Case(
+        "conv2d",
+        (IMAGE,),
+        lambda t, x, p: conv(t, x, p, kernel=(1, 3), stride=(2, 1), sides=(2, 1, 0, 1)),
+        {
+            "filters": 6,
+            "kernel": (1, 3),
+            "stride": (2, 1),
+            "padding": Sides(bottom=1, left=2, right=1),
+        },
+    ),
+    "same padding": Case(
+        "conv2d",
+        (IMAGE,),
+        lambda t, x, p: conv(t, x, p, kernel=3, stride=2, sides=(0, 1, 0, 1)),
+        {"filters": 6, "kernel": 3, "stride": 2, "padding": "same"},
+    ),
+    "causal": Case(
+        "conv1d",
+        (SEQUENCE,),
+        lambda t, x, p: conv_1d(t, x, p, (4, 0), dilation=2),
+        {"filters": 6, "kernel": 3, "dilation": 2, "padding": "causal"},
+    ),
     "depthwise": Case(
         "depthwise_conv2d",
         (IMAGE,),
@@ -176,6 +209,16 @@ CASES = {
         (IMAGE,),
         plain(lambda t, x: last(t.nn.functional.max_pool2d(first(x), 3, 2, 1))),
         {"size": 3, "stride": 2, "padding": 1},
+    ),
+    "max pool by axis": Case(
+        "max_pool",
+        (IMAGE,),
+        lambda t, x, p: last(
+            t.nn.functional.max_pool2d(
+                t.nn.functional.pad(first(x[0]), (0, 1, 1, 0), value=-9.0), (2, 3), (2, 1)
+            )
+        ),
+        {"size": (2, 3), "stride": (2, 1), "padding": Sides(top=1, right=1)},
     ),
     "average pool": Case(
         "average_pool",

@@ -59,9 +59,17 @@ def test_layers_of_resnet18_have_their_published_macs():
     assert macs["fc"] == 512 * 1000
 
 
+def test_keyword_spotting_has_windows_of_ten_by_four():
+    """Hello Edge's table 9: 10 x 4 at stride 2, then four pairs; 5.4 M operations."""
+    _, model = workload.load(ROOT / "workloads" / "ds_cnn.yaml")
+    assert model.layers[0].out_shape == (25, 5, 64)
+    assert model.macs == 125 * 64 * (40 + 4 * (9 + 64)) + 64 * 12
+
+
 SMALL = [
     "alexnet_cifar",
     "digits_cnn",
+    "ds_cnn",
     "gpt_char",
     "gru_seq2seq",
     "lenet5",

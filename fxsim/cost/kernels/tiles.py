@@ -5,33 +5,45 @@ from fxsim.engine.jit import kernel
 
 @kernel
 def tile_levels(
-    start, stop, image, block_columns, columns, shape, tile_rows, tile_columns, transposed, out
+    start,
+    stop,
+    image,
+    block_columns,
+    columns,
+    vertical,
+    horizontal,
+    channels,
+    tile_rows,
+    tile_columns,
+    transposed,
+    out,
 ):
     """out[i, j] = highest level in tile (i, j) of the matrix that im2col makes of an image.
 
     image : (pixels, column blocks) level of each pixel's blocks; levels start at 1, 0 is none
-    shape : (out height, out width, height, width, kernel, stride, dilation, padding, upsampling,
-        first column, columns of the group)
+    vertical, horizontal : (outputs, pixels, taps, stride, dilation, padding, upsampling)
+    channels : (first column, columns of the group)
     transposed : the matrix's transpose is cut to tiles; ranges are ranges of pixels' tiles
     """
-    out_height, out_width, height, width, taps, stride, dilation, padding, up = shape[:9]
-    first, depth = shape[9], shape[10]
+    out_height, height, high, down, row_dilation, top, up = vertical
+    out_width, width, wide, across, column_dilation, left, apart = horizontal
+    first, depth = channels
     outputs = out_height * out_width
     images = image.shape[0] // (height * width)
     pixels = images * outputs
     for tile in range(start, stop):
         for pixel in range(tile * tile_rows, min((tile + 1) * tile_rows, pixels)):
             picture, place = pixel // outputs, pixel % outputs
-            y0 = place // out_width * stride - padding
-            x0 = place % out_width * stride - padding
-            for a in range(taps):
-                y = y0 + a * dilation
-                for b in range(taps):
-                    x = x0 + b * dilation
-                    inside = 0 <= y < height * up and 0 <= x < width * up
-                    inside = inside and y % up == 0 and x % up == 0
-                    base = (a * taps + b) * depth
-                    row = (picture * height + y // up) * width + x // up
+            y0 = place // out_width * down - top
+            x0 = place % out_width * across - left
+            for a in range(high):
+                y = y0 + a * row_dilation
+                for b in range(wide):
+                    x = x0 + b * column_dilation
+                    inside = 0 <= y < height * up and 0 <= x < width * apart
+                    inside = inside and y % up == 0 and x % apart == 0
+                    base = (a * wide + b) * depth
+                    row = (picture * height + y // up) * width + x // apart
                     column = 0
                     while column < depth:  # piece by piece of one block in one tile
                         block = (first + column) // block_columns

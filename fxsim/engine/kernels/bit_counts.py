@@ -57,9 +57,13 @@ def level_planes_range(start, stop, index, widths, block_rows, planes):
 
 
 @kernel
-def box_sums(plane, height, width, out_height, out_width, size, stride, dilation, padding, out):
-    """out[y, x] = the sum of a flat (height, width) plane over the field of each output."""
+def box_sums(plane, height, width, out_height, out_width, vertical, horizontal, out):
+    """out[y, x] = the sum of a flat (height, width) plane over the field of each output.
+
+    vertical, horizontal : (size, stride, dilation, zeros before) of the window
+    """
     line = np.empty(width, np.int32)
+    size, stride, dilation, padding = vertical
     for y in range(out_height):
         line[:] = 0
         for tap in range(size):
@@ -70,17 +74,17 @@ def box_sums(plane, height, width, out_height, out_width, size, stride, dilation
                     line[x] = np.int32(line[x] + part[x])
         to = out[y * out_width : (y + 1) * out_width]
         to[:] = 0
-        for tap in range(size):
-            left = tap * dilation - padding
-            first = min(max((stride - 1 - left) // stride, 0), out_width)
-            last = min(max((width - 1 - left) // stride + 1, first), out_width)
-            if stride == 1:
+        for tap in range(horizontal[0]):
+            across, left = horizontal[1], tap * horizontal[2] - horizontal[3]
+            first = min(max((across - 1 - left) // across, 0), out_width)
+            last = min(max((width - 1 - left) // across + 1, first), out_width)
+            if across == 1:
                 part = line[first + left : last + left]
                 for x in range(last - first):
                     to[first + x] = np.int32(to[first + x] + part[x])
             else:
                 for x in range(first, last):
-                    to[x] = np.int32(to[x] + line[x * stride + left])
+                    to[x] = np.int32(to[x] + line[x * across + left])
 
 
 @kernel
@@ -93,10 +97,8 @@ def field_products_range(
     width,
     out_height,
     out_width,
-    size,
-    stride,
-    dilation,
-    padding,
+    vertical,
+    horizontal,
 ):
     """Sum over output pixels of (levels in the field) x (levels of the error).
 
@@ -109,9 +111,7 @@ def field_products_range(
     for n in range(start, stop):
         for i in range(pixels.shape[0]):
             plane = pixels[i, n * area : (n + 1) * area]
-            box_sums(
-                plane, height, width, out_height, out_width, size, stride, dilation, padding, field
-            )
+            box_sums(plane, height, width, out_height, out_width, vertical, horizontal, field)
             for j in range(errors.shape[0]):
                 other, summed = errors[j, n * outputs : (n + 1) * outputs], np.int64(0)
                 for p in range(outputs):

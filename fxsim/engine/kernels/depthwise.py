@@ -9,7 +9,8 @@ from fxsim.engine.jit import kernel
 from fxsim.engine.kernels import simd
 from fxsim.engine.kernels.epilogue import earlier, epilogue_rows
 from fxsim.engine.kernels.gather import (
-    DILATION,
+    COLUMN_DILATION,
+    COLUMN_STRIDE,
     IN_HEIGHT,
     IN_WIDTH,
     KERNEL_WIDTH,
@@ -17,7 +18,8 @@ from fxsim.engine.kernels.gather import (
     OUT_HEIGHT,
     OUT_WIDTH,
     PIXEL,
-    STRIDE,
+    ROW_DILATION,
+    ROW_STRIDE,
     TOP,
     gather_rows,
 )
@@ -200,14 +202,14 @@ def origin_of(row, shape):
     out_height, out_width = shape[OUT_HEIGHT], shape[OUT_WIDTH]
     y, x = row // out_width % out_height, row % out_width
     n = row // (out_height * out_width)
-    return n, y * shape[STRIDE] + shape[TOP], x * shape[STRIDE] + shape[LEFT]
+    return n, y * shape[ROW_STRIDE] + shape[TOP], x * shape[COLUMN_STRIDE] + shape[LEFT]
 
 
 @kernel
 def place_of(n, top, left, tap, shape):
     """First code of the pixel that a tap reads; -1 outside the image."""
-    y = top + tap // shape[KERNEL_WIDTH] * shape[DILATION]
-    x = left + tap % shape[KERNEL_WIDTH] * shape[DILATION]
+    y = top + tap // shape[KERNEL_WIDTH] * shape[ROW_DILATION]
+    x = left + tap % shape[KERNEL_WIDTH] * shape[COLUMN_DILATION]
     if y < 0 or y >= shape[IN_HEIGHT] or x < 0 or x >= shape[IN_WIDTH]:
         return np.int64(-1)
     return ((n * shape[IN_HEIGHT] + y) * shape[IN_WIDTH] + x) * shape[PIXEL]

@@ -16,14 +16,16 @@ from fxsim.engine.kernels import simd
     OUT_WIDTH,
     KERNEL_HEIGHT,
     KERNEL_WIDTH,
-    STRIDE,
+    ROW_STRIDE,
+    COLUMN_STRIDE,
     TOP,  # input row read by tap 0 of output row 0
     LEFT,
-    DILATION,
+    ROW_DILATION,
+    COLUMN_DILATION,
     CHANNEL,  # byte of a pixel where the taps' channels begin
     SEGMENT,  # bytes of one tap
     FIELDS,
-) = range(14)
+) = range(16)
 
 
 @kernel
@@ -32,7 +34,7 @@ def gather_rows(first, last, source, shape, panel, row_bytes, flip):
     in_height, out_height, out_width = shape[IN_HEIGHT], shape[OUT_HEIGHT], shape[OUT_WIDTH]
     line_bytes = shape[IN_WIDTH] * shape[PIXEL]
     tap_bytes = shape[KERNEL_WIDTH] * shape[SEGMENT]
-    touching = shape[DILATION] == 1 and shape[SEGMENT] == shape[PIXEL]
+    touching = shape[COLUMN_DILATION] == 1 and shape[SEGMENT] == shape[PIXEL]
     row = first
     while row < last:  # outputs of one line at a time
         n = row // (out_height * out_width)
@@ -41,7 +43,7 @@ def gather_rows(first, last, source, shape, panel, row_bytes, flip):
         count = min(out_width - x, last - row)
         for tap in range(shape[KERNEL_HEIGHT]):
             place = panel + (row - first) * row_bytes + tap * tap_bytes
-            line = y * shape[STRIDE] + shape[TOP] + tap * shape[DILATION]
+            line = y * shape[ROW_STRIDE] + shape[TOP] + tap * shape[ROW_DILATION]
             origin = source + (n * in_height + line) * line_bytes + shape[CHANNEL]
             if line < 0 or line >= in_height:
                 for i in range(count):
@@ -57,7 +59,8 @@ def gather_rows(first, last, source, shape, panel, row_bytes, flip):
 @kernel
 def gather_runs(origin, shape, x, count, place, row_bytes, tap_bytes, flip):
     """One line of taps that lie side by side: each output reads one run of bytes."""
-    stride, left, width = shape[STRIDE], shape[LEFT], shape[IN_WIDTH] - shape[KERNEL_WIDTH]
+    stride, left = shape[COLUMN_STRIDE], shape[LEFT]
+    width = shape[IN_WIDTH] - shape[KERNEL_WIDTH]
     first = min(max((stride - 1 - left) // stride - x, 0), count)
     last = min(max((width - left) // stride + 1 - x, first), count) if width >= left else first
     for i in range(first):
@@ -75,7 +78,7 @@ def gather_taps(origin, shape, x, place, flip):
     """One output's taps of one line, one by one."""
     segment = shape[SEGMENT]
     for column in range(shape[KERNEL_WIDTH]):
-        at = x * shape[STRIDE] + shape[LEFT] + column * shape[DILATION]
+        at = x * shape[COLUMN_STRIDE] + shape[LEFT] + column * shape[COLUMN_DILATION]
         if 0 <= at < shape[IN_WIDTH]:
             simd.copy(place + column * segment, origin + at * shape[PIXEL], segment, flip)
         else:

@@ -6,7 +6,8 @@
 from fxsim.engine.jit import kernel
 from fxsim.engine.kernels.gather import (
     CHANNEL,
-    DILATION,
+    COLUMN_DILATION,
+    COLUMN_STRIDE,
     IN_HEIGHT,
     IN_WIDTH,
     KERNEL_HEIGHT,
@@ -15,8 +16,9 @@ from fxsim.engine.kernels.gather import (
     OUT_HEIGHT,
     OUT_WIDTH,
     PIXEL,
+    ROW_DILATION,
+    ROW_STRIDE,
     SEGMENT,
-    STRIDE,
     TOP,
 )
 
@@ -30,11 +32,11 @@ def columns_range(start, stop, image, shape, out):
     used = shape[KERNEL_HEIGHT] * kernel_width * channels
     for row in range(start, stop):
         n = row // (out_height * out_width)
-        top = row // out_width % out_height * shape[STRIDE] + shape[TOP]
-        left = row % out_width * shape[STRIDE] + shape[LEFT]
+        top = row // out_width % out_height * shape[ROW_STRIDE] + shape[TOP]
+        left = row % out_width * shape[COLUMN_STRIDE] + shape[LEFT]
         for tap in range(shape[KERNEL_HEIGHT] * kernel_width):
-            y = top + tap // kernel_width * shape[DILATION]
-            x = left + tap % kernel_width * shape[DILATION]
+            y = top + tap // kernel_width * shape[ROW_DILATION]
+            x = left + tap % kernel_width * shape[COLUMN_DILATION]
             target = out[row, tap * channels : (tap + 1) * channels]
             if 0 <= y < in_height and 0 <= x < in_width:
                 place = ((n * in_height + y) * in_width + x) * pixel + shape[CHANNEL]

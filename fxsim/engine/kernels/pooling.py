@@ -1,4 +1,7 @@
-"""Pooling of (N, H, W, C) int16 words; ranges are ranges of images."""
+"""Pooling of (N, H, W, C) int16 words; ranges are ranges of images.
+
+vertical, horizontal : (size, stride, places before the image) of the windows
+"""
 
 import numpy as np
 
@@ -6,17 +9,18 @@ from fxsim.engine.jit import kernel
 
 
 @kernel
-def max_pool_range(start, stop, image, size, stride, padding, out, choice):
+def max_pool_range(start, stop, image, vertical, horizontal, out, choice):
     """Largest code of each window; `choice` is its tap, the first of equals."""
+    (high, down, top), (wide, across, left) = vertical, horizontal
     height, width = image.shape[1], image.shape[2]
     for n in range(start, stop):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
                 best, place = out[n, y, x], choice[n, y, x]
                 inside_any = False
-                for tap in range(size * size):
-                    row = y * stride + tap // size - padding
-                    column = x * stride + tap % size - padding
+                for tap in range(high * wide):
+                    row = y * down + tap // wide - top
+                    column = x * across + tap % wide - left
                     if row < 0 or row >= height or column < 0 or column >= width:
                         continue
                     code = image[n, row, column]
@@ -34,21 +38,23 @@ def max_pool_range(start, stop, image, size, stride, padding, out, choice):
 
 
 @kernel
-def max_pool_back_range(start, stop, error, choice, size, stride, padding, out):
+def max_pool_back_range(start, stop, error, choice, vertical, horizontal, out):
     """Add each error to the input that was chosen; `out` is int32."""
+    (_, down, top), (wide, across, left) = vertical, horizontal
     for n in range(start, stop):
         for y in range(error.shape[1]):
             for x in range(error.shape[2]):
                 for c in range(error.shape[3]):
                     tap = np.int64(choice[n, y, x, c])
-                    row = y * stride + tap // size - padding
-                    column = x * stride + tap % size - padding
+                    row = y * down + tap // wide - top
+                    column = x * across + tap % wide - left
                     out[n, row, column, c] += np.int32(error[n, y, x, c])
 
 
 @kernel
-def average_pool_range(start, stop, image, high, wide, stride, padding, out):
+def average_pool_range(start, stop, image, vertical, horizontal, out):
     """Mean of each window, zeros of the padding included, rounded half up."""
+    (high, down, above), (wide, across, before) = vertical, horizontal
     area = np.int64(high * wide)
     height, width, channels = image.shape[1], image.shape[2], image.shape[3]
     total = np.zeros(channels, np.int64)
@@ -56,7 +62,7 @@ def average_pool_range(start, stop, image, high, wide, stride, padding, out):
         for y in range(out.shape[1]):
             for x in range(out.shape[2]):
                 total[:] = 0
-                top, left = y * stride - padding, x * stride - padding
+                top, left = y * down - above, x * across - before
                 for row in range(max(top, 0), min(top + high, height)):
                     for column in range(max(left, 0), min(left + wide, width)):
                         for c in range(channels):
@@ -66,8 +72,9 @@ def average_pool_range(start, stop, image, high, wide, stride, padding, out):
 
 
 @kernel
-def average_pool_back_range(start, stop, error, high, wide, stride, padding, out):
+def average_pool_back_range(start, stop, error, vertical, horizontal, out):
     """Add each error, with 8 more fractional bits and divided by the window, half up, to int32."""
+    (high, down, above), (wide, across, before) = vertical, horizontal
     area = np.int64(high * wide)
     height, width, channels = out.shape[1], out.shape[2], out.shape[3]
     share = np.zeros(channels, np.int32)
@@ -77,7 +84,7 @@ def average_pool_back_range(start, stop, error, high, wide, stride, padding, out
                 for c in range(channels):
                     code = np.int64(error[n, y, x, c]) << 8
                     share[c] = np.int32((2 * code + area) // (2 * area))
-                top, left = y * stride - padding, x * stride - padding
+                top, left = y * down - above, x * across - before
                 for row in range(max(top, 0), min(top + high, height)):
                     for column in range(max(left, 0), min(left + wide, width)):
                         for c in range(channels):

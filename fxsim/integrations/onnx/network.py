@@ -25,6 +25,7 @@ class Network:
     made : {tensor: (layer that gives it, its shape without the batch, channels last)}
     remarks : what was assumed, a line each; refused : (layer, operator and why)
     bits : {layer: {role: bits}} of QONNX
+    padded : zeros that a tensor has got: top, left, bottom, right
     """
 
     graph: Graph
@@ -33,7 +34,7 @@ class Network:
     remarks: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     bits: dict[str, dict[str, int]] = field(default_factory=dict)
-    padded: dict[str, int] = field(default_factory=dict)
+    padded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
 
     def shape(self, tensor: str) -> Shape:
         """One sample of a tensor, channels last."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
+from fxsim.engine.window import Window, Windows
 from fxsim.errors import DataError
 from fxsim.integrations.onnx.cost_only import append_cost_only
 from fxsim.integrations.onnx.graph import attributes, described
 from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec, channels_last
+from fxsim.training.layers.windows import same
 
 
 def convert(net: Network, node: Any) -> None:
@@ -32,40 +35,50 @@ def convert(net: Network, node: Any) -> None:
 Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]
 
 
-def _window(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -> dict[str, int]:
-    """A square window's kernel, stride, padding and dilation, defaults left out."""
+def _windows(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -> Windows:
+    """Windows along rows and columns, with the zeros of a Pad before them."""
     if len(kernel) != 2:
         raise NotExecutableError(f"windows of {len(kernel)} dimensions")
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
-    pads = list(given.get("pads", [0, 0, 0, 0]))
-    if given.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        shapes = net.graph.shapes
-        if node.output[0] not in shapes or node.input[0] not in shapes:
-            raise NotExecutableError("automatic padding of an unknown shape")
-        out, size = shapes[node.output[0]][2:], shapes[node.input[0]][2:]
-        need = [
-            max((o - 1) * s + (k - 1) * d + 1 - i, 0)
-            for o, s, k, d, i in zip(out, strides, kernel, dilations, size, strict=True)
-        ]
-        if any(n % 2 for n in need):
-            raise NotExecutableError(f"automatic padding of {need}, unequal on two sides")
-        pads = [n // 2 for n in need] * 2
-    extra = net.padded.get(node.input[0], 0)
-    for what, values in (
-        ("kernel", kernel),
-        ("strides", strides),
-        ("dilations", dilations),
-        ("pads", pads),
-    ):
-        if len(set(values)) > 1:
-            raise NotExecutableError(f"{what} of {list(values)}, not the same in all directions")
-    fields = {
-        "kernel": int(kernel[0]),
-        "stride": int(strides[0]),
-        "padding": int(pads[0]) + extra,
-        "dilation": int(dilations[0]),
-    }
-    return {k: v for k, v in fields.items() if k == "kernel" or v != (0 if k == "padding" else 1)}
+    automatic = given.get("auto_pad", "NOTSET")
+    extra = net.padded.get(node.input[0], (0, 0, 0, 0))
+    if automatic.startswith("SAME"):
+        if any(extra):
+            raise NotExecutableError("automatic padding of what is padded")
+        sides = net.shape(node.input[0])[:2]
+        down, across = (same(*axis) for axis in zip(sides, kernel, strides, dilations, strict=True))
+        if automatic == "SAME_LOWER":  # the odd zero in front
+            return (
+                replace(down, before=down.after, after=down.before),
+                replace(across, before=across.after, after=across.before),
+            )
+        return down, across
+    pads = [0] * 4 if automatic == "VALID" else given.get("pads", [0] * 4)
+    top, left, bottom, right = (int(a + b) for a, b in zip(pads, extra, strict=True))
+    return (
+        Window(int(kernel[0]), int(strides[0]), top, bottom, int(dilations[0])),
+        Window(int(kernel[1]), int(strides[1]), left, right, int(dilations[1])),
+    )
+
+
+def _fields(windows: Windows, size: str = "kernel") -> dict[str, Any]:
+    """Windows as a workload writes them, defaults left out."""
+    down, across = windows
+    fields: dict[str, Any] = {size: _both(down.size, across.size)}
+    if (stride := _both(down.stride, across.stride)) != 1:
+        fields["stride"] = stride
+    if (down.before, across.before) != (down.after, across.after):
+        ends = (down.before, down.after, across.before, across.after)
+        fields["padding"] = dict(zip(("top", "bottom", "left", "right"), ends, strict=True))
+    elif padding := _both(down.before, across.before):
+        fields["padding"] = padding
+    if (dilation := _both(down.dilation, across.dilation)) != 1:
+        fields["dilation"] = dilation
+    return fields
+
+
+def _both(down: int, across: int) -> int | list[int]:
+    return down if down == across else [down, across]
 
 
 def _weights(net: Network, node: Any) -> Shape:
@@ -83,42 +96,35 @@ def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, A
     filters, _, *kernel = _weights(net, node)
     if len(tensors) > 1:
         raise NotExecutableError("a computed bias")
-    window = _window(net, node, given, kernel)
+    windows = _windows(net, node, given, kernel)
     groups, (height, width, channels) = int(given.get("group", 1)), net.shape(tensors[0])
-    bias = {} if _has_bias(node) else {"bias": False}
-    reach = window.get("dilation", 1) * (window["kernel"] - 1) + 1
-    sides = [
-        (size + 2 * window.get("padding", 0) - reach) // window.get("stride", 1) + 1
-        for size in (height, width)
-    ]
-    shape = (sides[0], sides[1], filters)
+    fields = _fields(windows) | ({} if _has_bias(node) else {"bias": False})
+    shape = (windows[0].outputs(height), windows[1].outputs(width), filters)
     if groups == channels == filters and groups > 1:
-        net.add(node, "depthwise_conv2d", shape, tensors[:1], **window, **bias)
+        net.add(node, "depthwise_conv2d", shape, tensors[:1], **fields)
     else:
         several = {"groups": groups} if groups > 1 else {}
-        net.add(node, "conv2d", shape, tensors[:1], filters=filters, **window, **several, **bias)
+        net.add(node, "conv2d", shape, tensors[:1], filters=filters, **fields, **several)
 
 
 def _transposed(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     _, each, *kernel = _weights(net, node)
     if len(tensors) > 1 or given.get("auto_pad", "NOTSET") != "NOTSET":
         raise NotExecutableError("a computed bias, or automatic padding")
-    window = _window(net, node, given, kernel)
+    if "output_shape" in given:
+        raise NotExecutableError("its padding follows from output_shape")
+    windows = _windows(net, node, given, kernel)
     groups = int(given.get("group", 1))
-    out = given.get("output_padding", [0, 0])
-    if len(set(out)) > 1 or "output_shape" in given:
-        raise NotExecutableError("its output padding must be the same in both directions")
-    more = {"output_padding": int(out[0])} if out[0] else {}
-    more |= {"groups": groups} if groups > 1 else {}
-    more |= {} if _has_bias(node) else {"bias": False}
-    height, width, _ = net.shape(tensors[0])
-    reach = window.get("dilation", 1) * (window["kernel"] - 1) + 1 + int(out[0])
+    more = [int(n) for n in given.get("output_padding", [0, 0])]
+    fields = _fields(windows) | ({} if _has_bias(node) else {"bias": False})
+    fields |= {"output_padding": _both(*more)} if any(more) else {}
+    fields |= {"groups": groups} if groups > 1 else {}
     sides = [
-        (n - 1) * window.get("stride", 1) - 2 * window.get("padding", 0) + reach
-        for n in (height, width)
+        (length - 1) * window.stride - window.before - window.after + window.reach + extra
+        for length, window, extra in zip(net.shape(tensors[0]), windows, more, strict=False)
     ]
     shape = (sides[0], sides[1], each * groups)
-    net.add(node, "conv_transpose2d", shape, tensors[:1], filters=each * groups, **window, **more)
+    net.add(node, "conv_transpose2d", shape, tensors[:1], filters=each * groups, **fields)
 
 
 def _flat(net: Network, node: Any, tensor: str) -> None:
@@ -215,20 +221,36 @@ def _group_norm(net: Network, node: Any, tensors: list[str], given: dict[str, An
 
 
 def _pool(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
-    window = _window(net, node, given, list(given["kernel_shape"]))
-    if given.get("ceil_mode", 0) or "dilation" in window:
-        raise NotExecutableError("windows that are rounded up, or dilated")
-    padding = window.get("padding", 0)
+    windows = _windows(net, node, given, list(given["kernel_shape"]))
     average = node.op_type == "AveragePool"
-    if average and padding and not given.get("count_include_pad", 0):
-        raise NotExecutableError("a mean that leaves its padding out")
-    size, stride = window["kernel"], window.get("stride", 1)
+    if any(window.dilation > 1 for window in windows):
+        raise NotExecutableError("dilated windows")
     height, width, channels = net.shape(tensors[0])
-    sides = [(n + 2 * padding - size) // stride + 1 for n in (height, width)]
-    more = {} if stride == size else {"stride": stride}
-    more |= {"padding": padding} if padding else {}
-    kind = "average_pool" if average else "max_pool"
-    net.add(node, kind, (sides[0], sides[1], channels), tensors[:1], size=size, **more)
+    padded = any(window.before or window.after for window in windows)
+    if given.get("ceil_mode", 0):
+        down, across = _rounded_up(windows[0], height), _rounded_up(windows[1], width)
+        if average and (down, across) != windows:
+            raise NotExecutableError("a mean of windows that are rounded up")
+        windows = down, across
+    if average and padded and not given.get("count_include_pad", 0):
+        raise NotExecutableError("a mean that leaves its padding out")
+    fields = _fields(windows, "size")
+    stride = _both(windows[0].stride, windows[1].stride)
+    if stride == fields["size"]:
+        fields.pop("stride", None)
+    else:
+        fields["stride"] = stride
+    shape = (windows[0].outputs(height), windows[1].outputs(width), channels)
+    net.add(node, "average_pool" if average else "max_pool", shape, tensors[:1], **fields)
+
+
+def _rounded_up(window: Window, length: int) -> Window:
+    """With places behind for one more window, where one begins on the axis that does not fit."""
+    last = window.outputs(length) * window.stride
+    if last >= length + window.before:
+        return window
+    more = last + window.reach - (length + window.before + window.after)
+    return replace(window, after=window.after + more) if 0 < more < window.stride else window
 
 
 def _global_pool(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
@@ -351,18 +373,14 @@ def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> 
     value = net.graph.constants.get(node.input[2]) if len(node.input) > 2 else None
     filled = float(given.get("value", 0) if value is None or not value.size else value.item())
     pads = pads if pads and len(pads) == 8 else [1] * 8
-    sides = {*pads[2:4], *pads[6:8]}
-    if (
-        len(sides) != 1
-        or any(pads[i] for i in (0, 1, 4, 5))
-        or given.get("mode", "constant") != "constant"
-        or filled
-    ):
-        raise NotExecutableError("padding that is not the same zeros on all four sides of an image")
+    sides = (*pads[2:4], *pads[6:8])  # top, left, bottom, right
+    others = any(pads[i] for i in (0, 1, 4, 5)) or min(sides) < 0
+    if others or given.get("mode", "constant") != "constant" or filled:
+        raise NotExecutableError("padding that is not zeros on the sides of an image")
     if not readers or any(reader.op_type != "Conv" for reader in readers):
         raise NotExecutableError("padding before something that is no convolution")
     net.alias(node, tensors[0])
-    net.padded[node.output[0]] = int(sides.pop())
+    net.padded[node.output[0]] = sides
 
 
 def _softmax(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:

@@ -147,7 +147,39 @@ def tiles_outside(operand, s, at):
 
 
 @inlined
-def fetched(operand, at, p, s):
+def slides(level, at, axis, p, s):
+    """Whether tiles with `at` loops inside follow one another along an axis, and keep halos.
+
+    Units with memories of their own do not where their neighbours have what comes next.
+    """
+    if at >= s.loops or p.keeps_halo[level] == 0:
+        return False
+    outputs, taps = OY + axis, FY + axis
+    alone = p.per_pe[level] and (p.each[level, outputs] > 1 or p.each[level, taps] > 1)
+    return s.dims[at] in (outputs, taps) and not alone
+
+
+@inlined
+def covered_along(axis, level, at, p, s):
+    """Pixels along an axis that a level's tiles with `at` loops inside fetch together."""
+    outputs, taps = OY + axis, FY + axis
+    e, run = s.extents, at + 1 if slides(level, at, axis, p, s) else at
+    pixels = p.height if axis == 0 else p.width
+    return covered(
+        p.sizes[outputs],
+        p.sizes[taps],
+        e[at, outputs],
+        e[at, taps],
+        e[run, outputs],
+        e[run, taps],
+        p,
+        axis,
+        pixels,
+    )
+
+
+@inlined
+def fetched(operand, level, at, p, s):
     """Words that pass into a level whose tile has `at` loops inside, over the whole nest."""
     e = s.extents
     if p.whole:
@@ -159,8 +191,7 @@ def fetched(operand, at, p, s):
         words = p.once[operand]
     else:
         words = p.sizes[B] * p.sizes[C] * p.sizes[G]
-        words *= covered(p.sizes[OY], p.sizes[FY], e[at, OY], e[at, FY], p, p.height)
-        words *= covered(p.sizes[OX], p.sizes[FX], e[at, OX], e[at, FX], p, p.width)
+        words *= covered_along(0, level, at, p, s) * covered_along(1, level, at, p, s)
     return words * tiles_outside(operand, s, at)
 
 
@@ -255,7 +286,7 @@ def count(p, s):
             while not p.holds[parent, o]:
                 parent += 1
             at = s.inside[level, o]
-            words = fetched(o, at, p, s)
+            words = fetched(o, level, at, p, s)
             if innermost:
                 if o == p.stationary:
                     for d in range(8):

@@ -22,22 +22,51 @@ def span(outputs, taps, stride, dilation, upsampling):
 
 
 @inlined
-def covered(outputs, taps, tile, tap_tile, p, pixels):
-    """Pixels that all tiles along one axis fetch together; halos once for every tile."""
-    needed = span(outputs, taps, p.stride, p.dilation, p.upsampling)
+def shared(outputs, taps, stride, dilation, upsampling):
+    """Pixels of a tile along one axis that the next tile, so many outputs further on, has too.
+
+    Never more than there are: 0 where taps are so far apart that tiles lie between each other.
+    """
+    if stride % dilation == 0:
+        reach = (outputs - 1) * (stride // dilation) + taps
+        moved = outputs * (stride // dilation)
+        if upsampling > 1:
+            if dilation > 1:
+                return 0
+            reach, moved = ceil_div(reach, upsampling), ceil_div(moved, upsampling)
+        return max(reach - moved, 0)
+    return 0
+
+
+@inlined
+def covered(outputs, taps, tile, tap_tile, run, tap_run, p, axis, pixels):
+    """Pixels that all tiles along one axis fetch together; halos once for every tile.
+
+    run, tap_run : outputs and taps over which one tile slides after another and keeps what both
+        have; those of a tile where it does not
+    """
+    stride, dilation, upsampling = p.stride[axis], p.dilation[axis], p.upsampling[axis]
+    needed = span(outputs, taps, stride, dilation, upsampling)
     there = min(needed, pixels)
     if tile == outputs and tap_tile == taps:
         return there
     full = outputs // tile
     rest = outputs - full * tile
     total, done = 0, 0
+    slides = ceil_div(outputs, tile) - ceil_div(outputs, run)
     while done < taps:
         height = min(tap_tile, taps - done)
-        total += full * span(tile, height, p.stride, p.dilation, p.upsampling)
+        total -= slides * shared(tile, height, stride, dilation, upsampling)
+        total += full * span(tile, height, stride, dilation, upsampling)
         if rest:
-            total += span(rest, height, p.stride, p.dilation, p.upsampling)
+            total += span(rest, height, stride, dilation, upsampling)
         done += height
-    padding = needed - there if p.upsampling == 1 else 0  # it is not fetched
+    if tap_run > tap_tile:
+        slides = ceil_div(taps, tap_tile) - ceil_div(taps, tap_run)
+        total -= slides * full * shared(tap_tile, tile, dilation, stride, upsampling)
+        if rest:
+            total -= slides * shared(tap_tile, rest, dilation, stride, upsampling)
+    padding = needed - there if upsampling == 1 else 0  # it is not fetched
     return max(total - padding, there)
 
 
@@ -66,8 +95,8 @@ def footprint(operand, p, s, at, first):
     taps_y, taps_x = e[at, first + FY], e[at, first + FX]
     if p.dense:
         return words * outputs_y * outputs_x * taps_y * taps_x
-    tall = span(outputs_y, taps_y, p.stride, p.dilation, p.upsampling)
-    wide = span(outputs_x, taps_x, p.stride, p.dilation, p.upsampling)
+    tall = span(outputs_y, taps_y, p.stride[0], p.dilation[0], p.upsampling[0])
+    wide = span(outputs_x, taps_x, p.stride[1], p.dilation[1], p.upsampling[1])
     if p.whole == 0:
         tall, wide = min(tall, p.height), min(wide, p.width)
     return words * tall * wide

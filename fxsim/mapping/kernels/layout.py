@@ -21,9 +21,9 @@ PROBLEM = np.dtype(
         ("spatial", "i8", 8),  # of which the array and its units take so many at once
         ("units", "i8", 8),  # units along each loop
         ("unit", "i8", 8),  # turns that one unit takes
-        ("stride", "i8"),
-        ("dilation", "i8"),
-        ("upsampling", "i8"),
+        ("stride", "i8", 2),  # of rows and of columns
+        ("dilation", "i8", 2),
+        ("upsampling", "i8", 2),
         ("height", "i8"),
         ("width", "i8"),  # of the image, in pixels that are there
         ("dense", "i8"),  # the image is a matrix
@@ -51,6 +51,7 @@ PROBLEM = np.dtype(
         ("overlapped", "i8", MOST_LEVELS),
         ("per_pe", "i8", MOST_LEVELS),
         ("multicast", "i8", MOST_LEVELS),
+        ("keeps_halo", "i8", MOST_LEVELS),
         ("serves", "i8", MOST_LEVELS),  # whether neighbours share a unit's memory
         ("each", "i8", (MOST_LEVELS, 8)),  # such memories along each loop
         ("holds", "i8", (MOST_LEVELS, 3)),

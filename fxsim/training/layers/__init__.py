@@ -19,7 +19,7 @@ from fxsim.training.layers.activation import (
     Tanh,
 )
 from fxsim.training.layers.base import Layer
-from fxsim.training.layers.convolution import Conv2d, ConvTranspose2d, DepthwiseConv2d
+from fxsim.training.layers.convolution import Conv1d, Conv2d, ConvTranspose2d, DepthwiseConv2d
 from fxsim.training.layers.cost_only import CostOnly
 from fxsim.training.layers.linear import Linear
 from fxsim.training.layers.normalisation import BatchNorm, GroupNorm, LayerNorm, RmsNorm
@@ -39,6 +39,7 @@ from fxsim.training.layers.structure import (
 )
 
 KINDS: dict[str, type[Layer]] = {
+    "conv1d": Conv1d,
     "conv2d": Conv2d,
     "depthwise_conv2d": DepthwiseConv2d,
     "conv_transpose2d": ConvTranspose2d,

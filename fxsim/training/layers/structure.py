@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from fxsim.engine.window import Window
 from fxsim.errors import ShapeError
 from fxsim.training.context import Parameter
 from fxsim.training.layers.base import Layer, Shape, T, constant_parameter, shown, uniform_parameter
@@ -106,7 +107,7 @@ class Shortcut(Layer):
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         x, extra = inputs[0], self.filters - self.in_shapes[0][2]
         if self.stride > 1:
-            x = ops.max_pool(self.name, x, 1, self.stride, 0)
+            x = ops.max_pool(self.name, x, (Window(1, self.stride),) * 2)
         if not extra:
             return x
         shape = (x.shape[0], *self.out_shape[:2])
