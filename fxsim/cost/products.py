@@ -329,8 +329,10 @@ def cycles_and_energy(
     _whole_bursts(problem, movement, bits, moved)
     times, energy = np.zeros((len(compute), top + 1)), np.zeros((len(compute), top + 1))
     results, state = np.zeros((len(compute), layout.ENERGY)), layout.state()
+    state["refill"][: top + 1], state["window"][: top + 1] = movement.refill, movement.window
+    each = np.ascontiguousarray(bits.T)
     evaluation.evaluate_steps(
-        moved, load, store, array, problem.record, state, times, energy, results
+        moved, each, load, store, array, problem.record, state, times, energy, results
     )
     cycles = results[:, layout.CYCLES]
     busiest = np.array([*movement.levels], object)[times.argmax(axis=1)]

@@ -31,7 +31,9 @@ class MemoryLevel(Section):
     capacity_bits : of all of it (`per_pe`: in each unit); None ("unlimited") off-chip
     bandwidth_bits_per_cycle : of its reads, and of its writes too unless these have
         `write_bandwidth_bits_per_cycle`, a port of their own
-    double_buffered : half of it holds the tile in use, half is being filled meanwhile
+    double_buffered : half of it holds the tile in use, half is being filled meanwhile; else, where
+        its transfers run beside the array's work, the array waits for what does not come between
+        a word's last use and the next tile
     overlapped : whether its transfers run beside the array's work; as `double_buffered` says (and
         of the units' own always) unless it is given: ZigZag's memories may be full and overlap
     per_pe : each unit has one, of `capacity_bits`, `area_mm2` and `leakage_mw` (bandwidth is that

@@ -46,6 +46,8 @@ class Movement:
     steps : of the array; folds : how often it is filled and drained
     results : words of the result that are stored off-chip with their own length, else 0
     runs : neighbouring words of each operand that a tile fetches from off-chip together
+    refill, window : (levels, operands) of levels that hold one tile alone: cycles for a bit of all
+        words, and the share of the array's time in which they may come; it waits for the rest
     """
 
     levels: tuple[str, ...]
@@ -56,6 +58,8 @@ class Movement:
     folds: int
     results: int
     runs: tuple[int, int, int]
+    refill: Floats
+    window: Floats
 
 
 class Problem:
@@ -149,6 +153,7 @@ class Problem:
                     1 if d in shared else n for d, n in zip(DIMENSIONS, self.units, strict=True)
                 ]
             r["overlapped"][i] = level is None or level.overlaps
+            r["refilled"][i] = level is not None and level.overlaps and not level.double_buffered
             if level is machine.dram:  # it fills the outermost levels
                 r["overlapped"][i] = all(machine.buffer(o).overlaps for o in OPERANDS)
             if level is None:  # registers: a unit's own tile, for nothing
@@ -248,6 +253,8 @@ class Problem:
             int(result[layout.FOLDS]),
             int(result[layout.RESULTS]) if own_length else 0,
             self._runs(state),
+            state["refill"][:count].copy(),
+            state["window"][:count].copy(),
         )
         done = Mapping(mapping.loops, mapping.first_tile, self.homes(inside))
         return movement, done, float(result[layout.CYCLES]), float(result[layout.ENERGY])

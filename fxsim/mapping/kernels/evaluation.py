@@ -57,6 +57,12 @@ def write_extents(p, s):
         e[i + 1, OUTSIDE + d] = ceil_div(p.sizes[d], s.ends[i])
 
 
+@inlined
+def room(level, p, s):
+    """What tiles may occupy of a level."""
+    return p.capacity[level] / 2 if s.halved and p.refilled[level] else p.capacity[level]
+
+
 @kernel
 def fits_outside(level, chosen, p, s):
     """Whether the levels outside can hold what lies inside them now, with one loop more."""
@@ -67,7 +73,7 @@ def fits_outside(level, chosen, p, s):
                 if p.holds[outer, o] and (o == chosen or s.alone == 0):
                     at = s.now[o] + 1 if o == chosen else s.now[o]
                     used += p.fit_bits[o] * held(o, outer, at, p, s)
-            if used > p.capacity[outer]:
+            if used > room(outer, p, s):
                 return False
     return True
 
@@ -103,7 +109,7 @@ def allocate(p, s):
             s.tiles[level, o] = held(o, level, s.now[o], p, s)
             used += p.fit_bits[o] * s.tiles[level, o]
             growing |= 1 << o
-        if used > p.capacity[level] and s.alone == 0:
+        if used > room(level, p, s) and s.alone == 0:
             return False
         while growing:
             chosen = -1
@@ -121,7 +127,7 @@ def allocate(p, s):
                 words = held(chosen, level, at + 1, p, s)
                 more = p.fit_bits[chosen] * (words - s.tiles[level, chosen])
                 taken = p.fit_bits[chosen] * s.tiles[level, chosen] if s.alone else used
-                if taken + more <= p.capacity[level] and fits_outside(level, chosen, p, s):
+                if taken + more <= room(level, p, s) and fits_outside(level, chosen, p, s):
                     used += more
                     s.tiles[level, chosen] = words
                     s.now[chosen] = at + 1
@@ -133,6 +139,62 @@ def allocate(p, s):
     for o in range(3):
         s.inside[p.levels - 1, o] = s.loops
     return True
+
+
+@kernel
+def write_refills(p, s):
+    """Fill `refill` and `window`: how tiles come where a level has room for one alone.
+
+    A word may be replaced after its last use: in the last turn of the loops on top of the tile that
+    the operand does not have. What takes longer, the array waits for. Where the next tile has room
+    beside the one in use, nothing waits. Results leave as the next sums begin.
+    Source: ZigZag's model of memories that are not double-buffered, arXiv 2007.11360.
+    """
+    for level in range(p.levels - 1):
+        for o in range(3):
+            s.refill[level, o], s.window[level, o] = 0.0, 0.0
+        if p.refilled[level] == 0 or s.alone:
+            continue
+        used = 0.0
+        for o in range(3):
+            if p.holds[level, o]:
+                used += p.fit_bits[o] * s.tiles[level, o]
+        if 2 * used <= p.capacity[level]:
+            continue
+        for o in range(2):
+            if p.holds[level, o]:
+                write_refill(level, o, p, s)
+
+
+@inlined
+def write_refill(level, o, p, s):
+    """Of one operand: cycles for a bit of all its words, and the share of the array's time."""
+    e, at, turns = s.extents, s.inside[level, o], 1
+    i = at - 1
+    while i >= 0 and not relevant(o, s.dims[i]):
+        turns *= ceil_div(e[i + 1, s.dims[i]], e[i, s.dims[i]])
+        i -= 1
+    parent = level + 1
+    while not p.holds[parent, o]:
+        parent += 1
+    words = fetched(o, level, at, p, s) * unique(o, level, p)
+    copies = p.copies[level, o]
+    times = 1 if p.multicast[parent] else copies
+    s.refill[level, o] = max(
+        words * copies / p.write_rate[level], words * times / p.read_rate[parent]
+    )
+    s.window[level, o] = 1 / turns
+
+
+@inlined
+def refill_cycles(bits, array, p, s):
+    """Cycles in which the array waits for tiles to be replaced; bits : of a word, by operand."""
+    waited = 0.0
+    for level in range(p.levels - 1):
+        if p.refilled[level]:
+            for o in range(2):
+                waited += max(bits[o] * s.refill[level, o] - array * s.window[level, o], 0.0)
+    return waited
 
 
 @inlined
@@ -317,6 +379,7 @@ def count(p, s):
                 tile = first_tile(o, level, p, s)
                 s.loaded[o] = tile if p.first_read else 0.0
                 s.stored[o] = tile if stored else 0.0
+    write_refills(p, s)
     s.result[STEPS] = p.steps
     s.result[FOLDS] = folds
     s.result[RESULTS] = results
@@ -410,16 +473,20 @@ def evaluate(p, s):
             own = s.result[RESULTS] * p.result_bits if o == 2 and own_length else 0.0
             s.written[top] += (s.moved[top, o, 1] * p.bits[o] + own) * times
     array = s.result[STEPS] * p.step_cycles + fold_cycles(s.result[FOLDS], p)
+    waited = refill_cycles(p.bits, array, p, s)
+    s.waited = max(s.waited, waited)
+    array += waited
     time_and_energy(load, store, array, p, s)
     s.result[ENERGY] = energy_pj(p, s.result)
     return True
 
 
 @kernel
-def evaluate_steps(moved, load, store, array, p, s, times, energies, out):
-    """`time_and_energy` of many training steps.
+def evaluate_steps(moved, bits, load, store, array, p, s, times, energies, out):
+    """`time_and_energy` of many training steps; what a refill waits for is in the state.
 
     moved : (steps, levels, operands, read and written) bits; load, store, array : (steps,)
+    bits : (steps, operands) of a word
     times, energies : (steps, levels) of ports; out : (steps, results)
     """
     for i in range(moved.shape[0]):
@@ -428,7 +495,8 @@ def evaluate_steps(moved, load, store, array, p, s, times, energies, out):
             for o in range(3):
                 s.read[level] += moved[i, level, o, 0]
                 s.written[level] += moved[i, level, o, 1]
-        time_and_energy(load[i], store[i], array[i], p, s)
+        waited = refill_cycles(bits[i], array[i], p, s)
+        time_and_energy(load[i], store[i], array[i] + waited, p, s)
         for level in range(p.levels):
             times[i, level], energies[i, level] = s.time[level], s.energy[level]
         for n in range(out.shape[1]):

@@ -49,6 +49,7 @@ PROBLEM = np.dtype(
         ("write_rate", "f8", MOST_LEVELS),
         ("shared_port", "i8", MOST_LEVELS),
         ("overlapped", "i8", MOST_LEVELS),
+        ("refilled", "i8", MOST_LEVELS),  # it holds one tile, and takes the next in its place
         ("per_pe", "i8", MOST_LEVELS),
         ("multicast", "i8", MOST_LEVELS),
         ("keeps_halo", "i8", MOST_LEVELS),
@@ -81,6 +82,11 @@ STATE = np.dtype(
         ("moved", "f8", (MOST_LEVELS, 3, 2)),  # words read and written
         ("loaded", "f8", 3),
         ("stored", "f8", 3),  # words before the first step, after the last
+        # cycles for a bit of all words of a level with one buffer, and the array's share to hide in
+        ("refill", "f8", (MOST_LEVELS, 3)),
+        ("window", "f8", (MOST_LEVELS, 3)),
+        ("waited", "f8"),  # most cycles of any evaluation since it was set to 0
+        ("halved", "i8"),  # tiles take half of such a level, so that the next has room beside them
         ("now", "i8", 3),  # loops inside the levels so far
         ("done", "i8", 8),
         ("read", "f8", MOST_LEVELS),

@@ -185,17 +185,33 @@ def forget(plan):
 def try_allocations(plan, p, s):
     """Evaluate loops with every way to share the levels; how many were evaluated.
 
-    Where as much as fits is best for all, that is one. Else the choices count down like digits:
-    the last is the fastest.
+    Where the array waits for refills, also with tiles that leave room for the next.
     """
     forget(plan)
-    if p.choices == 0 or plan.greedy:
+    every = p.choices > 0 and plan.greedy == 0
+    if every and not may_win(plan, p, s):
+        return 1
+    if every:
+        forget(plan)
+    s.waited = 0.0
+    evaluated = try_sharing(every, plan, p, s)
+    if s.waited > 0:
+        s.halved = 1
+        evaluated += try_sharing(every, plan, p, s)
+        s.halved = 0
+    return evaluated
+
+
+@kernel
+def try_sharing(every, plan, p, s):
+    """Evaluate loops with tiles as large as fit, or with `every` choice of smaller ones.
+
+    The choices count down like digits: the last is the fastest.
+    """
+    if not every:
         if evaluate(p, s):
             record(plan, p, s)
         return 1
-    if not may_win(plan, p, s):
-        return 1
-    forget(plan)
     evaluated, at = 1, 0
     while at >= 0 and evaluated < MOST_ALLOCATIONS:
         evaluated += 1
