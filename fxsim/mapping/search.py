@@ -4,16 +4,15 @@ The loops between two memory stages form a block. Which of the three classes of 
 turns innermost decides which operand stays, so a block has six orders, of which the repetitions
 are left out; G stands outside of all, since every operand depends on it. Each operand is then kept
 at each level as long as it fits (uneven mappings); where that may cost others room, or time to load
-it whole, all ways to take less are tried as well. Tiles are multiples of what the array covers:
-powers of two of it, halves, thirds and quarters of the loop (all, where there are few), squares and
-strips of images.
+it whole, all ways to take less are tried as well, and where the array waits for a memory with one
+buffer, tiles that leave room for the next.
 
 One stage of buffers, and tiles few enough for the budget: all tiles with all orders, exhaustive
 over its candidates, which neither capacities nor bandwidths change: more of them never costs more.
 Otherwise evenly fewer tiles, then axis by axis with all of theirs, until none improves; with more
 stages, one boundary after another, the others fixed. Where the result is far from its bound, pairs
-of axes change together, and the outermost loops are permuted for the tiles beside the best. What
-may be missed is bounded by `SearchResult.bound`.
+of axes change together, the outermost loops are permuted for the tiles beside the best, and all
+begins again with more tiles. What may be missed is bounded by `SearchResult.bound`.
 All objectives are followed in one search, so none is beaten by what another finds. The same input
 always gives the same mapping: there is no clock and no random number in it.
 """
@@ -26,24 +25,22 @@ from typing import Literal
 
 import numpy as np
 
-from fxsim.hardware.accelerator import RESERVED as REGISTERS
-from fxsim.mapping.kernels import evaluation, layout, search
+from fxsim.mapping.bound import lower_bound
+from fxsim.mapping.candidates import AXES, candidates, stages, thinned
+from fxsim.mapping.kernels import layout, search
 from fxsim.mapping.mapping import Mapping
-from fxsim.mapping.nest import DIMENSIONS, RELEVANT
+from fxsim.mapping.nest import DIMENSIONS
 from fxsim.mapping.problem import Movement, Problem
 
 Objective = Literal["cycles", "energy", "edp"]
 OBJECTIVES: tuple[Objective, ...] = ("cycles", "energy", "edp")
 BUDGET = 24_000  # mappings of one boundary, before its axes are searched one by one
-_AXES = np.array([[0, -1], [1, -1], [2, -1], [3, 4], [5, 6], [7, -1]], np.int64)
 _CLASSES = np.array([[4, 3, 0], [1, -1, -1], [6, 5, 2]], np.int64)  # m, n, k: inner loop first
 _ORDERS = np.array(list(permutations(range(3))), np.int64)
 MOST_PERMUTED = 6
-_FEW_TURNS = 8  # all tiles of a loop of so many are candidates
 _SWEEPS = 4
 _NEAR = 1.1  # times the bound: what is nearer is not worth further moves
 _MORE = 4  # times the budget, where it is not
-_ORDERS_EACH = 8  # orders that a tile is tried with, about
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,130 +109,6 @@ class SearchResult:
         return parts[objective] if objective != "edp" else parts["cycles"] * parts["energy"]
 
 
-def stages(problem: Problem) -> list[tuple[int, int, int]]:
-    """On-chip memory stages, inner first.
-
-    Parameters
-    ----------
-    problem : a nest on a machine
-
-    Returns
-    -------
-    The level that each operand (left, right, output) has at each stage, -1 if none.
-
-    Examples
-    --------
-    >>> import fxsim
-    >>> from fxsim.mapping.nest import Nest
-    >>> from fxsim.mapping.problem import WordBits
-    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
-    >>> len(stages(problem))
-    1
-    """
-    stages_: list[list[int]] = []
-    for level in range(len(problem.names) - 1):
-        if problem.names[level] == REGISTERS:
-            continue
-        held = [o for o in range(3) if problem.holds[level, o]]
-        if not stages_ or any(stages_[-1][o] >= 0 for o in held):
-            stages_.append([-1, -1, -1])
-        for o in held:
-            stages_[-1][o] = level
-    return [(left, right, output) for left, right, output in stages_]
-
-
-def _tiles(size: int, base: int, every: bool) -> list[int]:
-    """Candidates along one loop: multiples of `base` up to `size`, of few turns `every` one."""
-    base = min(base, size)
-    turns = -(-size // base)
-    tiles = {base, size}
-    tile = base
-    while tile < size:
-        tiles.add(tile)
-        tile *= 2
-    tiles |= {min(base * -(-turns // parts), size) for parts in (2, 3, 4)}
-    if every and turns <= _FEW_TURNS:
-        tiles |= {min(base * n, size) for n in range(1, turns)}
-    return sorted(tiles)
-
-
-def _paired(sizes: tuple[int, int], bases: tuple[int, int], every: bool) -> list[tuple[int, int]]:
-    """Candidates of two loops at once: both alike, or strips whole in the second."""
-    first, second = (_tiles(sizes[i], bases[i], every) for i in (0, 1))
-    pairs = {(tile, sizes[1]) for tile in first} | {(bases[0], tile) for tile in second}
-    for tile in first:
-        pairs.add((tile, max(t for t in second if t <= max(tile, second[0]))))
-    return sorted(pairs)
-
-
-Axes = list[list[tuple[int, int]]]
-
-
-def candidates(problem: Problem, every: bool) -> Axes:
-    """Candidate tiles by axis.
-
-    Parameters
-    ----------
-    problem : a nest on a machine
-    every : all tiles of the loops that have few turns
-
-    Returns
-    -------
-    For each of `_AXES`, (tile of its first loop, tile of its second or 1).
-
-    Examples
-    --------
-    >>> import fxsim
-    >>> from fxsim.mapping.nest import Nest
-    >>> from fxsim.mapping.problem import WordBits
-    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
-    >>> len(candidates(problem, every=False))
-    6
-    """
-    sizes = [int(n) for n in problem.sizes]
-    bases = [int(n) for n in np.minimum(problem.spatial, problem.sizes)]
-    axes: Axes = []
-    for one, other in _AXES:
-        if other < 0:
-            axes.append([(tile, 1) for tile in _tiles(sizes[one], bases[one], every)])
-        else:
-            pair = (sizes[one], sizes[other]), (bases[one], bases[other])
-            axes.append(
-                [(min(a, sizes[one]), min(b, sizes[other])) for a, b in _paired(*pair, every)]
-            )
-    return axes
-
-
-def thinned(axes: Axes, budget: int) -> Axes:
-    """The candidates, evenly fewer until all their combinations are within a budget.
-
-    Parameters
-    ----------
-    axes : see `candidates`
-    budget : combinations of tiles and orders
-
-    Returns
-    -------
-    Fewer, or the same.
-
-    Examples
-    --------
-    >>> thinned([[(tile, 1) for tile in range(1, 9)]], budget=32)
-    [[(1, 1), (5, 1), (8, 1)]]
-    """
-    axes = list(axes)
-    for i, axis in enumerate(axes):
-        while len(axis) > search.MOST_CANDIDATES:
-            axis = axis[:-1:2] + axis[-1:]
-        axes[i] = axis
-    while np.prod([len(axis) for axis in axes]) * _ORDERS_EACH > budget:
-        longest = max(range(len(axes)), key=lambda i: len(axes[i]))
-        if len(axes[longest]) <= 3:
-            break
-        axes[longest] = axes[longest][:-1:2] + axes[longest][-1:]
-    return axes
-
-
 class _Search:
     """One search for the best mappings by all objectives.
 
@@ -259,7 +132,7 @@ class _Search:
         self.state = layout.state()
         plan = self.plan = layout.record(search.PLAN)
         plan["blocks"] = self.blocks
-        plan["classes"], plan["axes"], plan["best"] = _CLASSES, _AXES, np.inf
+        plan["classes"], plan["axes"], plan["best"] = _CLASSES, AXES, np.inf
         self.bounds, self.orders, self.stage = plan["bounds"], plan["orders"], plan["stage"]
         self.counts, self.candidates = plan["counts"], plan["candidates"]
         self.best, self.best_bounds = plan["best"], plan["best_bounds"]
@@ -268,8 +141,8 @@ class _Search:
     def _try(self, at: int, axes: dict[int, list[tuple[int, int]]], together: bool) -> None:
         """Search one boundary, the others as they are: these tiles, the present ones elsewhere."""
         tile = self.bounds[at]
-        self.candidates[:, 0, 0] = tile[_AXES[:, 0]]
-        self.candidates[:, 0, 1] = np.where(_AXES[:, 1] < 0, 1, tile[_AXES[:, 1]])
+        self.candidates[:, 0, 0] = tile[AXES[:, 0]]
+        self.candidates[:, 0, 1] = np.where(AXES[:, 1] < 0, 1, tile[AXES[:, 1]])
         self.counts[:] = 1
         for i, axis in axes.items():
             self.counts[i] = len(axis)
@@ -287,19 +160,18 @@ class _Search:
         return bytes(self.bounds.tobytes() + self.orders.tobytes())
 
     def run(self) -> None:
+        """Search; anew with more tiles where the result is far from its bound."""
         self._search()
-        if not self.exhaustive and max(map(self._gap, range(len(OBJECTIVES)))) > _NEAR:
-            plan, first = self.plan, self.plan.copy()
-            self.thin, self.done, plan["best"] = (
-                thinned(self.axes, _MORE * self.budget),
-                set(),
-                np.inf,
-            )
-            self._search()
-            for number in range(len(OBJECTIVES)):
-                if tuple(first["best"][number]) <= tuple(plan["best"][number]):
-                    for name in search.BEST:
-                        plan[name][number] = first[name][number]
+        if self.exhaustive or max(map(self._gap, range(len(OBJECTIVES)))) <= _NEAR:
+            return
+        plan, first = self.plan, self.plan.copy()
+        plan["best"] = np.inf
+        self.thin, self.done = thinned(self.axes, _MORE * self.budget), set()
+        self._search()
+        for number in range(len(OBJECTIVES)):
+            if tuple(first["best"][number]) <= tuple(plan["best"][number]):
+                for name in search.BEST:
+                    plan[name][number] = first[name][number]
 
     def _search(self) -> None:
         """From few tiles of every boundary to the best of all objectives."""
@@ -368,7 +240,7 @@ class _Search:
 
         False if those then do not cut each other into whole ones.
         """
-        for loop, turns in zip(_AXES[axis], tile, strict=True):
+        for loop, turns in zip(AXES[axis], tile, strict=True):
             if loop >= 0:
                 inside, outside = self.bounds[1:at, loop], self.bounds[at : self.blocks, loop]
                 np.minimum(inside, turns, out=inside)
@@ -378,7 +250,7 @@ class _Search:
 
     def _next(self, at: int, axis: int) -> list[tuple[int, int]]:
         """The candidates beside the present tile of an axis."""
-        one, two = _AXES[axis]
+        one, two = AXES[axis]
         present = int(self.bounds[at, one]), int(self.bounds[at, two]) if two >= 0 else 1
         tiles = self.axes[axis]
         if present not in tiles:
@@ -463,53 +335,3 @@ def best_mapping(
         searching.evaluated,
         searching.exhaustive and not searching.plan["cut"] and machine.dram.burst_bits == 1,
     )
-
-
-def lower_bound(problem: Problem) -> tuple[float, float]:
-    """What no mapping can beat: the roofline with compulsory traffic.
-
-    Every level holds everything, so each word passes each level once; the array is at work in
-    every step, and filled as often as its stationary operand demands.
-
-    Parameters
-    ----------
-    problem : a nest at its word lengths, on a machine
-
-    Returns
-    -------
-    (cycles, energy [pJ]).
-
-    Examples
-    --------
-    >>> import fxsim
-    >>> from fxsim.mapping.nest import Nest
-    >>> from fxsim.mapping.problem import WordBits
-    >>> problem = Problem(fxsim.machine("dynasty"), Nest.matrix(64, 32, 16), WordBits(8, 8, 32))
-    >>> lower_bound(problem)[0] <= best_mapping(problem).cycles
-    True
-    """
-    r, state = problem.record.copy(), layout.state()
-    r["capacity"], r["whole"], r["fixed"] = np.inf, 0, -1
-    open_loops = np.flatnonzero(problem.sizes > problem.spatial)
-    state["loops"] = len(open_loops)
-    state["dims"][: len(open_loops)] = open_loops
-    state["ends"][: len(open_loops)] = problem.sizes[open_loops]
-    evaluation.prepare(r)
-    if problem.machine.dataflow.tiles == "whole":  # sums enter and leave the array once a tile
-        r["taken"][:, 2] = r["once"][2]
-    evaluation.count(r, state)
-    longest = float(r["steps"] * r["step_cycles"])
-    if (stationary := problem.machine.dataflow.stationary) is not None and r["overhead"]:
-        relevant = list(RELEVANT[stationary])
-        folds = np.prod(-(-problem.sizes[relevant] // problem.spatial[relevant]))
-        longest += float(folds * r["overhead"] - 1)
-    energy, top = 0.0, len(problem.names) - 1
-    for level in range(top + 1):
-        read, written = (float(state["moved"][level, :, side] @ r["bits"]) for side in (0, 1))
-        if level == top and r["result_bits"] and not r["first_read"]:
-            written += float(state["result"][layout.RESULTS] * r["result_bits"])
-        energy += read * float(r["read_pj"][level]) + written * float(r["write_pj"][level])
-        longest = max(longest, float(evaluation.port_time(level, read, written, r)))
-    cycles = max(longest, 1.0)
-    state["result"][layout.MEMORY_PJ], state["result"][layout.CYCLES] = energy, cycles
-    return cycles, float(evaluation.energy_pj(r, state["result"]))

@@ -16,10 +16,11 @@ from windows import square
 from fxsim.errors import ConfigError
 from fxsim.hardware.dataflow import Dataflow
 from fxsim.mapping import mapping as stored
+from fxsim.mapping.bound import lower_bound
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import DIMENSIONS, Nest
 from fxsim.mapping.problem import Problem, WordBits
-from fxsim.mapping.search import OBJECTIVES, best_mapping, lower_bound
+from fxsim.mapping.search import OBJECTIVES, best_mapping
 
 FLOWS = ["weight_stationary", "output_stationary", "input_stationary", "row_stationary"]
 BITS = WordBits(8, 4, 32)
