@@ -204,7 +204,8 @@ class _Search:
                     self._change_pairs(leader)
         for leader in range(len(OBJECTIVES)):
             self._best_of(leader)
-            self._permute()
+            if self.exhaustive or self._gap(leader) > _NEAR:
+                self._permute()
             if not self.exhaustive and self._gap(leader) > _NEAR:
                 for at, i in product(inner_first, range(len(self.axes))):
                     self._best_of(leader)

@@ -159,6 +159,18 @@ def may_win(plan, p, s):
     return wins
 
 
+@inlined
+def may_win_without_waiting(plan, p, s):
+    """Whether what was evaluated could, if the array did not wait for refills."""
+    s.result[CYCLES] -= s.waited
+    s.result[ENERGY] -= s.waited * p.leakage_pj
+    wins = False
+    for objective in range(OBJECTIVES):
+        main, _ = score(objective, p, s)
+        wins |= main < plan.best[objective, 0]
+    return wins
+
+
 @kernel
 def count_down(choice, p, s):
     """The next smaller tile of a choice: one loop of the operand's less; False if there is none."""
@@ -195,7 +207,7 @@ def try_allocations(plan, p, s):
         forget(plan)
     s.waited = 0.0
     evaluated = try_sharing(every, plan, p, s)
-    if s.waited > 0:
+    if s.waited > 0 and (every or may_win_without_waiting(plan, p, s)):
         s.halved = 1
         evaluated += try_sharing(every, plan, p, s)
         s.halved = 0
