@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from machines import machine
 from support import ROOT
 from test_sliding import level
@@ -88,3 +90,39 @@ def test_the_mapper_leaves_room_for_the_next_tile_where_that_is_better(objective
     least = min(problem.movement(each)[2] for each in (full, half))
     assert problem.movement(half)[2] < problem.movement(full)[2]
     assert objective != "cycles" or search.cycles <= least
+
+
+def walked(tiles, words, turns, cycles_a_word):
+    """The end of the array's work, word by word: the specification of a refill.
+
+    A word comes when the port is free and the word in its place is being used for the last time.
+    The array begins with a tile when all of it is there, and takes its words in order, a step
+    each, turn after turn.
+    """
+    port, array, last_used = 0.0, 0.0, [0.0] * words
+    for _ in range(tiles):
+        for word in range(words):
+            port = max(port, last_used[word]) + cycles_a_word
+        array = max(array, port)
+        for _ in range(turns):
+            for word in range(words):
+                last_used[word] = array
+                array += 1
+    return array
+
+
+@given(
+    tiles=st.integers(1, 9),
+    words=st.integers(1, 12),
+    turns=st.integers(1, 9),
+    bits_a_cycle=st.sampled_from([1, 2, 3, 5, 8, 16]),
+)
+def test_waiting_is_that_of_a_walk_within_one_tiles_time(tiles, words, turns, bits_a_cycle):
+    on = on_units(words * 8, write_bandwidth_bits_per_cycle=bits_a_cycle)
+    problem = Problem(on, Nest.matrix(turns, 1, tiles * words), WordBits(8, 8, 16))
+    a_tile = [loop for loop in (("C", words), ("B", turns)) if loop[1] > 1]
+    outside = [("C", tiles * words)] if tiles > 1 else []
+    _, mapping, cycles, _ = problem.movement(Mapping((*a_tile, *outside)))
+    assert mapping.inside["unit"]["right"] == len(a_tile)
+    its_time = words * 8 / bits_a_cycle + words
+    assert abs(cycles - walked(tiles, words, turns, 8 / bits_a_cycle)) <= its_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,19 +27,42 @@ from fxsim.training.tape import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conv2d(WeightedLayer):
-    """(H, W, C) to (OH, OW, filters); weights are (filters, kernel rows * columns * C / groups)."""
+class _Convolution(WeightedLayer):
+    """A layer that is one convolution; weights are (filters, taps * C / groups)."""
 
     filters: int
+    groups: int = 1
+
+    @property
+    @abstractmethod
+    def geometry(self) -> Convolution:
+        """The convolution."""
+
+    def _check(self, dimensions: int, described: str) -> None:
+        """Raise ShapeError unless the input has so many dimensions and a window fits it."""
+        self._need(dimensions, described)
+        check_fits((self.geometry.vertical, self.geometry.horizontal), self.in_shapes[0])
+
+    @property
+    def contraction(self) -> Contraction:
+        return Convolved(self.geometry)
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        return (self.filters, self.geometry.depth)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv2d(_Convolution):
+    """(H, W, C) to (OH, OW, filters)."""
+
     kernel: Pair
     stride: Pair = 1
     padding: Padding = 0
     dilation: Pair = 1
-    groups: int = 1
 
     def __post_init__(self) -> None:
-        self._need(3, "height x width x channels")
-        check_fits((self.geometry.vertical, self.geometry.horizontal), self.in_shapes[0])
+        self._check(3, "height x width x channels")
 
     @property
     def geometry(self) -> Convolution:
@@ -48,16 +72,8 @@ class Conv2d(WeightedLayer):
         return Convolution(height, width, channels, self.filters, *sliding, self.groups)
 
     @property
-    def contraction(self) -> Contraction:
-        return Convolved(self.geometry)
-
-    @property
     def out_shape(self) -> Shape:
         return (self.geometry.out_height, self.geometry.out_width, self.filters)
-
-    @property
-    def weight_shape(self) -> tuple[int, int]:
-        return (self.filters, self.geometry.depth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +91,16 @@ class DepthwiseConv2d(Conv2d):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conv1d(WeightedLayer):
-    """(T, C) to (OT, filters); weights are (filters, kernel * C / groups).
+class Conv1d(_Convolution):
+    """(T, C) to (OT, filters): the convolution of images one pixel wide."""
 
-    The convolution of images one pixel wide.
-    """
-
-    filters: int
     kernel: int
     stride: int = 1
     padding: SequencePadding = 0
     dilation: int = 1
-    groups: int = 1
 
     def __post_init__(self) -> None:
-        self._need(2, "positions x channels")
-        check_fits((self.geometry.vertical, self.geometry.horizontal), self.in_shapes[0])
+        self._check(2, "positions x channels")
 
     @property
     def geometry(self) -> Convolution:
@@ -100,16 +110,8 @@ class Conv1d(WeightedLayer):
         return Convolution(length, 1, channels, self.filters, window, Window(1), self.groups)
 
     @property
-    def contraction(self) -> Contraction:
-        return Convolved(self.geometry)
-
-    @property
     def out_shape(self) -> Shape:
         return (self.geometry.out_height, self.filters)
-
-    @property
-    def weight_shape(self) -> tuple[int, int]:
-        return (self.filters, self.geometry.depth)
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         length, channels = self.in_shapes[0]
