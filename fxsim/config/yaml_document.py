@@ -281,7 +281,9 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     }
     if kind in bounds:
         key, words = bounds[kind]
-        return f"{where} must be {words} {context[key]:g}, not {given}"
+        bound = context[key]
+        shown = f"{bound:g}" if isinstance(bound, float) else str(bound)
+        return f"{where} must be {words} {shown}, not {given}"
     if kind in ("literal_error", "enum"):
         choices = [w.strip(" '") for w in context["expected"].replace(" or ", ", ").split(",")]
         return (

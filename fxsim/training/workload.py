@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.cost_only import MatrixProduct
+from fxsim.training.layers.weighted import WeightedLayer
 from fxsim.training.layers.windows import Ends, Sides
 from fxsim.training.model import INPUT, Model
 from fxsim.training.schedule import Schedule
@@ -75,8 +77,10 @@ Decimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=f
 Share = Annotated[Decimal, AfterValidator(_fraction)]
 Beta = Annotated[Decimal, AfterValidator(_fading)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+LARGEST = (1 << 31) - 1
+MOST_VALUES = 1 << 32  # of a layer's result for one sample, and of its weights
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -87,7 +91,7 @@ def _one_of(*ways: str) -> WrapValidator:
         try:
             return handler(value)
         except ValidationError:
-            shown = str(value).replace("'", "")
+            shown = str(value).replace("'", "").replace("None", "nothing")
             raise ValueError(f"must be {' or '.join(ways)}, not {shown}") from None
 
     return WrapValidator(check)
@@ -95,16 +99,16 @@ def _one_of(*ways: str) -> WrapValidator:
 
 Pair = Annotated[
     Positive | tuple[Positive, Positive],
-    _one_of("an integer of at least 1", "two: [of rows, of columns]"),
+    _one_of(f"an integer of 1 to {LARGEST}", "two: [of rows, of columns]"),
 ]
 Naturals = Annotated[
     Natural | tuple[Natural, Natural],
-    _one_of("an integer of at least 0", "two: [of rows, of columns]"),
+    _one_of(f"an integer of 0 to {LARGEST}", "two: [of rows, of columns]"),
 ]
 Padding = Annotated[
     Literal["same"] | Natural | tuple[Natural, Natural] | Sides,
     _one_of(
-        "an integer of at least 0",
+        f"an integer of 0 to {LARGEST}",
         "two: [of rows, of columns]",
         "by side: {top, bottom, left, right}",
         "same",
@@ -112,7 +116,7 @@ Padding = Annotated[
 ]
 SequencePadding = Annotated[
     Literal["same", "causal"] | Natural | Ends,
-    _one_of("an integer of at least 0", "by end: {before, after}", "same", "causal"),
+    _one_of(f"an integer of 0 to {LARGEST}", "by end: {before, after}", "same", "causal"),
 ]
 
 
@@ -428,6 +432,7 @@ def load(source: Path | yaml_document.Document) -> tuple[Workload, Model]:
             tokens.add(spec.name)
         try:
             layer = _build(spec, inputs, tuple(shapes[n] for n in inputs))
+            _check_size(layer)
             shapes[spec.name] = layer.out_shape
         except ShapeError as problem:
             document.fail(("layers", i), f"layers.{i}, {spec.kind} {spec.name!r}: {problem}")
@@ -443,6 +448,16 @@ def load(source: Path | yaml_document.Document) -> tuple[Workload, Model]:
         return workload, Model(tuple(built.values()), workload.input, workload.classes)
     except ShapeError as problem:
         document.fail(("layers", len(workload.layers) - 1), str(problem))
+
+
+def _check_size(layer: Layer) -> None:
+    """Raise ShapeError for what no machine holds."""
+    sizes = {"values a sample": layer.elements}
+    if isinstance(layer, WeightedLayer):
+        sizes["weights"] = prod(layer.weight_shape)
+    for what, size in sizes.items():
+        if size > MOST_VALUES:
+            raise ShapeError(f"must have at most {MOST_VALUES:,} {what}, not {size:,}")
 
 
 def _build(spec: Any, inputs: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> Layer:

@@ -178,6 +178,20 @@ CASES = [
     ),
     (
         "workloads",
+        "kernel: 3, padding: 1, bias: false}\n  - {name: bn1",
+        "kernel: [3, 0], bias: false}\n  - {name: bn1",
+        "kernel: [3, 0]",
+        "kernel must be an integer of 1 to 2147483647 or two: \\[of rows, of columns\\], not",
+    ),
+    (
+        "workloads",
+        "kernel: 3, padding: 1, bias: false}\n  - {name: bn1",
+        "kernel: 3, padding: {topp: 1}, bias: false}\n  - {name: bn1",
+        "padding: {topp: 1}",
+        "padding must be an integer of 0 .* or by side: {top, bottom, left, right} or same, not",
+    ),
+    (
+        "workloads",
         "inputs: [bn3, pool2]",
         "inputs: [bn3, pol2]",
         "inputs: [bn3, pol2]",

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from support import ROOT, fxsim, jit_only
 
-from fxsim.errors import ConfigError, FxsimError
+from fxsim.errors import ConfigError, DataError, FxsimError
 from fxsim.integrations.onnx.cost_only import product_of
 from fxsim.integrations.onnx.graph import read
 from fxsim.integrations.onnx.import_model import import_model
@@ -327,6 +327,53 @@ OPERATORS = {
         6,
     ),
 }
+
+
+MISTAKEN = {
+    "Conv": (
+        {"strides": [1], "pads": [1, 1]},
+        "Conv '/conv0/Conv': a window of 2 dimensions must have 2 strides, 2 dilations and 4 pads",
+    ),
+    "Conv pads": ({"pads": [-1, 0, 0, 0]}, "'/conv0/Conv': window: before must be at least 0"),
+    "Conv strides": ({"strides": [0, 1]}, "'/conv0/Conv': window: stride must be at least 1"),
+    "Conv dilations": ({"dilations": [9, 9]}, "'/conv0/Conv': a window of 19 rows does not fit"),
+    "Conv auto_pad": ({"auto_pad": "FOO"}, "'/conv0/Conv': auto_pad must be NOTSET, VALID"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_mistaken_windows_name_file_and_node(tmp_path, name):
+    attributes, complaint = MISTAKEN[name]
+    b = Builder((4, 12, 12))
+    path = b.save(tmp_path / "wrong.onnx", b.conv("x", 4, 6, 3, **attributes))
+    with pytest.raises(DataError, match=r"wrong\.onnx: node") as caught:
+        import_model(path, tmp_path / "wrong.yaml", "npz:any.npz")
+    assert complaint in str(caught.value)
+
+
+PRICED_ONLY = {
+    # windows of one dimension are priced by their positions, not their channels
+    "ConvTranspose": ((3, 20), lambda b: b.constant("t.weight", 3, 4, 3), [2], 20 * 3 * 4 * 3),
+    "ConvTranspose grouped": ((4, 20), lambda b: b.constant("t.weight", 4, 3, 3), [1], 720),
+}
+
+
+@pytest.mark.parametrize("name", PRICED_ONLY)
+def test_transposed_windows_of_one_dimension_are_counted(tmp_path, name):
+    shape, weights, strides, macs = PRICED_ONLY[name]
+    b = Builder(shape)
+    groups = 2 if "grouped" in name else 1
+    x = b.node("ConvTranspose", "x", weights(b), strides=strides, group=groups)
+    path = b.save(tmp_path / "t.onnx", b.node("Relu", x))
+    assert import_model(path, tmp_path / "t.yaml", "npz:any.npz").macs == macs
+
+
+def test_maxima_that_no_layer_keeps_are_priced_only(tmp_path):
+    b = Builder((4, 17, 17))
+    x = b.node("MaxPool", "x", kernel_shape=[17, 17])
+    path = classified(b, x, 4, tmp_path / "large.onnx")
+    (reason,) = import_model(path, tmp_path / "large.yaml", "npz:any.npz").refused
+    assert "more than 256 places" in reason
 
 
 @pytest.mark.parametrize("name", OPERATORS)

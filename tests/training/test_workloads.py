@@ -153,6 +153,21 @@ def test_every_shipped_workload_loads():
         ),
         (
             "{name: bn1, kind: batch_norm}",
+            "{name: bn1, kind: conv2d, filters: 4, kernel: 3, padding: 100000000}",
+            "must have at most 4,294,967,296 values a sample, not",
+        ),
+        (
+            "{name: bn1, kind: batch_norm}",
+            "{name: bn1, kind: conv_transpose2d, filters: 4, kernel: 100000, padding: 50000}",
+            "must have at most 4,294,967,296 weights, not",
+        ),
+        (
+            "{name: bn1, kind: batch_norm}",
+            "{name: bn1, kind: max_pool, size: 3, padding: {top: 3}}",
+            "padding must be below the window's 3 on each side, not 3",
+        ),
+        (
+            "{name: bn1, kind: batch_norm}",
             "{name: bn1, kind: group_norm, groups: 5}",
             "groups must divide 16 channels, not be 5",
         ),

@@ -34,9 +34,8 @@ def product_of(net: Network, node: Any, tensors: list[str], shape: Shape) -> dic
     if node.op_type in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv") and len(weights) > 2:
         groups = int(attributes(node).get("group", 1))
         if node.op_type == "ConvTranspose":  # weights are (C, F / groups, ...)
-            read = net.shape(tensors[0])
             return {
-                "rows": prod(read[:-1]) * groups,
+                "rows": prod(net.shape(tensors[0])) // weights[0] * groups,
                 "depth": weights[0] // groups,
                 "features": prod(weights[1:]),
             }

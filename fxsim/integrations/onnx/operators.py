@@ -7,12 +7,14 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+from fxsim.engine.geometry import Convolution
 from fxsim.engine.window import Window, Windows
-from fxsim.errors import DataError
+from fxsim.errors import DataError, ShapeError
 from fxsim.integrations.onnx.cost_only import append_cost_only
 from fxsim.integrations.onnx.graph import attributes, described
 from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec, channels_last
-from fxsim.training.layers.windows import same
+from fxsim.training.layers.pooling import MOST_PLACES
+from fxsim.training.layers.windows import check_fits, same
 
 
 def convert(net: Network, node: Any) -> None:
@@ -28,6 +30,8 @@ def convert(net: Network, node: Any) -> None:
         if handler is None:
             raise NotExecutableError("fxsim has no such layer")
         handler(net, node, tensors, attributes(node))
+    except ShapeError as problem:
+        raise DataError(f"{net.graph.where(node)}: {problem}") from None
     except NotExecutableError as reason:
         append_cost_only(net, node, tensors, str(reason))
 
@@ -42,6 +46,14 @@ def _windows(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) 
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     automatic = given.get("auto_pad", "NOTSET")
     extra = net.padded.get(node.input[0], (0, 0, 0, 0))
+    pads = list(given.get("pads", [0] * 4))
+    if (len(strides), len(dilations), len(pads)) != (2, 2, 4):
+        raise ShapeError(
+            f"a window of 2 dimensions must have 2 strides, 2 dilations and 4 pads, not"
+            f" {len(strides)}, {len(dilations)} and {len(pads)}"
+        )
+    if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ShapeError(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER: {automatic}")
     if automatic.startswith("SAME"):
         if any(extra):
             raise NotExecutableError("automatic padding of what is padded")
@@ -53,7 +65,7 @@ def _windows(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) 
                 replace(across, before=across.after, after=across.before),
             )
         return down, across
-    pads = [0] * 4 if automatic == "VALID" else given.get("pads", [0] * 4)
+    pads = [0] * 4 if automatic == "VALID" else pads
     top, left, bottom, right = (int(a + b) for a, b in zip(pads, extra, strict=True))
     return (
         Window(int(kernel[0]), int(strides[0]), top, bottom, int(dilations[0])),
@@ -99,6 +111,9 @@ def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, A
     windows = _windows(net, node, given, kernel)
     groups, (height, width, channels) = int(given.get("group", 1)), net.shape(tensors[0])
     fields = _fields(windows) | ({} if _has_bias(node) else {"bias": False})
+    # which checks that groups divide both and that the kernel fits
+    _ = Convolution(height, width, channels, filters, *windows, groups)
+    check_fits(windows, (height, width, channels))
     shape = (windows[0].outputs(height), windows[1].outputs(width), filters)
     if groups == channels == filters and groups > 1:
         net.add(node, "depthwise_conv2d", shape, tensors[:1], **fields)
@@ -116,6 +131,8 @@ def _transposed(net: Network, node: Any, tensors: list[str], given: dict[str, An
     windows = _windows(net, node, given, kernel)
     groups = int(given.get("group", 1))
     more = [int(n) for n in given.get("output_padding", [0, 0])]
+    if any(n >= window.stride for n, window in zip(more, windows, strict=True)):
+        raise NotExecutableError(f"an output padding of {more}, not below its strides")
     fields = _fields(windows) | ({} if _has_bias(node) else {"bias": False})
     fields |= {"output_padding": _both(*more)} if any(more) else {}
     fields |= {"groups": groups} if groups > 1 else {}
@@ -223,9 +240,14 @@ def _group_norm(net: Network, node: Any, tensors: list[str], given: dict[str, An
 def _pool(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     windows = _windows(net, node, given, list(given["kernel_shape"]))
     average = node.op_type == "AveragePool"
+    if len(node.output) > 1 and node.output[1]:
+        raise NotExecutableError("the places of its maxima are read")
+    if not average and windows[0].size * windows[1].size > MOST_PLACES:
+        raise NotExecutableError(f"a window of more than {MOST_PLACES} places")
     if any(window.dilation > 1 for window in windows):
         raise NotExecutableError("dilated windows")
     height, width, channels = net.shape(tensors[0])
+    check_fits(windows, (height, width, channels))
     padded = any(window.before or window.after for window in windows)
     if given.get("ceil_mode", 0):
         down, across = _rounded_up(windows[0], height), _rounded_up(windows[1], width)

@@ -13,7 +13,7 @@ from fxsim.training.layers.windows import Padding, Pair, check_fits, pair, windo
 from fxsim.training.operations import Operations
 from fxsim.training.tape import Value
 
-_MOST_PLACES = 256  # of a window: its tap is kept in 8 bits
+MOST_PLACES = 256  # of a window: its tap is kept in 8 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,9 @@ class MaxPool(_Pool):
 
     def __post_init__(self) -> None:
         _Pool.__post_init__(self)
-        if prod(pair(self.size)) > _MOST_PLACES:
+        if prod(pair(self.size)) > MOST_PLACES:
             raise ShapeError(
-                f"a window must have at most {_MOST_PLACES} places, not {shown(pair(self.size))}"
+                f"a window must have at most {MOST_PLACES} places, not {shown(pair(self.size))}"
             )
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
