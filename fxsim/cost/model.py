@@ -121,7 +121,8 @@ class TraceCost(Totals, Displayed):
           and draining the array), vector (the vector unit), stall (waiting for memory)
         - array_cycles (elastic, ragged, lockstep and fill), memory_cycles
         - energies by component [pJ], whose sum is the total; macs; dram_bits and buffer_bits moved
-        - bound_by, what the row's time is that of: "array", "vector unit", or a memory level
+        - bound_by, what the row's time is that of: "array", "vector unit", or a memory level (whose
+          port, or whose refill, takes longer than the array)
         - maps, whether a product's lockstep is "exact" (from the step's own map, or independent of
           maps), "nearest" (from the nearest sampled step's), "sampled" (that of some of a batch's
           images), "spread" (from the matrix with the zeros that are skipped), or "elastic" (none

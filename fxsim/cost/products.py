@@ -335,7 +335,12 @@ def cycles_and_energy(
         moved, each, load, store, array, problem.record, state, times, energy, results
     )
     cycles = results[:, layout.CYCLES]
-    busiest = np.array([*movement.levels], object)[times.argmax(axis=1)]
+    names = np.array([*movement.levels], object)
+    busiest = names[times.argmax(axis=1)]
+    waits = each[:, None] * movement.refill - array[:, None, None] * movement.window
+    waits = np.maximum(waits, 0).sum(axis=2)  # of each level's refills
+    waited = waits.sum(axis=1)
+    slowest = np.where(waited > array, names[waits.argmax(axis=1)], "array")
     elastic = active / machine.units
     steps_done = float(movement.steps)
     average = active / max(problem.nest.macs, 1) * float(np.prod(problem.unit)) * steps_done
@@ -360,7 +365,7 @@ def cycles_and_energy(
         "dram_bits": moved[:, top].sum(axis=(1, 2)),
         "buffer_bits": moved[:, :top].sum(axis=(1, 2, 3)),
         "maps": computing.origin,
-        "bound_by": np.where(results[:, layout.BUSY_CYCLES] > array, busiest, "array"),
+        "bound_by": np.where(results[:, layout.BUSY_CYCLES] > array + waited, busiest, slowest),
     }
     return columns, moved[:, ::-1]
 

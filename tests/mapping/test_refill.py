@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from machines import machine
 from support import ROOT
 from test_sliding import level
 
+from fxsim.cost.lockstep import ComputeCycles
+from fxsim.cost.products import cycles_and_energy
 from fxsim.hardware import accelerator
 from fxsim.mapping.mapping import Mapping
 from fxsim.mapping.nest import Nest
@@ -35,6 +38,26 @@ def test_zigzags_mapping_of_a_layer_waits_as_there():
     assert cycles == 234_280
     waits = 12 * (9216 - 72)
     assert cycles - STEPS - waits == 128 + 8  # the first step's words, the last one's results
+
+
+@pytest.mark.parametrize(("slower", "bound_by"), [(1, "array"), (2, "rf_128B")])
+def test_the_table_says_what_is_waited_for(slower, bound_by):
+    """The same layer, and with half the bits a cycle from off-chip."""
+    on = accelerator.load(ZIGZAG / "tpu_like.yaml")
+    dram = on.memory[0].model_copy(
+        update={"bandwidth_bits_per_cycle": on.memory[0].bandwidth_bits_per_cycle / slower}
+    )
+    on = on.model_copy(update={"memory": (dram, *on.memory[1:])})
+    nest = Nest((1, 384, 256, 12, 12, 3, 3, 1), image=(13, 13), flattened=frozenset())
+    loops = (("C", 256), ("FY", 3), ("FX", 3), ("OY", 12), ("OX", 12), ("K", 384))
+    problem = Problem(on, nest, WordBits(8, 8, 16))
+    movement, _, cycles, _ = problem.movement(Mapping(loops))
+    computing = ComputeCycles(np.array([float(STEPS)]), None, None)
+    bits, active = np.array([[8.0], [8.0], [16.0]]), np.array([float(STEPS) * 1024])
+    columns, _ = cycles_and_energy(problem, movement, bits, computing, active)
+    assert columns["cycles"] == [cycles]
+    assert columns["stall_cycles"] == [cycles - STEPS]
+    assert columns["bound_by"] == [bound_by]
 
 
 def on_units(capacity, **more):

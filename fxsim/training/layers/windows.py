@@ -60,16 +60,13 @@ def windows(
     down, across = zip(pair(size), pair(stride), pair(dilation), strict=True)
     if padding == "same":
         return same(image[0], *down), same(image[1], *across)
-    if isinstance(padding, Sides):
-        ends = (padding.top, padding.bottom), (padding.left, padding.right)
-    else:
-        ends = tuple((zeros, zeros) for zeros in pair(padding))  # type: ignore[assignment]
-    return _window(down, ends[0]), _window(across, ends[1])
-
-
-def _window(shape: tuple[int, int, int], zeros: tuple[int, int]) -> Window:
-    size, stride, dilation = shape
-    return Window(size, stride, *zeros, dilation)
+    if not isinstance(padding, Sides):
+        rows, columns = pair(padding)
+        padding = Sides(top=rows, bottom=rows, left=columns, right=columns)
+    return (
+        Window(down[0], down[1], padding.top, padding.bottom, down[2]),
+        Window(across[0], across[1], padding.left, padding.right, across[2]),
+    )
 
 
 def along_time(
