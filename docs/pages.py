@@ -27,7 +27,8 @@ from fxsim.hardware.memory import MemoryLevel, Packing
 from fxsim.policies.registry import POLICIES
 from fxsim.studies.spec import ReportSpec, StudySpec
 from fxsim.sweeps.spec import GridSearch, ParetoSearch, Range, SweepSpec
-from fxsim.training.workload import LayerSpec, TrainingSpec, Workload
+from fxsim.training.layer_specs import LayerSpec
+from fxsim.training.workload import TrainingSpec, Workload
 
 ROOT = Path(__file__).parents[1]
 MACHINES = resources.names("accelerators")

@@ -14,6 +14,7 @@ from fxsim.runs import inference, initial_bit_costs, synthetic_trace
 from fxsim.runs.directory import Run
 from fxsim.trace.reader import Trace
 from fxsim.training import workload as workloads
+from fxsim.training.layer_specs import CostOnlySpec
 from fxsim.training.layers.normalisation import BatchNorm
 
 
@@ -93,7 +94,7 @@ def trace_of(
     costs = initial_bit_costs.of(model, policy.bit_cost_request, settings)
     label = f"{workload.name}, batch {settings.batch}, {policy_kind}"
     if phase is None:
-        only_priced = any(isinstance(x, workloads.CostOnlySpec) for x in workload.layers)
+        only_priced = any(isinstance(x, CostOnlySpec) for x in workload.layers)
         phase = Phase.INFERENCE if only_priced else Phase.TRAINING
     if phase is Phase.TRAINING:
         _unfolded(fold)

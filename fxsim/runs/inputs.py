@@ -18,6 +18,7 @@ from fxsim.runs import initial_bit_costs, initial_weights, train
 from fxsim.training import data as datasets
 from fxsim.training import workload as workloads
 from fxsim.training.data import Dataset
+from fxsim.training.layer_specs import CostOnlySpec
 from fxsim.training.model import Model
 from fxsim.training.workload import Workload
 
@@ -126,7 +127,7 @@ def prepare(  # noqa: PLR0913
     source = yaml_document.read(workload_file)
     workload, model = workloads.load(source)
     for i, layer in enumerate(workload.layers):
-        if isinstance(layer, workloads.CostOnlySpec):
+        if isinstance(layer, CostOnlySpec):
             source.fail(
                 ("layers", i),
                 f"layers.{i}, opaque {layer.name!r}: {layer.operator} is not executed, only priced"

@@ -7,337 +7,34 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WrapValidator,
-)
+from pydantic import Field
 
 from fxsim.config import yaml_document
 from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
+from fxsim.training.fields import (
+    AboveZero,
+    Beta,
+    Natural,
+    Part,
+    Positive,
+    Rate,
+    Share,
+    Small,
+    Text,
+)
+from fxsim.training.layer_specs import LayerBase, LayerSpec, MatrixProductSpec
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.cost_only import MatrixProduct
 from fxsim.training.layers.weighted import WeightedLayer
-from fxsim.training.layers.windows import Ends, Sides
 from fxsim.training.model import INPUT, Model
 from fxsim.training.schedule import Schedule
 from fxsim.training.settings import TrainingSettings
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _decimal(value: Any) -> Any:
-    try:
-        exact = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"must be a number, not {value!r}") from None
-    if abs(exact) > 1 << 64:
-        raise ValueError(f"must be a number of a usual size, not {value!r}")
-    return exact
-
-
-def _rate(value: Fraction) -> Fraction:
-    if not Fraction(1, 1 << 20) <= value <= 2:
-        raise ValueError(f"must be between 2**-20 and 2, not {float(value)}")
-    return value
-
-
-def _fraction(value: Fraction) -> Fraction:
-    if not 0 <= value < 1:
-        raise ValueError(f"must be at least 0 and below 1, not {float(value)}")
-    return value
-
-
-def _positive(value: Fraction) -> Fraction:
-    if value <= 0:
-        raise ValueError(f"must be above 0, not {float(value)}")
-    return value
-
-
-def _small(value: Fraction) -> Fraction:
-    if not 0 < value <= 1:
-        raise ValueError(f"must be above 0 and at most 1, not {float(value)}")
-    return value
-
-
-def _fading(value: Fraction) -> Fraction:
-    if not 0 <= value <= 1 - Fraction(1, 1 << 20):
-        raise ValueError(f"must be 0 to 1 - 2**-20, not {float(value)}")
-    return value
-
-
-Decimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
-Share = Annotated[Decimal, AfterValidator(_fraction)]
-Beta = Annotated[Decimal, AfterValidator(_fading)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-LARGEST = (1 << 31) - 1
 MOST_VALUES = 1 << 32  # of a layer's result for one sample, and of its weights
-Positive = Annotated[int, Field(ge=1, le=LARGEST)]
-Natural = Annotated[int, Field(ge=0, le=LARGEST)]
-Text = Annotated[str, Field(min_length=1)]
 
 
-def _one_of(*ways: str) -> WrapValidator:
-    """A value that may be written in several ways, named in its one error."""
-
-    def check(value: Any, handler: Any) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            shown = str(value).replace("'", "").replace("None", "nothing")
-            raise ValueError(f"must be {' or '.join(ways)}, not {shown}") from None
-
-    return WrapValidator(check)
-
-
-Pair = Annotated[
-    Positive | tuple[Positive, Positive],
-    _one_of(f"an integer of 1 to {LARGEST}", "two: [of rows, of columns]"),
-]
-Naturals = Annotated[
-    Natural | tuple[Natural, Natural],
-    _one_of(f"an integer of 0 to {LARGEST}", "two: [of rows, of columns]"),
-]
-Padding = Annotated[
-    Literal["same"] | Natural | tuple[Natural, Natural] | Sides,
-    _one_of(
-        f"an integer of 0 to {LARGEST}",
-        "two: [of rows, of columns]",
-        "by side: {top, bottom, left, right}",
-        "same",
-    ),
-]
-SequencePadding = Annotated[
-    Literal["same", "causal"] | Natural | Ends,
-    _one_of(f"an integer of 0 to {LARGEST}", "by end: {before, after}", "same", "causal"),
-]
-
-
-class _LayerBase(_Part):
-    name: Name
-    inputs: tuple[str, ...] | None = None
-
-
-class Conv2dSpec(_LayerBase):
-    """A convolution of images.
-
-    kernel, stride, dilation : of both axes, or [of rows, of columns]
-    padding : zeros on all sides, or [of rows, of columns], or by side; same: one result every
-        `stride` places, the odd zero behind
-    """
-
-    kind: Literal["conv2d"]
-    filters: Positive
-    kernel: Pair
-    stride: Pair = 1
-    padding: Padding = 0
-    dilation: Pair = 1
-    groups: Positive = 1
-    bias: bool = True
-
-
-class DepthwiseSpec(_LayerBase):
-    """A convolution with one filter a channel."""
-
-    kind: Literal["depthwise_conv2d"]
-    kernel: Pair
-    stride: Pair = 1
-    padding: Padding = 0
-    dilation: Pair = 1
-    bias: bool = True
-
-
-class Conv1dSpec(_LayerBase):
-    """A convolution of sequences.
-
-    padding : zeros at both ends, or by end; same: one result every `stride` positions; causal: no
-        result sees a later position
-    """
-
-    kind: Literal["conv1d"]
-    filters: Positive
-    kernel: Positive
-    stride: Positive = 1
-    padding: SequencePadding = 0
-    dilation: Positive = 1
-    groups: Positive = 1
-    bias: bool = True
-
-
-class ConvTranspose2dSpec(_LayerBase):
-    """A transposed convolution."""
-
-    kind: Literal["conv_transpose2d"]
-    filters: Positive
-    kernel: Pair
-    stride: Pair = 1
-    padding: Padding = 0
-    output_padding: Naturals = 0
-    dilation: Pair = 1
-    groups: Positive = 1
-    bias: bool = True
-
-
-class LinearSpec(_LayerBase):
-    """A fully connected layer."""
-
-    kind: Literal["linear"]
-    features: Positive
-    bias: bool = True
-
-
-class PoolSpec(_LayerBase):
-    """Pooling; the stride is the size unless given. Zeros of a mean's padding count."""
-
-    kind: Literal["max_pool", "average_pool"]
-    size: Pair
-    stride: Pair | None = None
-    padding: Padding = 0
-
-
-class GroupsSpec(_LayerBase):
-    """A layer that works on groups of channels."""
-
-    kind: Literal["group_norm", "channel_shuffle"]
-    groups: Positive
-
-
-class LeakyReluSpec(_LayerBase):
-    """ReLU with a slope where negative."""
-
-    kind: Literal["leaky_relu"]
-    slope: Share = Fraction(1, 100)
-
-
-class PactSpec(_LayerBase):
-    """Clipping with a learned alpha; this is its first value."""
-
-    kind: Literal["pact"]
-    alpha: Annotated[Decimal, AfterValidator(_positive)] = Fraction(6)
-
-
-class DropoutSpec(_LayerBase):
-    """Dropout with a probability."""
-
-    kind: Literal["dropout"]
-    probability: Share = Fraction(1, 2)
-
-
-class ShortcutSpec(_LayerBase):
-    """ResNet's option A: subsampling, zero channels."""
-
-    kind: Literal["shortcut"]
-    filters: Positive
-    stride: Positive = 1
-
-
-class SliceSpec(_LayerBase):
-    """Part of the first axis."""
-
-    kind: Literal["slice"]
-    start: int = 0
-    stop: int | None = None
-
-
-class EmbeddingSpec(_LayerBase):
-    """A table of words."""
-
-    kind: Literal["embedding"]
-    vocabulary: Positive
-    channels: Positive
-
-
-class RecurrentSpec(_LayerBase):
-    """A recurrent layer; a second input is its first state."""
-
-    kind: Literal["lstm", "gru"]
-    units: Positive
-
-
-class AttentionSpec(_LayerBase):
-    """Multi-head self-attention."""
-
-    kind: Literal["attention"]
-    heads: Positive
-    causal: bool = False
-    bias: bool = True
-
-
-class MatrixProductSpec(_Part):
-    """See `fxsim.training.layers.cost_only.MatrixProduct`."""
-
-    rows: Positive
-    depth: Positive
-    features: Positive
-    repeats: Positive = 1
-    weights: bool = True
-
-
-class CostOnlySpec(_LayerBase):
-    """An operator that is priced and not executed."""
-
-    kind: Literal["opaque"]
-    operator: Text
-    out: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
-    product: MatrixProductSpec | None = None
-
-
-class PlainSpec(_LayerBase):
-    """A layer without parameters of its own."""
-
-    kind: Literal[
-        "batch_norm",
-        "layer_norm",
-        "rms_norm",
-        "relu",
-        "relu6",
-        "sigmoid",
-        "tanh",
-        "gelu",
-        "silu",
-        "hard_swish",
-        "softmax",
-        "global_average_pool",
-        "add",
-        "multiply",
-        "concat",
-        "flatten",
-        "positions",
-        "class_token",
-        "position_embedding",
-    ]
-
-
-LayerSpec = Annotated[
-    Conv2dSpec
-    | DepthwiseSpec
-    | Conv1dSpec
-    | ConvTranspose2dSpec
-    | LinearSpec
-    | PoolSpec
-    | GroupsSpec
-    | LeakyReluSpec
-    | PactSpec
-    | DropoutSpec
-    | ShortcutSpec
-    | SliceSpec
-    | EmbeddingSpec
-    | RecurrentSpec
-    | AttentionSpec
-    | CostOnlySpec
-    | PlainSpec,
-    Field(discriminator="kind"),
-]
-
-
-class ScheduleSpec(_Part):
+class ScheduleSpec(Part):
     """How the learning rate goes; see `fxsim.training.schedule.Schedule`."""
 
     kind: Literal["constant", "linear", "step", "cosine", "plateau"] = "constant"
@@ -347,20 +44,20 @@ class ScheduleSpec(_Part):
     patience: Natural = 2
 
 
-class TrainingSpec(_Part):
+class TrainingSpec(Part):
     """How the network is trained unless the study says otherwise. Rates are exact decimals."""
 
     epochs: Positive
     batch: Positive
-    learning_rate: Annotated[Decimal, AfterValidator(_rate)]
+    learning_rate: Rate
     momentum: Share = Fraction(9, 10)
     weight_decay: Share = Fraction(0)
     schedule: Literal["constant", "linear", "cosine"] | ScheduleSpec = "constant"
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     nesterov: bool = False
     betas: tuple[Beta, Beta] = (Fraction(9, 10), Fraction(999, 1000))
-    epsilon: Annotated[Decimal, AfterValidator(_small)] = Fraction(1, 10**8)
-    clip_norm: Annotated[Decimal, AfterValidator(_positive)] | None = None
+    epsilon: Small = Fraction(1, 10**8)
+    clip_norm: AboveZero | None = None
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     label_smoothing: Share = Fraction(0)
 
@@ -372,7 +69,7 @@ class TrainingSpec(_Part):
         return TrainingSettings(epochs=epochs or self.epochs, schedule=schedule, **own)
 
 
-class Workload(_Part):
+class Workload(Part):
     """A network with its input, data and training."""
 
     name: Text
@@ -461,7 +158,7 @@ def _check_size(layer: Layer) -> None:
 
 
 def _build(spec: Any, inputs: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> Layer:
-    own = {n: getattr(spec, n) for n in type(spec).model_fields if n not in _LayerBase.model_fields}
+    own = {n: getattr(spec, n) for n in type(spec).model_fields if n not in LayerBase.model_fields}
     own.pop("kind")
     if isinstance(own.get("product"), MatrixProductSpec):
         own["product"] = MatrixProduct(**dict(own["product"]))

@@ -58,10 +58,10 @@ def walk(problem, mapping):
                 now = tuple(tile[d].start for d in relevant(operand))
                 if now != before:
                     count = words(operand, tile, nest)
-                    kept = 0
+                    shared = 0
                     if operand == "left" and keeps(problem, level) and not nest.flattened:
-                        kept = shared_words(tile, before, extents, problem, level)
-                    fetched += count - kept
+                        shared = shared_words(tile, before, extents, problem, level)
+                    fetched += count - shared
                     came, largest = came + 1, max(largest, count)
                 before = now
             found[level, operand] = fetched, came, largest

@@ -10,13 +10,12 @@ import numpy as np
 from fxsim.engine.jit import inlined, kernel
 from fxsim.mapping.kernels.footprints import (
     ceil_div,
-    covered,
+    fetched,
     footprint,
     held,
     relevant,
     run,
     unique,
-    whole_tile,
 )
 from fxsim.mapping.kernels.layout import (
     BUSY_CYCLES,
@@ -24,20 +23,13 @@ from fxsim.mapping.kernels.layout import (
     EACH,
     ENERGY,
     FOLDS,
-    FX,
-    FY,
     MEMORY_CYCLES,
     MEMORY_PJ,
     OUTSIDE,
-    OX,
-    OY,
     RESULTS,
     STEPS,
-    B,
-    C,
-    G,
-    K,
 )
+from fxsim.mapping.kernels.refills import refill_cycles, write_refills
 
 
 @kernel
@@ -139,122 +131,6 @@ def allocate(p, s):
     for o in range(3):
         s.inside[p.levels - 1, o] = s.loops
     return True
-
-
-@kernel
-def write_refills(p, s):
-    """Fill `refill` and `window`: how tiles come where a level has room for one alone.
-
-    A word may be replaced after its last use: in the last turn of the loops on top of the tile that
-    the operand does not have. What takes longer, the array waits for. Where the next tile has room
-    beside the one in use, nothing waits. Results leave as the next sums begin.
-    Source: ZigZag's model of memories that are not double-buffered, arXiv 2007.11360.
-    """
-    for level in range(p.levels - 1):
-        for o in range(3):
-            s.refill[level, o], s.window[level, o] = 0.0, 0.0
-        if p.refilled[level] == 0 or s.alone:
-            continue
-        used = 0.0
-        for o in range(3):
-            if p.holds[level, o]:
-                used += p.fit_bits[o] * s.tiles[level, o]
-        if 2 * used <= p.capacity[level]:
-            continue
-        for o in range(2):
-            if p.holds[level, o]:
-                write_refill(level, o, p, s)
-
-
-@inlined
-def write_refill(level, o, p, s):
-    """Of one operand: cycles for a bit of all its words, and the share of the array's time."""
-    e, at, turns = s.extents, s.inside[level, o], 1
-    i = at - 1
-    while i >= 0 and not relevant(o, s.dims[i]):
-        turns *= ceil_div(e[i + 1, s.dims[i]], e[i, s.dims[i]])
-        i -= 1
-    parent = level + 1
-    while not p.holds[parent, o]:
-        parent += 1
-    words = fetched(o, level, at, p, s) * unique(o, level, p)
-    copies = p.copies[level, o]
-    times = 1 if p.multicast[parent] else copies
-    s.refill[level, o] = max(
-        words * copies / p.write_rate[level], words * times / p.read_rate[parent]
-    )
-    s.window[level, o] = 1 / turns
-
-
-@inlined
-def refill_cycles(bits, array, p, s):
-    """Cycles in which the array waits for tiles to be replaced; bits : of a word, by operand."""
-    waited = 0.0
-    for level in range(p.levels - 1):
-        if p.refilled[level]:
-            for o in range(2):
-                waited += max(bits[o] * s.refill[level, o] - array * s.window[level, o], 0.0)
-    return waited
-
-
-@inlined
-def tiles_outside(operand, s, at):
-    """How often an operand's loops are run through: turns of the loops that it does not have."""
-    e = s.extents
-    if operand == 0:
-        return e[at, OUTSIDE + K]
-    if operand == 1:
-        return e[at, OUTSIDE + B] * e[at, OUTSIDE + OY] * e[at, OUTSIDE + OX]
-    return e[at, OUTSIDE + C] * e[at, OUTSIDE + FY] * e[at, OUTSIDE + FX]
-
-
-@inlined
-def slides(level, at, axis, p, s):
-    """Whether tiles with `at` loops inside follow one another along an axis, and keep halos.
-
-    Units with memories of their own do not where their neighbours have what comes next.
-    """
-    if at >= s.loops or p.keeps_halo[level] == 0:
-        return False
-    outputs, taps = OY + axis, FY + axis
-    alone = p.per_pe[level] and (p.each[level, outputs] > 1 or p.each[level, taps] > 1)
-    return s.dims[at] in (outputs, taps) and not alone
-
-
-@inlined
-def covered_along(axis, level, at, p, s):
-    """Pixels along an axis that a level's tiles with `at` loops inside fetch together."""
-    outputs, taps = OY + axis, FY + axis
-    e, run = s.extents, at + 1 if slides(level, at, axis, p, s) else at
-    pixels = p.height if axis == 0 else p.width
-    return covered(
-        p.sizes[outputs],
-        p.sizes[taps],
-        e[at, outputs],
-        e[at, taps],
-        e[run, outputs],
-        e[run, taps],
-        p,
-        axis,
-        pixels,
-    )
-
-
-@inlined
-def fetched(operand, level, at, p, s):
-    """Words that pass into a level whose tile has `at` loops inside, over the whole nest."""
-    e = s.extents
-    if p.whole:
-        words = whole_tile(operand, p, s)
-        for d in range(8):
-            if relevant(operand, d):
-                words *= ceil_div(p.sizes[d], e[s.first, d])
-    elif operand != 0 or p.dense:
-        words = p.once[operand]
-    else:
-        words = p.sizes[B] * p.sizes[C] * p.sizes[G]
-        words *= covered_along(0, level, at, p, s) * covered_along(1, level, at, p, s)
-    return words * tiles_outside(operand, s, at)
 
 
 @inlined

@@ -1,9 +1,9 @@
-"""Words of tiles: what a mapping's tile of each operand holds, see `evaluation`."""
+"""Words of tiles: what a mapping's tile of each operand holds and fetches, see `evaluation`."""
 
 import numpy as np
 
 from fxsim.engine.jit import inlined
-from fxsim.mapping.kernels.layout import EACH, FX, FY, MOST_LOOPS, OX, OY, B, C, G, K
+from fxsim.mapping.kernels.layout import EACH, FX, FY, MOST_LOOPS, OUTSIDE, OX, OY, B, C, G, K
 
 
 @inlined
@@ -153,3 +153,63 @@ def held(operand, level, at, p, s):
     else:
         words = footprint(operand, p, s, at, 0)
     return words * unique(operand, level, p)
+
+
+@inlined
+def tiles_outside(operand, s, at):
+    """How often an operand's loops are run through: turns of the loops that it does not have."""
+    e = s.extents
+    if operand == 0:
+        return e[at, OUTSIDE + K]
+    if operand == 1:
+        return e[at, OUTSIDE + B] * e[at, OUTSIDE + OY] * e[at, OUTSIDE + OX]
+    return e[at, OUTSIDE + C] * e[at, OUTSIDE + FY] * e[at, OUTSIDE + FX]
+
+
+@inlined
+def slides(level, at, axis, p, s):
+    """Whether tiles with `at` loops inside follow one another along an axis, and keep halos.
+
+    Units with memories of their own do not where their neighbours have what comes next.
+    """
+    if at >= s.loops or p.keeps_halo[level] == 0:
+        return False
+    outputs, taps = OY + axis, FY + axis
+    alone = p.per_pe[level] and (p.each[level, outputs] > 1 or p.each[level, taps] > 1)
+    return s.dims[at] in (outputs, taps) and not alone
+
+
+@inlined
+def covered_along(axis, level, at, p, s):
+    """Pixels along an axis that a level's tiles with `at` loops inside fetch together."""
+    outputs, taps = OY + axis, FY + axis
+    e, run = s.extents, at + 1 if slides(level, at, axis, p, s) else at
+    pixels = p.height if axis == 0 else p.width
+    return covered(
+        p.sizes[outputs],
+        p.sizes[taps],
+        e[at, outputs],
+        e[at, taps],
+        e[run, outputs],
+        e[run, taps],
+        p,
+        axis,
+        pixels,
+    )
+
+
+@inlined
+def fetched(operand, level, at, p, s):
+    """Words that pass into a level whose tile has `at` loops inside, over the whole nest."""
+    e = s.extents
+    if p.whole:
+        words = whole_tile(operand, p, s)
+        for d in range(8):
+            if relevant(operand, d):
+                words *= ceil_div(p.sizes[d], e[s.first, d])
+    elif operand != 0 or p.dense:
+        words = p.once[operand]
+    else:
+        words = p.sizes[B] * p.sizes[C] * p.sizes[G]
+        words *= covered_along(0, level, at, p, s) * covered_along(1, level, at, p, s)
+    return words * tiles_outside(operand, s, at)

@@ -1,0 +1,67 @@
+"""What a workload's YAML may hold in its fields: exact decimals, counts, names."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Part(BaseModel):
+    """A mapping whose keys are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _decimal(value: Any) -> Any:
+    try:
+        exact = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"must be a number, not {value!r}") from None
+    if abs(exact) > 1 << 64:
+        raise ValueError(f"must be a number of a usual size, not {value!r}")
+    return exact
+
+
+def _rate(value: Fraction) -> Fraction:
+    if not Fraction(1, 1 << 20) <= value <= 2:
+        raise ValueError(f"must be between 2**-20 and 2, not {float(value)}")
+    return value
+
+
+def _fraction(value: Fraction) -> Fraction:
+    if not 0 <= value < 1:
+        raise ValueError(f"must be at least 0 and below 1, not {float(value)}")
+    return value
+
+
+def _positive(value: Fraction) -> Fraction:
+    if value <= 0:
+        raise ValueError(f"must be above 0, not {float(value)}")
+    return value
+
+
+def _small(value: Fraction) -> Fraction:
+    if not 0 < value <= 1:
+        raise ValueError(f"must be above 0 and at most 1, not {float(value)}")
+    return value
+
+
+def _fading(value: Fraction) -> Fraction:
+    if not 0 <= value <= 1 - Fraction(1, 1 << 20):
+        raise ValueError(f"must be 0 to 1 - 2**-20, not {float(value)}")
+    return value
+
+
+Decimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
+Share = Annotated[Decimal, AfterValidator(_fraction)]
+Beta = Annotated[Decimal, AfterValidator(_fading)]
+Rate = Annotated[Decimal, AfterValidator(_rate)]
+AboveZero = Annotated[Decimal, AfterValidator(_positive)]
+Small = Annotated[Decimal, AfterValidator(_small)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+LARGEST = (1 << 31) - 1
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Text = Annotated[str, Field(min_length=1)]
