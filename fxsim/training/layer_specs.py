@@ -25,10 +25,12 @@ def _one_of(*ways: str) -> WrapValidator:
 
     def check(value: Any, handler: Any) -> Any:
         try:
-            return handler(value)
+            if value != {}:  # which would be a default
+                return handler(value)
         except ValidationError:
-            shown = str(value).replace("'", "").replace("None", "nothing")
-            raise ValueError(f"must be {' or '.join(ways)}, not {shown}") from None
+            pass
+        shown = str(value).replace("'", "").replace("None", "nothing")
+        raise ValueError(f"must be {' or '.join(ways)}, not {shown}")
 
     return WrapValidator(check)
 

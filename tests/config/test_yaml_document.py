@@ -192,6 +192,13 @@ CASES = [
     ),
     (
         "workloads",
+        "kernel: 3, padding: 1, bias: false}\n  - {name: bn1",
+        "kernel: 3, padding: {}, bias: false}\n  - {name: bn1",
+        "padding: {}",
+        "padding must be an integer of 0 .* or same, not {}",
+    ),
+    (
+        "workloads",
         "inputs: [bn3, pool2]",
         "inputs: [bn3, pol2]",
         "inputs: [bn3, pol2]",
