@@ -15,6 +15,7 @@ from fxsim.cli.commands import costs, files, studies, training
 from fxsim.errors import FxsimError, ReplayError, ThresholdError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_RESUMABLE = {"run", "simulate", "sweep"}  # commands that go on where they were
 
 COMMANDS = {
     "Studies": (studies.run, studies.sweep, studies.compare, studies.report, studies.track),
@@ -71,7 +72,7 @@ def main() -> None:
         typer.echo(f"{problem.filename or 'fxsim'}: {problem.strerror or problem}", err=True)
         sys.exit(2)
     if code == _INTERRUPTED:
-        typer.echo(
-            "fxsim: interrupted; the same run again, or simulate --resume, goes on", err=True
-        )
+        resumed = "; the same run again, or simulate --resume, goes on"
+        goes_on = _RESUMABLE.intersection(sys.argv[1:2])
+        typer.echo(f"fxsim: interrupted{resumed if goes_on else ''}", err=True)
     sys.exit(code)

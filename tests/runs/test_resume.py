@@ -51,9 +51,9 @@ def killed(tmp_path_factory):
     return made_once(tmp_path_factory, "killed", make)[0]
 
 
-def start(place, *more):
+def start(place, *more, command=(*ARGUMENTS, "--out", "run")):
     return subprocess.Popen(
-        [*COMMAND, *ARGUMENTS, "--out", "run", *more],
+        [*COMMAND, *command, *more],
         cwd=place,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -111,6 +111,15 @@ def test_kill_minus_nine_at_any_moment_changes_no_bit(whole, tmp_path):
     assert max(steps) > 0
     assert not (tmp_path / "run.unfinished").exists()
     assert_same(tmp_path / "run", whole)
+
+
+def test_an_interrupt_of_what_cannot_go_on_says_no_more(tmp_path):
+    process = start(tmp_path, command=("estimate", "resnet50", "-a", "eyeriss", "--batch", "8"))
+    assert "executing one training step" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "fxsim: interrupted"
 
 
 def test_an_interrupt_says_how_to_go_on(whole, tmp_path):
