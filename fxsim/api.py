@@ -396,7 +396,13 @@ def compare(
 
 
 def import_onnx(
-    model: Place, out: Place | None = None, *, data: str | None = None, name: str | None = None
+    model: Place,
+    out: Place | None = None,
+    *,
+    data: str | None = None,
+    name: str | None = None,
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
+    allow_unknown: bool = False,
 ) -> Imported:
     """Make a workload of an ONNX or QONNX model.
 
@@ -406,6 +412,8 @@ def import_onnx(
     out : the workload's file; None: `<name>.yaml` here
     data : the dataset's name; None: assumed from the input's shape
     name : the workload's name; None: the file's
+    sizes : {input: its shape} and {axis: (its length,)}, for axes that have no number in the model
+    allow_unknown : go on without operators whose work is not known; each price says so
 
     Returns
     -------
@@ -413,7 +421,8 @@ def import_onnx(
 
     Raises
     ------
-    ConfigError, DataError : for a file that is no model, or a graph that cannot be laid out
+    ConfigError, DataError : for a file that is no model, an axis without a length, a graph that
+        cannot be laid out, or operators whose work is not known
 
     Examples
     --------
@@ -422,7 +431,7 @@ def import_onnx(
     """
     from fxsim.integrations.onnx.import_model import import_model
 
-    return import_model(Path(model), _path(out), data, name)
+    return import_model(Path(model), _path(out), data, name, sizes, allow_unknown)
 
 
 def available() -> dict[str, dict[str, str]]:

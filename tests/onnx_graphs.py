@@ -49,19 +49,23 @@ class Builder:
         bias = self.constant(f"{layer}.bias", features)
         return self.node("Gemm", x, weight, bias, name=f"/{layer}/Gemm", transB=1)
 
-    def save(self, path, output):
+    def save(self, path, output, **shapes):
+        """`shapes` are of results that ONNX does not infer."""
         out = helper.make_tensor_value_info(output, FLOAT, None)
-        graph = helper.make_graph(self.nodes, "net", [self.input], [out], self.initial)
+        known = [helper.make_tensor_value_info(n, FLOAT, s) for n, s in shapes.items()]
+        graph = helper.make_graph(
+            self.nodes, "net", [self.input], [out], self.initial, value_info=known
+        )
         opsets = [helper.make_opsetid("", self.opset)]
         opsets += [helper.make_opsetid(d, 1) for d in self.domains if d]
         onnx.save(helper.make_model(graph, opset_imports=opsets), path)
         return path
 
 
-def classified(b, x, channels, path):
+def classified(b, x, channels, path, **shapes):
     """Global pooling and a classifier after some operator."""
     x = b.node("Flatten", b.node("GlobalAveragePool", x))
-    return b.save(path, b.linear(x, channels, 10))
+    return b.save(path, b.linear(x, channels, 10), **shapes)
 
 
 def flat(b, x):

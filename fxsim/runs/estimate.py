@@ -88,11 +88,12 @@ def trace_of(
             f"{hint(policy_kind, integer)}"
         )
     workload, model = workloads.load(resources.find("workloads", target))
+    without = workloads.without_unknown(workload.unknown_work)
     policy: Any = POLICIES[policy_kind]()
     settings = workload.training.settings()
     settings = replace(settings, batch=batch or settings.batch)
     costs = initial_bit_costs.of(model, policy.bit_cost_request, settings)
-    label = f"{workload.name}, batch {settings.batch}, {policy_kind}"
+    label = f"{workload.name}, batch {settings.batch}, {policy_kind}{without}"
     if phase is None:
         only_priced = any(isinstance(x, CostOnlySpec) for x in workload.layers)
         phase = Phase.INFERENCE if only_priced else Phase.TRAINING

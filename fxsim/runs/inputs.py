@@ -133,6 +133,8 @@ def prepare(  # noqa: PLR0913
                 f"layers.{i}, opaque {layer.name!r}: {layer.operator} is not executed, only priced"
                 f" (fxsim estimate {source.path})",
             )
+    if workload.classes < 2:
+        source.fail(("classes",), "classes must be at least 2 to train, not 1: it is priced only")
     for name in policy.own_layers:
         layers = [layer.name for layer in model.layers]
         if name not in layers:

@@ -218,15 +218,20 @@ class MatrixProductSpec(Part):
     features: Positive
     repeats: Positive = 1
     weights: bool = True
+    steps: Positive = 1
 
 
 class CostOnlySpec(LayerBase):
-    """An operator that is priced and not executed."""
+    """An operator that is priced and not executed.
+
+    unknown_work : it may do more than is counted; every price of the network says so
+    """
 
     kind: Literal["opaque"]
     operator: Text
     out: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
     product: MatrixProductSpec | None = None
+    unknown_work: bool = False
 
 
 class PlainSpec(LayerBase):

@@ -23,7 +23,7 @@ from fxsim.training.fields import (
     Small,
     Text,
 )
-from fxsim.training.layer_specs import LayerBase, LayerSpec, MatrixProductSpec
+from fxsim.training.layer_specs import CostOnlySpec, LayerBase, LayerSpec, MatrixProductSpec
 from fxsim.training.layers import KINDS, Layer
 from fxsim.training.layers.cost_only import MatrixProduct
 from fxsim.training.layers.weighted import WeightedLayer
@@ -76,9 +76,19 @@ class Workload(Part):
     source: Text
     dataset: str
     input: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]
-    classes: Annotated[int, Field(ge=2)]
+    classes: Positive
     training: TrainingSpec
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)]
+
+    @property
+    def unknown_work(self) -> int:
+        """Operators whose work is not known, and is counted nowhere."""
+        return sum(isinstance(x, CostOnlySpec) and x.unknown_work for x in self.layers)
+
+
+def without_unknown(nodes: int) -> str:
+    """What each price of a network says of operators whose work is not known."""
+    return f", without {nodes} node{'s' * (nodes > 1)} of unknown work" if nodes else ""
 
 
 INPUTS = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fxsim.cli.options import Json
+from fxsim.cli.options import Json, fail
 from fxsim.errors import hint
 from fxsim.terminal.console import print_catalogue, print_files, print_json, warn
 
@@ -23,22 +23,36 @@ def import_(
     name: Annotated[
         str | None, typer.Option(help="The workload's name; the file's if absent.")
     ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SIZES",
+            help="An input's shape, as x=1,3,224,224, or an axis's length, as seq=128; repeatable.",
+        ),
+    ] = None,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Go on without nodes whose work is not known.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Make a workload of an ONNX model; of QONNX's bit-widths, a study as well.
 
     What fxsim has no layer for is named, with its node and its line in the workload, and is priced
-    but not trained. The weights' values stay behind.
+    but not trained. A node whose work is not known ends the import, but with --allow-unknown. The
+    weights' values stay behind.
 
     Example: fxsim import resnet18.onnx --data cifar10
 
     Example: fxsim import model.onnx && fxsim estimate model.yaml --batch 1 -a eyeriss
+
+    Example: fxsim import decoder.onnx --shape input_ids=1,512 --shape past=0
     """
     from dataclasses import asdict
 
     from fxsim.integrations.onnx.import_model import import_model
+    from fxsim.training.workload import without_unknown
 
-    imported = import_model(model, out, data, name)
+    imported = import_model(model, out, data, name, _sizes(shape or []), allow_unknown)
     warn(
         [
             f"{imported.workload}:{line}: not executable: {why}"
@@ -55,9 +69,24 @@ def import_(
     for remark in imported.remarks:
         typer.echo(f"note: {remark}")
     use = "priced only" if imported.refused else "executable"
+    use += without_unknown(len(imported.unknown))
     size = f"{imported.parameters:,} parameters, {imported.macs:,} multiply-accumulates a sample"
     typer.echo(f"{imported.layers} layers, {size}; {use}")
     print_files([imported.workload, *([imported.study] if imported.study else [])])
+
+
+def _sizes(shapes: list[str]) -> dict[str, tuple[int, ...]]:
+    """The option's `name=1,3,224,224` as {name: (1, 3, 224, 224)}."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for text in shapes:
+        name, _, numbers = text.rpartition("=")
+        parts = numbers.split(",")
+        if not name or not all(part.strip().isdecimal() for part in parts):
+            fail(f"--shape must be as x=1,3,224,224, not {text!r}")
+        if name in sizes:
+            fail(f"--shape must name {name!r} once")
+        sizes[name] = tuple(int(part) for part in parts)
+    return sizes
 
 
 def check(

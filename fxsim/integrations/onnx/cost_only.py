@@ -5,67 +5,69 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from fxsim.integrations.onnx.graph import attributes, described
-from fxsim.integrations.onnx.network import Network, Shape, channels_last
+from fxsim.integrations.onnx.network import Network, Shape
+from fxsim.integrations.onnx.nodes import described, id_of
+from fxsim.integrations.onnx.work import UnknownWorkError, products_of
+from fxsim.training.layers.cost_only import MatrixProduct
 
 
 def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -> None:
-    """A node that is evaluated but not executed becomes a cost-only layer of the network."""
-    dimensions = net.graph.shapes.get(node.output[0])
-    shape = channels_last(dimensions[1:]) if dimensions is not None else net.shape(tensors[0])
-    if dimensions is None:
-        net.remarks.append(f"{described(node)}: its result's shape is taken as its input's")
-    product = product_of(net, node, tensors, shape)
-    fields: dict[str, Any] = {"operator": described(node), "out": list(shape or (1,))}
-    if product:
-        fields["product"] = product
-    name = net.add(node, "opaque", shape or (1,), tensors, **fields)
-    for output in node.output[1:]:
+    """A node that is evaluated but not executed becomes cost-only layers of the network."""
+    graph, name, first = net.graph, "", id_of(node)
+    times = graph.times.get(first, 1)
+    try:
+        products = [(part, _of_a_sample(p, graph.batch)) for part, p in products_of(graph, node)]
+    except UnknownWorkError as problem:
+        whole = graph.shape(first)
+        shape = net.sample(whole) if whole is not None else (1,)
+        fields = {"operator": described(node), "out": written(shape), "unknown_work": True}
+        name = net.add(node, "opaque", shape, tensors or ["input"], **fields)
+        net.unknown.append(f"{described(node)}: {problem}")
+        reason = f"its work is unknown, and counted nowhere: {problem}"
+    else:
+        shape = net.shape(first)
+        for part, product in products[:-1]:  # each reads what the one before it gave
+            made = _result(product)
+            fields = {"operator": f"{described(node)}, {part}", "out": written(made)}
+            reads = tensors if product.weights else tensors[:2]
+            name = net.add(node, "opaque", made, reads, **fields, product=_fields(product))
+            tensors = [first, *tensors[-1:]]
+        of = f", {products[-1][0]}" if len(products) > 1 else ""
+        out = shape if times == 1 else (times, prod(shape))
+        fields = {"operator": f"{described(node)}{of}", "out": written(out)}
+        if products:
+            fields["product"] = _fields(products[-1][1])
+        name = net.add(node, "opaque", shape, tensors, **fields)
+    for output in node.output:
         if output:
-            net.made[output] = (name, net.shape(output) if output in net.graph.shapes else shape)
+            whole = graph.shape(output)
+            net.made[output] = (name, shape if whole is None else net.sample(whole))
     net.refused.append((name, f"{described(node)}: {reason}"))
 
 
-def product_of(net: Network, node: Any, tensors: list[str], shape: Shape) -> dict[str, Any] | None:
-    """The matrix product in an operator, if it is known to have one."""
-    place = 3 if node.op_type.startswith("QLinear") else 1
-    name = node.input[place] if len(node.input) > place else ""
-    weights = net.graph.constants[name].shape if name in net.graph.constants else ()
-    if node.op_type in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv") and len(weights) > 2:
-        groups = int(attributes(node).get("group", 1))
-        if node.op_type == "ConvTranspose":  # weights are (C, F / groups, ...)
-            return {
-                "rows": prod(net.shape(tensors[0])) // weights[0] * groups,
-                "depth": weights[0] // groups,
-                "features": prod(weights[1:]),
-            }
-        filters = weights[0]
-        rows = prod(shape) // filters
-        return {"rows": rows * groups, "depth": prod(weights[1:]), "features": filters // groups}
-    if node.op_type in ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"):
-        first = net.graph.shapes.get(tensors[0])
-        depth = first[-1] if first else net.shape(tensors[0])[-1]
-        if len(tensors) == 1 and not weights:  # weights times a computed tensor
-            rows, depth = net.graph.constants[node.input[0]].shape[-2:]
-            return {"rows": prod(shape) // rows, "depth": depth, "features": rows}
-        if len(tensors) == 1:
-            features = prod(weights) // depth
-            return {
-                "rows": max(prod(shape) // max(features, 1), 1),
-                "depth": depth,
-                "features": features,
-            }
-        *batches, rows, features = net.graph.shapes.get(node.output[0], (1, *shape))
-        return {
-            "rows": rows,
-            "depth": depth,
-            "features": features,
-            "weights": False,
-            "repeats": max(prod(batches), 1),
-        }
-    if node.op_type in ("LSTM", "GRU", "RNN") and len(weights) == 3:
-        steps = net.graph.shapes.get(tensors[0], (1, *net.shape(tensors[0])))[0]
-        steps = max(steps, net.shape(tensors[0])[0] if len(net.shape(tensors[0])) == 2 else 1)
-        units = int(attributes(node)["hidden_size"])
-        return {"rows": steps, "depth": weights[2] + units, "features": weights[0] * weights[1]}
-    return None
+def _of_a_sample(product: MatrixProduct, batch: int) -> MatrixProduct:
+    """One sample's part of a product of a whole batch."""
+    p = product
+    if p.rows % batch == 0:
+        return MatrixProduct(p.rows // batch, p.depth, p.features, p.repeats, p.weights, p.steps)
+    if p.repeats % batch == 0:
+        return MatrixProduct(p.rows, p.depth, p.features, p.repeats // batch, p.weights, p.steps)
+    return p
+
+
+def _result(product: MatrixProduct) -> Shape:
+    return (product.steps * product.rows * product.repeats, product.features)
+
+
+def written(shape: Shape) -> list[int]:
+    """A shape of at most three axes, as layers have."""
+    return list(shape if len(shape) <= 3 else (prod(shape[:-2]), *shape[-2:])) or [1]
+
+
+def _fields(product: MatrixProduct) -> dict[str, Any]:
+    """A product as a workload writes it, defaults left out."""
+    p = product
+    fields: dict[str, Any] = {"rows": p.rows, "depth": p.depth, "features": p.features}
+    fields |= {"repeats": p.repeats} if p.repeats > 1 else {}
+    fields |= {"steps": p.steps} if p.steps > 1 else {}
+    return fields | ({} if p.weights else {"weights": False})

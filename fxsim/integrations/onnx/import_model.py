@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from fxsim.errors import ConfigError, DataError, FxsimError
-from fxsim.integrations.onnx.graph import read
-from fxsim.integrations.onnx.network import Network, Shape, channels_last
+from fxsim.integrations.onnx.cost_only import written
+from fxsim.integrations.onnx.network import Network, Shape
 from fxsim.integrations.onnx.operators import convert
+from fxsim.integrations.onnx.read import read
+from fxsim.integrations.onnx.work import UnknownWorkError, products_of
 from fxsim.persistence.atomic import atomic_file
 from fxsim.training import data as datasets
 from fxsim.training import workload
@@ -23,6 +26,7 @@ _USUAL: dict[Shape, str] = {
     (8, 8, 1): "digits",
     (224, 224, 3): "folder:imagenet",
 }
+_SHOWN = 5  # nodes that a message names
 _TRAINING = {
     "epochs": 10,
     "batch": 64,
@@ -37,6 +41,7 @@ class Imported:
     """What an import wrote.
 
     refused : {(operator and why): line of the workload's YAML} of what is priced but not executed
+    unknown : operators whose work is not known, and is counted nowhere
     remarks : what was assumed or left out, a line each
     bits : {layer: {role: bits}} of QONNX
     """
@@ -44,6 +49,7 @@ class Imported:
     workload: Path
     study: Path | None
     refused: dict[str, int]
+    unknown: list[str]
     remarks: list[str]
     bits: dict[str, dict[str, int]]
     macs: int
@@ -52,12 +58,19 @@ class Imported:
 
 
 def import_model(
-    path: Path, out: Path | None = None, dataset: str | None = None, name: str | None = None
+    path: Path,
+    out: Path | None = None,
+    dataset: str | None = None,
+    name: str | None = None,
+    sizes: Mapping[str, Shape] | None = None,
+    allow_unknown: bool = False,
 ) -> Imported:
     """An ONNX (or QONNX) file as a workload's YAML, and, where it says bit-widths, a study's.
 
     out : the workload's file; `<name>.yaml` here if None; a study goes beside it
     dataset : to train on; assumed from the input's shape if None
+    sizes : {input: shape} and {name of an axis: (length,)} of those without numbers in the model
+    allow_unknown : go on without the operators whose work is not known; the workload says so
     The weights' values are not imported: training begins from the seed's own.
     """
     label = name or re.sub(r"\W+", "_", path.stem)
@@ -66,7 +79,9 @@ def import_model(
         raise ConfigError(f"{target}: must be named .yaml, it is a workload's file")
     if dataset is not None and (problem := datasets.unknown(dataset)):
         raise ConfigError(f"--{problem}")
-    net, shape, classes = _network(path)
+    net, shape, classes = _network(path, sizes or {})
+    if net.unknown and not allow_unknown:
+        raise DataError(_unknown(path, net.unknown))
     remarks = list(net.remarks)
     if dataset is None:
         dataset = _USUAL.get(shape, "tinyshakespeare" if _tokens(net) else f"npz:{label}.npz")
@@ -91,50 +106,115 @@ def import_model(
         for name in re.findall(r"^  - \{?name: (\w+)", line)
     }
     study = _study(target, label, net) if net.bits and not net.refused else None
-    sizes = (p.master.codes.size for p in model.initial_parameters(0).values())
+    parameters = sum(p.master.codes.size for p in model.initial_parameters(0).values())
     return Imported(
         target,
         study,
         {why: lines[layer] for layer, why in net.refused},
+        net.unknown,
         remarks,
         net.bits,
         model.macs,
-        sum(sizes),
+        parameters,
         len(model.layers),
     )
 
 
-def _network(path: Path) -> tuple[Network, Shape, int]:
+def _unknown(path: Path, nodes: list[str]) -> str:
+    """One line about operators whose work is not known: the first by name."""
+    shown = "; ".join(nodes[:_SHOWN]) + ("; ..." if len(nodes) > _SHOWN else "")
+    number = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+    return f"{path}: {number} whose work is unknown: {shown} (--allow-unknown prices the rest)"
+
+
+def _network(path: Path, sizes: Mapping[str, Shape]) -> tuple[Network, Shape, int]:
     """(the layers, one sample's shape, the number of classes)."""
-    graph = read(path)
-    if len(graph.inputs) != 1:
-        raise DataError(
-            f"{path}: must have one input, not {len(graph.inputs)}: {', '.join(graph.inputs)}"
-        )
-    ((given, whole),) = graph.inputs.items()
-    if len(whole) < 2 or not all(n > 0 for n in whole[1:]):
-        raise DataError(
-            f"{path}: input {given!r} must have a fixed shape beside its batch, not {list(whole)};"
-            " export it with a sample of the wanted size"
-        )
+    graph = read(path, sizes)
     net = Network(graph)
-    shape = channels_last(whole[1:])
-    if len(shape) > 3:
-        raise DataError(
-            f"{path}: input {given!r} must have at most 3 axes beside its batch,"
-            f" not {list(whole[1:])}"
-        )
-    net.made[given] = ("input", shape)
-    needed = _needed(graph.nodes, graph.outputs[:1])
-    if len(graph.outputs) > 1:
-        net.remarks.append(f"outputs {', '.join(graph.outputs[1:])}: left out")
+    net.remarks += graph.remarks
+    outputs = _counted_outputs(net)
+    needed = _needed(graph.nodes, outputs)
+    inputs = [name for name in graph.inputs if name in needed]
+    if not inputs:
+        raise DataError(f"{path}: nothing gives its output {graph.outputs[0]!r}")
+    first = inputs[0]
+    shape = net.sample(graph.inputs[first])
+    if not graph.inputs[first]:
+        raise DataError(f"{path}: input {first!r} must be a tensor of one axis at least")
+    net.made[first] = ("input", shape)
+    for name in inputs[1:]:
+        _further_input(net, name)
     for node in graph.nodes:
         if needed & set(node.output):
             convert(net, node)
     last = net.made.get(graph.outputs[0])
     if last is None or not net.layers:
         raise DataError(f"{path}: nothing gives its output {graph.outputs[0]!r}")
-    return net, shape, last[1][-1]
+    _joined(net, outputs)
+    return net, shape, net.made[outputs[-1]][1][-1]
+
+
+def _further_input(net: Network, name: str) -> None:
+    """A network has one input: another one's words are taken as computed from the first."""
+    label = net.unused(re.sub(r"\W+", "_", name).strip("_").lower() or "second_input")
+    whole = net.graph.inputs[name]
+    shape = net.sample(whole) if whole[:1] == (net.graph.batch,) else whole or (1,)
+    operator = f"input {name!r}"
+    net.layers.append(
+        {
+            "name": label,
+            "kind": "opaque",
+            "inputs": ["input"],
+            "operator": operator,
+            "out": written(shape),
+        }
+    )
+    net.made[name] = (label, shape)
+    net.refused.append((label, f"{operator}: a network that is executed has one input"))
+
+
+def _counted_outputs(net: Network) -> list[str]:
+    """The outputs that are imported: the first, and those that more products lead to."""
+    graph = net.graph
+    first, *others = graph.outputs
+    counted, needed = [first], _needed(graph.nodes, [first])
+    for output in others:
+        more = _needed(graph.nodes, [output]) - needed
+        if any(_has_products(net, node) for node in graph.nodes if more & set(node.output)):
+            counted.append(output)
+            needed |= more
+    left_out = [name for name in others if name not in counted]
+    if left_out:
+        net.remarks.append(f"outputs {', '.join(left_out)}: left out")
+    return counted
+
+
+def _has_products(net: Network, node: Any) -> bool:
+    try:
+        return bool(products_of(net.graph, node))
+    except UnknownWorkError:
+        return True
+
+
+def _joined(net: Network, outputs: list[str]) -> None:
+    """Several outputs become one, side by side."""
+    layers = dict.fromkeys(net.made[name][0] for name in outputs)
+    if len(layers) < 2 and net.layers[-1]["name"] in layers:
+        return
+    size = sum(prod(shape) for shape in dict(net.made[name] for name in outputs).values())
+    operator = f"outputs {', '.join(outputs)}"
+    label = net.unused("outputs")
+    net.layers.append(
+        {
+            "name": label,
+            "kind": "opaque",
+            "inputs": list(layers),
+            "operator": operator,
+            "out": [size],
+        }
+    )
+    net.made[outputs[-1]] = (label, (size,))
+    net.refused.append((label, f"{operator}: a network that is executed has one output"))
 
 
 def _needed(nodes: list[Any], outputs: list[str]) -> set[str]:
@@ -166,8 +246,8 @@ def _text(
         f"source: {_scalar('imported from ' + path.name)}",
         *(f"# {remark}" for remark in remarks),
         f"dataset: {dataset}",
-        f"input: [{', '.join(map(str, shape))}]",
-        f"classes: {max(classes, 2)}",
+        f"input: [{', '.join(map(str, written(shape)))}]",
+        f"classes: {classes}",
         f"training: {_flow(_TRAINING)}",
         "layers:",
     ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fxsim.errors import DataError
-from fxsim.integrations.onnx.graph import Graph, id_of
+from fxsim.integrations.onnx.graph import Graph
+from fxsim.integrations.onnx.nodes import id_of
 
 Shape = tuple[int, ...]
 NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
@@ -24,6 +25,7 @@ class Network:
 
     made : {tensor: (layer that gives it, its shape without the batch, channels last)}
     remarks : what was assumed, a line each; refused : (layer, operator and why)
+    unknown : operators whose work is not known, and why
     bits : {layer: {role: bits}} of QONNX
     padded : zeros that a tensor has got: top, left, bottom, right
     """
@@ -33,6 +35,7 @@ class Network:
     made: dict[str, tuple[str, Shape]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
     bits: dict[str, dict[str, int]] = field(default_factory=dict)
     padded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
 
@@ -40,9 +43,14 @@ class Network:
         """One sample of a tensor, channels last."""
         if tensor in self.made:
             return self.made[tensor][1]
-        if tensor not in self.graph.shapes:
+        shape = self.graph.shape(tensor)
+        if shape is None:
             raise DataError(f"{self.graph.path}: the shape of tensor {tensor!r} is not known")
-        return channels_last(self.graph.shapes[tensor][1:])
+        return self.sample(shape)
+
+    def sample(self, shape: Shape) -> Shape:
+        """One sample of a tensor of that shape, channels last."""
+        return channels_last(shape[1:]) or (1,)
 
     def add(self, node: Any, kind: str, shape: Shape, inputs: list[str], **fields: Any) -> str:
         """Append a layer that gives the node's first result."""
@@ -53,7 +61,7 @@ class Network:
         if sources != [before]:
             spec["inputs"] = sources
         self.layers.append({**spec, **fields})
-        self.made[node.output[0]] = (name, shape)
+        self.made[id_of(node)] = (name, shape)
         self._quantised(node, name, inputs, kind)
         return name
 
@@ -105,5 +113,5 @@ class Network:
 
 
 def channels_last(shape: Shape) -> Shape:
-    """(C, H, W) as (H, W, C)."""
-    return (*shape[1:], shape[0]) if len(shape) == 3 else shape
+    """(C, H, W) as (H, W, C), (C, D, H, W) as (D, H, W, C)."""
+    return (*shape[1:], shape[0]) if len(shape) >= 3 else shape

@@ -11,24 +11,31 @@ from fxsim.engine.geometry import Convolution
 from fxsim.engine.window import Window, Windows
 from fxsim.errors import DataError, ShapeError
 from fxsim.integrations.onnx.cost_only import append_cost_only
-from fxsim.integrations.onnx.graph import attributes, described
-from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec, channels_last
+from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec
+from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
 from fxsim.training.layers.pooling import MOST_PLACES
 from fxsim.training.layers.windows import check_fits, same
 
 
 def convert(net: Network, node: Any) -> None:
     """Append what a node is."""
+    if id_of(node) in net.made:  # with another, as one layer
+        return
     tensors = [name for name in node.input if name and name not in net.graph.constants]
     unknown = [name for name in tensors if name not in net.made]
     if unknown:
         raise DataError(f"{net.graph.where(node)}: nothing gives its input {unknown[0]!r}")
-    if not tensors:
-        raise DataError(f"{net.graph.where(node)}: it has no input that is computed")
-    handler = _HANDLERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    handler = _HANDLERS.get(node.op_type) if domain_of(node) == "" else None
     try:
+        if id_of(node) in net.graph.inside:
+            raise NotExecutableError(f"it is inside of {net.graph.inside[id_of(node)]}")
+        if not tensors:
+            raise NotExecutableError("it has no input that is computed")
         if handler is None:
             raise NotExecutableError("fxsim has no such layer")
+        for name in tensors:
+            if net.graph.shape(name) is None:
+                raise NotExecutableError(f"the shape of its input {name!r} is not known")
         handler(net, node, tensors, attributes(node))
     except ShapeError as problem:
         raise DataError(f"{net.graph.where(node)}: {problem}") from None
@@ -177,7 +184,7 @@ def _matmul(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) 
 
 def _linear(net: Network, node: Any, tensor: str, depth: int, features: int, bias: bool) -> None:
     shape = net.shape(tensor)
-    if not shape or len(shape) == 3 or shape[-1] != depth:
+    if not shape or len(shape) >= 3 or shape[-1] != depth:
         raise NotExecutableError(f"its input of {list(shape)} does not end in {depth}")
     more = {} if bias else {"bias": False}
     net.add(node, "linear", (*shape[:-1], features), [tensor], features=features, **more)
@@ -360,19 +367,40 @@ def _concat(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) 
 def _reshaped(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     """Flatten, Reshape, Squeeze, Unsqueeze: to a vector, or nothing but axes of one."""
     before = net.shape(tensors[0])
-    dimensions = net.graph.shapes.get(node.output[0])
+    whole = net.graph.shape(node.output[0])
     if node.op_type == "Flatten" and given.get("axis", 1) == 1:
-        dimensions = (1, prod(before))
-    if dimensions is None and len(node.input) > 1 and node.input[1] in net.graph.constants:
-        requested = [int(v) for v in net.graph.constants[node.input[1]]]
-        dimensions = (1, prod(before)) if len(requested) == 2 else None
-    after = channels_last(tuple(dimensions[1:])) if dimensions else None
-    if after == before:
+        whole = (net.graph.batch, prod(before))
+    if whole is None or whole[0] != net.graph.batch:
+        raise NotExecutableError("its result's shape is not known, or no batch of samples")
+    after = net.sample(whole)
+    if (groups := _shuffled(net, node, before, whole)) > 1:
+        net.add(node, "channel_shuffle", before, tensors[:1], groups=groups)
+        for _ in range(2):
+            reader = net.readers(id_of(node))[0]
+            net.alias(reader, id_of(node))
+            node = reader
+    elif after == before:
         net.alias(node, tensors[0])
     elif after == (prod(before),):
         _flat(net, node, tensors[0])
     else:
-        raise NotExecutableError(f"{list(before)} to {list(after or ())}, which is no flattening")
+        raise NotExecutableError(f"{list(before)} to {list(after)}, which is no flattening")
+
+
+def _shuffled(net: Network, node: Any, before: Shape, whole: Shape) -> int:
+    """The groups of a channel shuffle that begins with a reshape: cut, turned, and joined; or 1."""
+    if len(whole) != 5 or len(before) != 3 or whole[3:] != before[:2]:
+        return 1
+    ends = [node]
+    for kind in ("Transpose", "Reshape"):
+        if not net.alone(id_of(ends[-1])):
+            return 1
+        ends.append(net.readers(id_of(ends[-1]))[0])
+        if ends[-1].op_type != kind:
+            return 1
+    joined = net.graph.shape(id_of(ends[2]))
+    turned = attributes(ends[1]).get("perm") == [0, 2, 1, 3, 4]
+    return whole[1] if turned and joined is not None and net.sample(joined) == before else 1
 
 
 def _dropout(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
@@ -407,7 +435,7 @@ def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> 
 
 def _softmax(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     shape = net.shape(tensors[0])
-    if node.output[0] == net.graph.outputs[0] and not net.readers(node.output[0]):
+    if id_of(node) == net.graph.outputs[0] and not net.readers(node.output[0]):
         net.alias(node, tensors[0])
         net.remarks.append(f"{described(node)}: left out; the loss takes logits")
     elif node.op_type == "LogSoftmax":

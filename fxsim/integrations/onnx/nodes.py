@@ -1,0 +1,29 @@
+"""Nodes of an ONNX graph: their attributes, and how messages name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def described(node: Any) -> str:
+    """A node's operator and name."""
+    domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+    return f"{domain}{node.op_type} {node.name or (node.output[0] if node.output else '?')!r}"
+
+
+def domain_of(node: Any) -> str:
+    """The domain of its operator; ONNX's own has two names."""
+    return "" if node.domain == "ai.onnx" else str(node.domain)
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """A node's attributes as Python values; text as text."""
+    from onnx import helper
+
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+
+
+def id_of(node: Any) -> str:
+    """What names a node among the others: its first result."""
+    return str(next(filter(None, node.output)))
