@@ -15,6 +15,8 @@ Assumptions of ours, which the report repeats:
 - A product takes the longest of its array time and each memory's traffic over its bandwidth, where
   buffers are double (the sum where they are not). The array starts with the words of its first
   step; that a buffer's first filling may hold it up beyond the whole traffic's time is not counted.
+- Products that follow each other with the same weights, as the steps of a recurrent layer do, fetch
+  them once where the buffer holds all of them; in the forward pass alone.
 - Elementwise work, casts and updates follow the products; they do not overlap with them. A unit
   lane does one add or multiply a cycle.
 - Halos of convolution tiles are fetched with each tile, but for nests that a dataflow flattens to

@@ -13,9 +13,12 @@ from fxsim.cost.lockstep import ComputeCycles, Lockstep
 from fxsim.cost.trace_arrays import Product, TraceArrays
 from fxsim.errors import ConfigError, DataError
 from fxsim.hardware.accelerator import Accelerator
+from fxsim.hardware.dataflow import Operand
 from fxsim.hardware.memory import OPERANDS
+from fxsim.identifiers import Pass
 from fxsim.mapping.kernels import evaluation, layout
 from fxsim.mapping.mapping import Mapping, ProductId
+from fxsim.mapping.nest import DIMENSIONS, RELEVANT
 from fxsim.mapping.problem import Movement, Problem, WordBits
 from fxsim.mapping.search import Objective, SearchResult, best_mapping
 
@@ -79,12 +82,21 @@ class ProductCosts:
         """
         chosen = self.arrays.products if products is None else products
         announce = tell(len(chosen)) if tell else lambda what: None
-        costs = []
+        costs: list[ProductCost] = []
+        before: list[ProductCost] = []
         for product in chosen:
             announce(str(product.id))
-            costs += self._evaluated(product)
+            stays = before and self._keeps_weights(before, product)
+            before = self._evaluated(product, ("right",) if stays else ())
+            costs += before
         announce("")
         return costs
+
+    def _keeps_weights(self, before: list[ProductCost], product: Product) -> bool:
+        """Whether the weights of a product are on chip from the one before it: recurrent steps."""
+        last = before[-1].product
+        same = last.right == product.right and last.pass_ == product.pass_ == Pass.FORWARD
+        return same and all(_keeps(self.machine, "right", cost.mapping) for cost in before)
 
     def _parts(self, product: Product) -> list[Product]:
         """A product without the zeros of its spread image, in several nests; none if it has none.
@@ -108,13 +120,16 @@ class ProductCosts:
             for i, nest in enumerate(nests, 1)
         ]
 
-    def _evaluated(self, product: Product) -> list[ProductCost]:
-        """One product; a spread image's zeros are worked off where skipping them costs more."""
+    def _evaluated(self, product: Product, stay: tuple[Operand, ...]) -> list[ProductCost]:
+        """One product, some operands of which are on chip already.
+
+        A spread image's zeros are worked off where skipping them costs more.
+        """
         parts = self._parts(product)
         stored = {name.part for name in self._stored_mappings if name[:2] == product.id[:2]}
         ways = []
         if 0 in stored or not parts or not stored:
-            ways.append(self._by_words(product))
+            ways.append(self._by_words(product, stay))
         if parts and 0 not in stored:
             ways.append(self._one_after_another(parts))
         return min(ways, key=self._objective_of)
@@ -123,8 +138,8 @@ class ProductCosts:
         """The parts of a product; an image that a part keeps whole on chip stays for the next."""
         costs: list[ProductCost] = []
         for part in parts:
-            stays = bool(costs) and _keeps_image(self.machine, costs[-1].mapping)
-            costs += self._by_words(part, stays)
+            stays = bool(costs) and _keeps(self.machine, "left", costs[-1].mapping)
+            costs += self._by_words(part, ("left",) if stays else ())
         return costs
 
     def _objective_of(self, costs: list[ProductCost]) -> float:
@@ -137,11 +152,11 @@ class ProductCosts:
         )
         return {"cycles": cycles, "energy": energy, "edp": cycles * energy}[self.objective]
 
-    def _by_words(self, product: Product, image_stays: bool = False) -> list[ProductCost]:
+    def _by_words(self, product: Product, stay: tuple[Operand, ...]) -> list[ProductCost]:
         """A nest; where units pack narrow words, apart for each pair of word lengths."""
         pairs = self._pairs(product)
         if pairs is None:
-            return [self._one(product, image_stays)]
+            return [self._one(product, stay)]
         share = np.broadcast_to(product.share, len(product.steps))
         return [
             self._one(
@@ -152,7 +167,7 @@ class ProductCosts:
                     share=share[rows],
                     words=words,
                 ),
-                image_stays,
+                stay,
             )
             for words, rows in pairs
         ]
@@ -177,7 +192,7 @@ class ProductCosts:
         stored = self._stored_mappings
         return stored.get(product.id) or stored.get(product.id._replace(words=None))
 
-    def _one(self, product: Product, image_stays: bool) -> ProductCost:
+    def _one(self, product: Product, stay: tuple[Operand, ...]) -> ProductCost:
         machine = self.machine
         self._check_widths(product)
         left, right, sums = self._word_bits(product)
@@ -200,8 +215,9 @@ class ProductCosts:
         wider = modes[chosen] if modes[chosen] != product.words else None
         if wider:
             mapping = replace(mapping, mode=wider)
-        if image_stays and _keeps_image(machine, mapping):
-            movement = _without_image(machine, movement)
+        for operand in stay:
+            if _keeps(machine, operand, mapping):
+                movement = _without(machine, operand, movement)
         if movement.steps != problem.steps:  # tiles at the edges are worked off whole
             whole = computing.cycles * (movement.steps / problem.steps)
             computing = replace(computing, cycles=whole)
@@ -288,16 +304,18 @@ class ProductCosts:
         return search, search.movement, search.mapping
 
 
-def _keeps_image(machine: Accelerator, mapping: Mapping) -> bool:
-    """Whether the outermost level on chip that holds the image holds all of it."""
-    inside = mapping.inside[machine.buffer("left").name]["left"]
-    return all(loop == "K" for loop, _ in mapping.loops[inside:])
+def _keeps(machine: Accelerator, operand: Operand, mapping: Mapping) -> bool:
+    """Whether the outermost level on chip that holds an operand holds all of it."""
+    inside = mapping.inside[machine.buffer(operand).name][operand]
+    relevant = {DIMENSIONS[d] for d in RELEVANT[operand]}
+    return all(loop not in relevant for loop, _ in mapping.loops[inside:])
 
 
-def _without_image(machine: Accelerator, movement: Movement) -> Movement:
-    """What moves where the image is on chip already."""
-    moved, loaded = movement.moved.copy(), movement.loaded.copy()
-    moved[-1, 0] = moved[movement.levels.index(machine.buffer("left").name), 0, 1] = loaded[0] = 0
+def _without(machine: Accelerator, operand: Operand, movement: Movement) -> Movement:
+    """What moves where an operand is on chip already."""
+    moved, loaded, o = movement.moved.copy(), movement.loaded.copy(), OPERANDS.index(operand)
+    level = movement.levels.index(machine.buffer(operand).name)
+    moved[-1, o] = moved[level, o, 1] = loaded[o] = 0
     return replace(movement, moved=moved, loaded=loaded)
 
 

@@ -29,9 +29,11 @@ def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -
         for part, product in products[:-1]:  # each reads what the one before it gave
             made = _result(product)
             fields = {"operator": f"{described(node)}, {part}", "out": written(made)}
-            reads = tensors if product.weights else tensors[:2]
-            name = net.add(node, "opaque", made, reads, **fields, product=_fields(product))
-            tensors = [first, *tensors[-1:]]
+            reads = len(tensors) if product.weights else 2
+            name = net.add(
+                node, "opaque", made, tensors[:reads], **fields, product=_fields(product)
+            )
+            tensors = [first, *tensors[reads:]]
         of = f", {products[-1][0]}" if len(products) > 1 else ""
         out = shape if times == 1 else (times, prod(shape))
         fields = {"operator": f"{described(node)}{of}", "out": written(out)}

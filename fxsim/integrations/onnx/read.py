@@ -72,6 +72,9 @@ def read(path: Path, sizes: Mapping[str, Shape] | None = None) -> Graph:
     for domain in {n.domain for n in model.graph.node} - domains:
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     types = _types(onnx, path, model, constants)
+    for value in model.graph.input:
+        if 0 in (types.shape(value.name) or ()):  # a past of no steps: nothing is read
+            constants[value.name] = np.zeros(types.shape(value.name) or (), np.float32)
     inputs = {
         v.name: types.shape(v.name) or () for v in model.graph.input if v.name not in constants
     }
@@ -120,6 +123,9 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[s
     values = [v for v in graph.input if v.name not in initialisers]
     axes = {v.name: _batch_axis(graph.node, v.name) for v in values}
     resized = bool(sizes)
+    for dim in (d for v in values for d in _dims(v)):
+        if dim.HasField("dim_value") and dim.dim_value < 1:  # some exporters' way to say: free
+            dim.Clear()
     names = {name for v in values for d in _dims(v) if (name := d.dim_param)}
     for name in sizes:
         if name not in {*axes, *names}:
@@ -128,13 +134,16 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[s
                 f"--shape: {path} has no input or axis {name!r}{hint(name, known)}; it has"
                 f" {', '.join(known)}"
             )
+        shown = f"--shape {name}={','.join(map(str, sizes[name]))}"
+        if name not in axes and len(sizes[name]) > 1:
+            raise ConfigError(f"{shown}: an axis has one length")
     for value in values:
         if value.name in sizes:
             _resized(path, value, sizes.pop(value.name), sizes)
     remarks = []
     for value in values:
         for i, dim in enumerate(_dims(value)):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
+            if dim.HasField("dim_value"):
                 continue
             name = dim.dim_param
             if name in sizes:
@@ -160,7 +169,7 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[s
 def _without_length(path: Path, values: Sequence[Any]) -> None:
     """Refuse axes that still have none."""
     for value in values:
-        dims = [d.dim_value or d.dim_param or "?" for d in _dims(value)]
+        dims = _stated(value)
         if any(isinstance(d, str) for d in dims):
             shown = ", ".join(map(str, dims))
             raise ConfigError(
@@ -172,7 +181,7 @@ def _without_length(path: Path, values: Sequence[Any]) -> None:
 
 def _resized(path: Path, value: Any, shape: Shape, sizes: dict[str, Shape]) -> None:
     dims = list(_dims(value))
-    stated = [d.dim_value or d.dim_param or "?" for d in dims]
+    stated = _stated(value)
     fits = len(dims) == len(shape) and all(
         not isinstance(s, int) or s == n or i == 0
         for i, (s, n) in enumerate(zip(stated, shape, strict=False))
@@ -187,6 +196,13 @@ def _resized(path: Path, value: Any, shape: Shape, sizes: dict[str, Shape]) -> N
             sizes.setdefault(dim.dim_param, (length,))
         dim.Clear()
         dim.dim_value = length
+
+
+def _stated(value: Any) -> list[int | str]:
+    """Each axis's length or name."""
+    return [
+        d.dim_value if d.HasField("dim_value") else str(d.dim_param or "?") for d in _dims(value)
+    ]
 
 
 def _dims(value: Any) -> Any:

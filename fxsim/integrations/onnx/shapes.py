@@ -251,6 +251,16 @@ def _recurrent(given: dict[str, Any], shapes: list[Any], values: _Values) -> lis
     return [(steps, directions, batch, units), state, state]
 
 
+def _regressed(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    rows, depth = (1, *shapes[0])[-2:]
+    return [(rows, len(given["coefficients"]) // depth)]
+
+
+def _classified(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    scores = _regressed(given, shapes, values)
+    return [scores[0][:1], *scores]
+
+
 def _embedded(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     batch, steps = shapes[0]
     return [(batch, steps, shapes[2][1]), (batch,), (batch, steps, shapes[2][1])]
@@ -275,6 +285,12 @@ _RULES: dict[tuple[str, str], _Rule] = {
     ("", "NonMaxSuppression"): _selected,
     ("", "NonZero"): _scanned,
     ("", "DeformConv"): _windows(1),
+    ("", "ConvInteger"): _windows(1),
+    ("", "MatMulInteger"): _product(),
+    ("", "QLinearConv"): _windows(3),
+    ("", "QLinearMatMul"): _product(3),
+    ("ai.onnx.ml", "LinearClassifier"): _classified,
+    ("ai.onnx.ml", "LinearRegressor"): _regressed,
     ("", "GreaterOrEqual"): _broadcast(0, 1),
     ("", "GroupNormalization"): _same(),
     ("", "LessOrEqual"): _broadcast(0, 1),

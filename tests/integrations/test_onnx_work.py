@@ -1,0 +1,452 @@
+"""The work of ONNX operators: multiply-accumulates by hand, and what is not known."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from onnx_graphs import FLOAT, I64, helper, numpy_helper, onnx
+from support import fxsim
+
+from fxsim.errors import ConfigError, DataError
+from fxsim.integrations.onnx.import_model import import_model
+from fxsim.training import workload
+
+MS = "com.microsoft"
+node = helper.make_node
+
+
+def save(path, nodes, inputs, outputs=("y",), opset=17, functions=(), **constants):
+    """A model; constants are shapes of zeros, or arrays."""
+    arrays = [
+        numpy_helper.from_array(v if isinstance(v, np.ndarray) else np.zeros(v, np.float32), n)
+        for n, v in constants.items()
+    ]
+    domains = {n.domain for n in nodes if n.domain}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, FLOAT, None) for n in outputs],
+        arrays,
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=8 if not functions else 9, functions=functions
+    )
+    onnx.save(model, path)
+    return path
+
+
+def one(op, x, domain="", inputs=("x", "w"), opset=17, given=None, **constants):
+    """A node that reads x (and what else there is) and gives y."""
+    sizes = x if isinstance(x, dict) else {"x": x}
+    return [node(op, list(inputs), ["y"], domain=domain, **(given or {}))], sizes, opset, constants
+
+
+def uint8(*shape):
+    return np.zeros(shape, np.uint8)
+
+
+SCALE = {"s": np.array(0.1, np.float32), "z": np.array(0, np.uint8)}
+QUANTISED = ("x", "s", "z", "w", "s", "z", "s", "z")
+OPERATORS = {
+    "conv of three axes": (one("Conv", [1, 3, 8, 9, 10], w=[4, 3, 3, 3, 3]), 4 * 6 * 7 * 8 * 81),
+    "transposed, three axes": (
+        one("ConvTranspose", [1, 8, 4, 4, 4], w=[8, 5, 2, 2, 2], given={"strides": [2, 2, 2]}),
+        64 * 8 * 5 * 8,
+    ),
+    "transposed, groups": (
+        one("ConvTranspose", [1, 8, 5], w=[8, 3, 4], given={"group": 2}),
+        5 * 8 * 3 * 4,
+    ),
+    "conv, computed weights": (
+        one("Conv", {"x": [1, 3, 8, 8], "w": [4, 3, 3, 3]}),
+        36 * 4 * 27,
+    ),
+    "conv of integers": (
+        (
+            [
+                node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+                node("ConvInteger", ["q", "w", "z"], ["y"]),
+            ],
+            {"x": [1, 3, 8, 8]},
+            17,
+            {"w": uint8(4, 3, 3, 3)},
+        ),
+        36 * 4 * 27,
+    ),
+    "fused conv": (one("FusedConv", [1, 3, 8, 8], MS, w=[4, 3, 3, 3]), 36 * 4 * 27),
+    "conv, channels last": (
+        one("NhwcConv", [1, 8, 8, 3], MS, w=[4, 3, 3, 3], given={"pads": [1, 1, 1, 1]}),
+        64 * 4 * 27,
+    ),
+    "matrices of a batch": (one("MatMul", {"x": [1, 5, 6, 7], "w": [1, 5, 7, 8]}), 5 * 6 * 7 * 8),
+    "weights by head": (one("MatMul", [1, 5, 6, 7], w=[5, 7, 8]), 5 * 6 * 7 * 8),
+    "weights on the left": (
+        one("MatMul", [1, 7, 8], inputs=("w", "x"), w=[6, 7]),
+        6 * 7 * 8,
+    ),
+    "a row of weights": (one("MatMul", [1, 6, 7], w=[7]), 6 * 7),
+    "scaled and turned": (
+        one("FusedMatMul", {"x": [1, 7, 6], "w": [1, 8, 7]}, MS, given={"transA": 1, "transB": 1}),
+        6 * 7 * 8,
+    ),
+    "packed weights": (
+        one(
+            "MatMulNBits",
+            [1, 6, 64],
+            MS,
+            inputs=("x", "w", "s"),
+            given={"K": 64, "N": 32, "bits": 4, "block_size": 32},
+            w=uint8(32, 2, 16),
+            s=[64],
+        ),
+        6 * 64 * 32,
+    ),
+    "quantised Gemm": (
+        one(
+            "QGemm",
+            [1, 7],
+            MS,
+            inputs=("x", "s", "z", "w", "s", "z"),
+            w=uint8(7, 8),
+            **SCALE,
+        ),
+        56,
+    ),
+    "quantised while it runs": (
+        one(
+            "DynamicQuantizeMatMul",
+            [1, 6, 7],
+            MS,
+            inputs=("x", "w", "s"),
+            w=uint8(7, 8),
+            s=np.array(0.1, np.float32),
+        ),
+        6 * 7 * 8,
+    ),
+    "einsum, letters that stay": (
+        one("Einsum", {"x": [1, 5, 6, 7], "w": [1, 5, 8, 7]},
+            given={"equation": "bhid,bhjd->bhij"}),
+        5 * 6 * 7 * 8,
+    ),
+    "einsum, dots": (
+        one("Einsum", [1, 5, 6, 7], w=[7, 8], given={"equation": "...d, de"}),
+        5 * 6 * 7 * 8,
+    ),
+    "einsum of three": (
+        one(
+            "Einsum",
+            [1, 6, 7],
+            inputs=("x", "w", "v"),
+            w=[7, 8],
+            v=[8, 9],
+            given={"equation": "bsd,de,ef->bsf"},
+        ),
+        6 * 7 * 8 + 6 * 8 * 9,
+    ),
+    "GRU, batch first": (
+        one("GRU", [1, 9, 4], inputs=("x", "w", "r"), w=[1, 15, 4], r=[1, 15, 5],
+            given={"hidden_size": 5, "layout": 1}),
+        9 * 15 * (4 + 5),
+    ),
+    "RNN, a batch of 3": (
+        one("RNN", [9, 3, 4], inputs=("x", "w", "r"), w=[2, 5, 4], r=[2, 5, 5],
+            given={"hidden_size": 5, "direction": "bidirectional"}),
+        9 * 2 * 5 * (4 + 5),
+    ),
+    "attention of its own": (
+        one(
+            "Attention",
+            {"x": [1, 6, 12], "k": [1, 7, 6], "v": [1, 7, 6]},
+            inputs=("x", "k", "v"),
+            opset=23,
+            given={"q_num_heads": 4, "kv_num_heads": 2},
+        ),
+        4 * 6 * 7 * 3 * 2,
+    ),
+    "attention, packed": (
+        one("Attention", [1, 6, 8], MS, inputs=("x", "w", "b"), w=[8, 24], b=[24],
+            given={"num_heads": 2}),
+        6 * 8 * 24 + 2 * 2 * 6 * 6 * 4,
+    ),
+    "attention of several heads": (
+        one(
+            "MultiHeadAttention",
+            {"x": [1, 6, 8], "k": [1, 7, 8], "v": [1, 7, 8]},
+            MS,
+            inputs=("x", "k", "v"),
+            given={"num_heads": 2},
+        ),
+        2 * 2 * 6 * 7 * 4,
+    ),
+    "attention, grouped queries and a past": (
+        one(
+            "GroupQueryAttention",
+            {"x": [1, 1, 16], "k": [1, 1, 8], "v": [1, 1, 8], "p": [1, 2, 9, 4], "q": [1, 2, 9, 4]},
+            MS,
+            inputs=("x", "k", "v", "p", "q"),
+            given={"num_heads": 4, "kv_num_heads": 2},
+        ),
+        4 * (9 + 1) * 4 * 2,
+    ),
+    "a linear model": (
+        one(
+            "LinearRegressor",
+            [1, 6],
+            "ai.onnx.ml",
+            inputs=("x",),
+            given={"coefficients": [0.0] * 18, "targets": 3},
+        ),
+        18,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_multiply_accumulates_by_hand(tmp_path, name):
+    (nodes, inputs, opset, constants), macs = OPERATORS[name]
+    path = save(tmp_path / "m.onnx", nodes, inputs, opset=opset, **constants)
+    imported = import_model(path, tmp_path / "m.yaml", "npz:any.npz")
+    assert imported.macs == macs
+    assert imported.unknown == []
+    _, model = workload.load(tmp_path / "m.yaml")
+    assert model.macs == macs
+
+
+def test_quantised_operators(tmp_path):
+    x, nodes = {"x": [1, 3, 8, 8]}, [node("QLinearConv", list(QUANTISED), ["y"])]
+    path = save(tmp_path / "c.onnx", nodes, x, w=uint8(4, 3, 3, 3), **SCALE)
+    imported = import_model(path, tmp_path / "c.yaml")
+    assert (imported.macs, imported.parameters) == (36 * 4 * 27, 4 * 27)
+    nodes = [node("QLinearMatMul", list(QUANTISED), ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6, 7]}, w=uint8(7, 8), **SCALE)
+    assert import_model(path, tmp_path / "m.yaml").macs == 6 * 7 * 8
+
+
+@pytest.mark.parametrize(
+    ("op", "domain", "opset"),
+    [("Whatever", "our.own", 17), ("Frobnicate", "", 17), ("BeamSearch", MS, 17), ("Det", "", 17)],
+)
+def test_unknown_work_ends_the_import(tmp_path, op, domain, opset):
+    nodes = [node("Relu", ["x"], ["a"]), node(op, ["a"], ["y"], "odd", domain=domain)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6, 6]}, opset=opset)
+    with pytest.raises(DataError, match=rf"m\.onnx: 1 node whose work is unknown: .*{op} 'odd'"):
+        import_model(path, tmp_path / "m.yaml")
+    assert not (tmp_path / "m.yaml").exists()
+    imported = import_model(path, tmp_path / "m.yaml", allow_unknown=True)
+    assert len(imported.unknown) == 1
+    loaded, _ = workload.load(tmp_path / "m.yaml")
+    assert loaded.unknown_work == 1
+
+
+def test_what_follows_an_unknown_shape_is_unknown_as_well(tmp_path):
+    nodes = [
+        node("Whatever", ["x"], ["a"], "odd", domain="our.own"),
+        node("MatMul", ["a", "w"], ["y"], "product"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6, 7]}, w=[7, 8])
+    with pytest.raises(
+        DataError, match=r"2 nodes whose work is unknown: .*; MatMul 'product': the"
+    ):
+        import_model(path, tmp_path / "m.yaml")
+
+
+def test_the_first_nodes_are_named(tmp_path):
+    nodes = [node("Odd", ["x"], [f"a{i}"], f"n{i}", domain="our.own") for i in range(8)]
+    nodes.append(node("Sum", [f"a{i}" for i in range(8)], ["y"]))
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]})
+    done = fxsim("import", "m.onnx", at=tmp_path, code=2)
+    assert "9 nodes whose work is unknown" in done.stderr
+    assert "'n4'" in done.stderr
+    assert "'n5'" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert path.with_suffix(".yaml").exists() is False
+
+
+def branch(name, features):
+    """A branch that multiplies the outer x."""
+    weight = numpy_helper.from_array(np.zeros((6, features), np.float32), "w")
+    out = numpy_helper.from_array(np.zeros((features, 5), np.float32), "v")
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("MatMul", ["h", "v"], ["o"])]
+    value = helper.make_tensor_value_info("o", FLOAT, None)
+    return helper.make_graph(nodes, name, [], [value], [weight, out])
+
+
+@pytest.mark.parametrize(("condition", "macs"), [(True, 33), (False, 55), (None, 55)])
+def test_conditionals_are_priced_by_branch(tmp_path, condition, macs):
+    branches = {"then_branch": branch("then", 3), "else_branch": branch("else", 5)}
+    nodes = [node("If", ["c"], ["y"], "fork", **branches)]
+    constants = {} if condition is None else {"c": np.array(condition)}
+    if condition is None:
+        nodes = [
+            node("ReduceSum", ["x"], ["t"], keepdims=0),
+            node("Greater", ["t", "zero"], ["c"]),
+            *nodes,
+        ]
+        constants = {"zero": np.array(0, np.float32)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]}, **constants)
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == macs
+    said = [remark for remark in imported.remarks if "If 'fork'" in remark]
+    if condition is None:
+        assert said == [
+            "If 'fork': priced by its else branch, 55 multiply-accumulates; the then branch has"
+            " 33 multiply-accumulates"
+        ]
+        assert any("it is inside of If 'fork'" in why for why in imported.refused)
+    else:
+        assert not said
+        assert imported.refused == {}
+
+
+def turns(length):
+    """A loop whose state is multiplied each turn, and that gives each state."""
+    values = [
+        helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
+        helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, []),
+        helper.make_tensor_value_info("s", FLOAT, [1, 6]),
+    ]
+    nodes = [
+        node("MatMul", ["s", "w"], ["t"]),
+        node("Identity", ["on"], ["go"]),
+        node("Identity", ["t"], ["kept"]),
+    ]
+    outs = [
+        helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
+        helper.make_tensor_value_info("t", FLOAT, [1, 6]),
+        helper.make_tensor_value_info("kept", FLOAT, [1, 6]),
+    ]
+    body = helper.make_graph(nodes, "turn", values, outs)
+    loop = node(
+        "Loop", [length, "on" if length == "n" else "", "x"], ["last", "all"], "l", body=body
+    )
+    return [loop, node("Add", ["all", "last"], ["y"])]
+
+
+def test_loops_of_a_known_number_of_turns(tmp_path):
+    path = save(tmp_path / "m.onnx", turns("n"), {"x": [1, 6]}, w=[6, 6], n=np.array(7, np.int64),
+                on=np.array(True))  # fmt: skip
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == 7 * 36
+    assert imported.parameters == 36
+    nodes = [node("Size", ["x"], ["k"]), node("Cast", ["k"], ["f"], to=1), *turns("k")]
+    path = save(tmp_path / "k.onnx", nodes, {"x": [1, 6]}, w=[6, 6])  # as many as x has values
+    assert import_model(path, tmp_path / "k.yaml").macs == 6 * 36
+
+
+def test_a_loop_that_depends_on_data_is_unknown(tmp_path):
+    nodes = [
+        node("ReduceSum", ["x"], ["f"], keepdims=0),
+        node("Cast", ["f"], ["k"], to=onnx.TensorProto.INT64),
+        *turns("k"),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]}, w=[6, 6])
+    with pytest.raises(DataError, match="whose work is unknown: Loop 'l'"):
+        import_model(path, tmp_path / "m.yaml")
+
+
+def test_a_scan_runs_as_often_as_its_input_is_long(tmp_path):
+    values = [helper.make_tensor_value_info(n, FLOAT, None) for n in ("s", "part")]
+    nodes = [node("Add", ["s", "part"], ["a"]), node("MatMul", ["a", "w"], ["t"]),
+             node("Identity", ["t"], ["each"])]  # fmt: skip
+    outs = [helper.make_tensor_value_info(n, FLOAT, None) for n in ("t", "each")]
+    body = helper.make_graph(nodes, "turn", values, outs)
+    scan = node("Scan", ["first", "x"], ["last", "y"], "s", body=body, num_scan_inputs=1,
+                scan_input_axes=[1], scan_output_axes=[1])  # fmt: skip
+    path = save(tmp_path / "m.onnx", [scan], {"x": [1, 9, 6]}, w=[6, 6], first=[1, 6])
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == 9 * 36
+    loaded, _ = workload.load(tmp_path / "m.yaml")
+    assert loaded.classes == 6
+
+
+def test_functions_of_the_model_are_opened(tmp_path):
+    function = helper.make_function(
+        "our.own", "Twice", ["a", "w"], ["c"],
+        [node("MatMul", ["a", "w"], ["b"]), node("MatMul", ["b", "w"], ["c"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    nodes = [node("Twice", ["x", "w"], ["y"], domain="our.own")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]}, functions=[function], w=[6, 6])
+    assert import_model(path, tmp_path / "m.yaml").macs == 72
+
+
+def test_outputs_behind_which_there_is_work_are_counted(tmp_path):
+    nodes = [
+        node("MatMul", ["x", "w"], ["h"]),
+        node("Relu", ["h"], ["y"]),
+        node("MatMul", ["h", "v"], ["z"]),
+        node("Neg", ["h"], ["n"]),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]}, ("y", "z", "n"), w=[6, 7], v=[7, 8])
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == 42 + 56
+    assert "outputs n: left out" in imported.remarks
+    assert any(why.startswith("outputs y, z") for why in imported.refused)
+
+
+def test_free_axes_are_named_and_given(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Concat", ["past", "a"], ["y"], axis=1)]
+    inputs = {"x": ["batch", "steps", 6], "past": ["batch", "before", 7]}
+    path = save(tmp_path / "m.onnx", nodes, inputs, w=[6, 7])
+    with pytest.raises(ConfigError) as caught:
+        import_model(path, tmp_path / "m.yaml")
+    assert str(caught.value) == (
+        f"{path}: input 'x' must have a length on each axis, not [1, steps, 6]; give it:"
+        " --shape x=1,<length>,6"
+    )
+    first = import_model(path, tmp_path / "m.yaml", sizes={"steps": (5,), "before": (0,)})
+    assert first.macs == 210
+    asked = ("import", "m.onnx", "--shape", "x=1,5,6", "--shape", "before=9")
+    assert "210 multiply-accumulates" in fxsim(*asked, at=tmp_path).stdout
+    loaded, _ = workload.load(tmp_path / "m.yaml")
+    assert loaded.layers[-1].kind == "opaque"
+    assert tuple(loaded.layers[-1].out) == (14, 7)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ("x", "--shape must be as x=1,3,224,224, not 'x'"),
+        ("x=", "--shape must be as x=1,3,224,224, not 'x='"),
+        ("x=1,-2,6", "--shape must be as x=1,3,224,224, not 'x=1,-2,6'"),
+        ("z=1,5,6", "m.onnx has no input or axis 'z'; it has batch, steps, x"),
+        ("x=1,5", "--shape x=1,5: must fit [batch, steps, 6] of m.onnx"),
+        ("x=1,5,7", "--shape x=1,5,7: must fit [batch, steps, 6] of m.onnx"),
+        ("steps=4,5", "--shape steps=4,5: an axis has one length"),
+        ("steps=0", "nothing gives its output 'y'"),
+    ],
+)
+def test_shapes_that_do_not_fit(tmp_path, shape, said):
+    nodes = [node("MatMul", ["x", "w"], ["y"])]
+    save(tmp_path / "m.onnx", nodes, {"x": ["batch", "steps", 6]}, w=[6, 7])
+    done = fxsim("import", "m.onnx", "--shape", shape, at=tmp_path, code=2)
+    assert said in re.sub(r"\s+", " ", done.stderr)
+
+
+def test_a_batch_is_divided_out(tmp_path):
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Sin", ["a"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [8, 5, 3, 6]}, w=[5, 6, 7])
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == 5 * 3 * 6 * 7
+    assert "counted for one sample: the model's batch is 8" in imported.remarks
+
+
+def test_a_channel_shuffle_is_a_layer(tmp_path):
+    nodes = [
+        node("Reshape", ["x", "cut"], ["a"]),
+        node("Transpose", ["a"], ["b"], perm=[0, 2, 1, 3, 4]),
+        node("Reshape", ["b", "join"], ["c"]),
+        node("Flatten", ["c"], ["d"]),
+        node("Gemm", ["d", "w"], ["y"]),
+    ]
+    sizes = {"cut": np.array([1, 2, 4, 3, 3], I64), "join": np.array([1, 8, 3, 3], I64)}
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 8, 3, 3]}, w=[72, 10], **sizes)
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.refused == {}
+    loaded, _ = workload.load(tmp_path / "m.yaml")
+    assert [layer.kind for layer in loaded.layers] == ["channel_shuffle", "flatten", "linear"]
+    assert loaded.layers[0].groups == 2
