@@ -125,8 +125,12 @@ class Lockstep:
         if key not in self._ratios:
             parts = tiled(pass_, cut_left, cut_right, contraction, self.grid, batch)
             total = sum(lockstep(self.machine, self.grid, part) for part in parts)
-            a, b, joint = bit_pair_histogram(pass_, cut_left, cut_right, contraction, batch)
             pe = self.machine.pe
+            row = np.flatnonzero(product.steps == step)
+            if cut_left is left and row.size and not product.part:
+                a, b, joint = product.left_levels, product.right_levels, product.joint[row[0]]
+            else:
+                a, b, joint = bit_pair_histogram(pass_, cut_left, cut_right, contraction, batch)
             work = float(
                 (
                     joint * np.array([[pe.sub_operations(int(p), int(q)) for q in b] for p in a])

@@ -401,7 +401,9 @@ def reevaluate_cost(step_cost: TraceCost, maps: dict[tuple[str, str], BlockMap])
     }
     evaluation = ProductCosts(arrays, step_cost.machine, step_cost.objective, mappings)
     costs = evaluation.costs(touched)
-    again = {name: [cost for cost in costs if cost.product.id[:2] == name] for name in names}
+    again: dict[tuple[str, str], list[ProductCost]] = {}
+    for cost in costs:
+        again.setdefault(cost.product.id[:2], []).append(cost)
     products: list[ProductCost] = []
     for cost in step_cost.products:
         name = cost.product.id[:2]

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.cost.kernels import tiles
-from fxsim.engine import geometry
 from fxsim.engine.bit_pair_histogram import canonical, geometry_of
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.geometry import Convolution
@@ -128,10 +127,7 @@ def tiled(
             yield Tiled(lengths, fields, _cut(right, b, part, tn, tk).T)
         elif pass_ == Pass.GRAD_INPUT:
             fields = _fields(image, left, g, pass_, (group * filters, filters), (tm, tk), False)
-            whole = np.repeat(np.repeat(b, right.block_rows, 0), right.block_columns, 1)
-            codes = whole[: right.rows, : right.columns].astype(np.int16)
-            turned = geometry.turned_weight(codes, g, group).astype(np.uint8)
-            yield Tiled(lengths, fields, _group_max(_group_max(turned, tn, 0), tk, 1).T)
+            yield Tiled(lengths, fields, _turned(b, right, g, group, (tk, tn)))
         else:
             fields = _fields(image, left, g, pass_, (group * channels, channels), (tk, tm), True)
             part = 0, right.rows, group * filters, filters
@@ -203,6 +199,19 @@ def _fields(
         turned,
         out,
     )
+    return out
+
+
+def _turned(
+    levels: Levels, m: BlockMap, g: Convolution, group: int, tile: tuple[int, int]
+) -> Levels:
+    """Tiles of one group's weights as grad_input reads them: (taps * filters, channels)."""
+    filters, channels = g.filters // g.groups, g.channels // g.groups
+    (tall, wide) = tile
+    out = np.zeros((-(-g.taps * filters // tall), -(-channels // wide)), np.uint8)
+    sizes = m.block_rows, m.block_columns, filters, channels, g.taps, group
+    work = g.taps * filters * wide
+    split(tiles.turned_tiles, out.shape[1], work, levels, *sizes, tall, wide, out)
     return out
 
 

@@ -219,12 +219,14 @@ class TraceArrays:
                 touched.append(p)
             products.append(p)
         table, operands = self.trace.operands.copy(), dict(self.operands)
-        names = pd.MultiIndex.from_frame(table[[LAYER, ROLE]])
+        columns = ["word_bits", "metadata_bits", "blocks"]
+        numbers = table[columns].to_numpy(copy=True)
+        names = list(zip(table[LAYER].astype(str), table[ROLE].astype(str), strict=True))
+        rows = {name: i for i, name in enumerate(names)}
         for key, m in maps.items():
             counts, metadata = elements_by_bits(m), m.metadata_bits * m.blocks
             words = sum(bits * n for bits, n in counts.items())
-            row = table.index[names == key]
-            table.loc[row, ["word_bits", "metadata_bits", "blocks"]] = [words, metadata, m.blocks]
+            numbers[rows[key]] = words, metadata, m.blocks
             operands[key] = replace(
                 operands[key],
                 levels=np.array(list(counts)),
@@ -232,6 +234,7 @@ class TraceArrays:
                 metadata_bits=np.array([metadata]),
                 blocks=np.array([m.blocks]),
             )
+        table[columns] = numbers
         other = TraceArrays(
             replace(self.trace, operands=table),
             products=products,

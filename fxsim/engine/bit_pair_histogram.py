@@ -252,10 +252,11 @@ def _tap_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Cou
 
 def _weight_counts(m: BlockMap, levels_: Counts, g: Convolution, back: bool) -> Counts:
     """(groups, taps, channels or filters of a group, levels) weights that meet each of them."""
-    shape = (g.groups, g.filters // g.groups, g.taps, g.channels // g.groups)
-    bits = m.expand().reshape(shape)
-    counts = np.stack([(bits == level).sum(axis=3 if back else 1) for level in levels_], axis=-1)
-    return counts.transpose(0, 2, 1, 3) if back else counts
+    filters, channels = g.filters // g.groups, g.channels // g.groups
+    counts = np.zeros((g.groups, g.taps, filters if back else channels, len(levels_)), np.int64)
+    sizes = m.block_rows, m.block_columns, filters, channels
+    bit_counts.weight_counts(_indexed(m, levels_), *sizes, back, counts)
+    return counts
 
 
 def _convolved(

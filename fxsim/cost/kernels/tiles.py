@@ -1,5 +1,7 @@
 """Word lengths of the tiles that an array works on, and how long tiles in lockstep take."""
 
+import numpy as np
+
 from fxsim.engine.jit import kernel
 
 
@@ -31,7 +33,11 @@ def tile_levels(
     outputs = out_height * out_width
     images = image.shape[0] // (height * width)
     pixels = images * outputs
+    # each piece of a block is a tile's piece as well
+    whole = tile_columns == block_columns and depth % tile_columns == first % tile_columns == 0
+    highest = np.zeros(-(-high * wide * depth // tile_columns), np.uint8)
     for tile in range(start, stop):
+        highest[:] = 0
         for pixel in range(tile * tile_rows, min((tile + 1) * tile_rows, pixels)):
             picture, place = pixel // outputs, pixel % outputs
             y0 = place // out_width * down - top
@@ -44,19 +50,66 @@ def tile_levels(
                     inside = inside and y % up == 0 and x % apart == 0
                     base = (a * wide + b) * depth
                     row = (picture * height + y // up) * width + x // apart
+                    if whole:
+                        part = highest[base // tile_columns : (base + depth) // tile_columns]
+                        block = first // block_columns
+                        if inside:
+                            levels = image[row, block : block + len(part)]
+                            for i in range(len(part)):
+                                part[i] = max(part[i], levels[i])
+                        else:
+                            for i in range(len(part)):
+                                part[i] = max(part[i], np.uint8(1))
+                        continue
                     column = 0
                     while column < depth:  # piece by piece of one block in one tile
                         block = (first + column) // block_columns
                         other = (base + column) // tile_columns
                         ends = min((block + 1) * block_columns - first, depth)
                         ends = min(ends, (other + 1) * tile_columns - base)
-                        level = image[row, block] if inside else 1
-                        if transposed:
-                            if level > out[other, tile]:
-                                out[other, tile] = level
-                        elif level > out[tile, other]:
-                            out[tile, other] = level
+                        level = image[row, block] if inside else np.uint8(1)
+                        highest[other] = max(highest[other], level)
                         column = ends
+        if transposed:
+            out[:, tile] = highest
+        else:
+            out[tile] = highest
+
+
+@kernel
+def turned_tiles(
+    start,
+    stop,
+    levels,
+    block_rows,
+    block_columns,
+    filters,
+    channels,
+    taps,
+    group,
+    tile_filters,
+    tile_channels,
+    out,
+):
+    """out[i, j] = highest level in tile (i, j) of a group's weights, (taps * filters, channels).
+
+    levels : of the blocks of the weights, (groups * filters, taps * channels), whose taps are
+        reversed; ranges are ranges of tiles of channels
+    """
+    last = min(stop * tile_channels, channels)
+    for tap in range(taps):
+        base = (taps - 1 - tap) * channels
+        c = start * tile_channels
+        while c < last:  # piece by piece of one block in one tile
+            column, j = (base + c) // block_columns, c // tile_channels
+            f = 0
+            while f < filters:
+                row, i = (group * filters + f) // block_rows, (tap * filters + f) // tile_filters
+                out[i, j] = max(out[i, j], levels[row, column])
+                ends = min((row + 1) * block_rows - group * filters, filters)
+                f = min(ends, (i + 1) * tile_filters - tap * filters)
+            ends = min((column + 1) * block_columns - base, last)
+            c = min(ends, (j + 1) * tile_channels)
 
 
 @kernel

@@ -43,6 +43,35 @@ def position_counts_range(start, stop, level, counts):
 
 
 @kernel
+def weight_counts(index, block_rows, block_columns, filters, channels, back, counts):
+    """counts[group, tap, channel, l] = its filters' weights of level l; back: of each filter.
+
+    index : (block rows, block columns) levels of (groups * filters, taps * channels) weights
+    """
+    groups, taps = counts.shape[0], counts.shape[1]
+    rows, columns = groups * filters, taps * channels
+    row = 0
+    while row < rows:  # piece by piece of one block in one group and tap
+        group, line = row // filters, row // block_rows
+        tall = min((line + 1) * block_rows, (group + 1) * filters) - row
+        column = 0
+        while column < columns:
+            tap, block = column // channels, column // block_columns
+            wide = min((block + 1) * block_columns, (tap + 1) * channels) - column
+            level = index[line, block]
+            if back:
+                first = row - group * filters
+                for f in range(first, first + tall):
+                    counts[group, tap, f, level] += wide
+            else:
+                first = column - tap * channels
+                for c in range(first, first + wide):
+                    counts[group, tap, c, level] += tall
+            column += wide
+        row += tall
+
+
+@kernel
 def level_planes_range(start, stop, index, widths, block_rows, planes):
     """planes[l, row] = codes of level l in a row, for block rows [start, stop)."""
     levels, rows = planes.shape
