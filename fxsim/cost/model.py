@@ -352,7 +352,8 @@ def evaluate_cost(
     """
     arrays = TraceArrays.of(trace)
     costs = tuple(ProductCosts(arrays, machine, objective, mappings).costs(tell=tell))
-    parts = [_rows(costs), vector_unit.vectors(trace, machine), vector_unit.casts(arrays, machine)]
+    products = [_rows(costs)] if costs else []
+    parts = [*products, vector_unit.vectors(trace, machine), vector_unit.casts(arrays, machine)]
     return TraceCost(machine, objective, _table(parts, machine), costs, arrays)
 
 

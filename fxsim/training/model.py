@@ -61,6 +61,11 @@ class Model:
         """Multiply-accumulates of one sample's forward pass."""
         return sum(layer.macs for layer in self.layers)
 
+    @property
+    def parameters(self) -> int:
+        """Words of all parameters."""
+        return sum(layer.parameters for layer in self.layers)
+
     def initial_parameters(self, seed: int) -> dict[str, Parameter]:
         """All parameters, a pure function of the seed."""
         parameters: dict[str, Parameter] = {}

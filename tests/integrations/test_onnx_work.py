@@ -450,3 +450,193 @@ def test_a_channel_shuffle_is_a_layer(tmp_path):
     loaded, _ = workload.load(tmp_path / "m.yaml")
     assert [layer.kind for layer in loaded.layers] == ["channel_shuffle", "flatten", "linear"]
     assert loaded.layers[0].groups == 2
+
+
+FOLDED = {
+    "rows in the batch's axis": (
+        [node("Reshape", ["x", "s"], ["a"]), node("Gemm", ["a", "w"], ["y"])],
+        {"s": np.array([16, 6], I64), "w": [6, 7]},
+        16 * 42,
+    ),
+    "squeezed": (
+        [node("Squeeze", ["x", "s"], ["a"]), node("Gemm", ["a", "w"], ["y"])],
+        {"s": np.array([0], I64), "w": [6, 7]},
+        16 * 42,
+    ),
+    "flattened further right": (
+        [node("Flatten", ["x"], ["a"], axis=2), node("Gemm", ["a", "w"], ["y"])],
+        {"w": [6, 7]},
+        16 * 42,
+    ),
+    "windows in the batch's axis": (
+        [node("Reshape", ["x", "s"], ["a"]), node("MatMul", ["a", "w"], ["y"])],
+        {"s": np.array([4, 4, 6], I64), "w": [6, 7]},
+        16 * 42,
+    ),
+    "frames": (
+        [node("Reshape", ["x", "s"], ["a"]), node("Conv", ["a", "w"], ["y"])],
+        {"s": np.array([6, 1, 4, 4], I64), "w": [5, 1, 3, 3]},
+        6 * 4 * 45,
+    ),
+    "words of noise": (
+        [node("RandomNormal", [], ["n"], shape=[1, 16, 6]), node("Add", ["x", "n"], ["a"]),
+         node("MatMul", ["n", "w"], ["b"]), node("Concat", ["a", "b"], ["y"], axis=2)],
+        {"w": [6, 7]},
+        16 * 42,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_what_lies_in_the_first_axis_is_counted(tmp_path, name):
+    nodes, constants, macs = FOLDED[name]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 16, 6]}, **constants)
+    assert import_model(path, tmp_path / "m.yaml").macs == macs
+
+
+def attention(turned):
+    """Each position meets each other; the two orders of axes differ in what is turned."""
+    first, second = ([1, 0, 2], [1, 2, 0]) if turned else ([0, 1, 2], [0, 2, 1])
+    return [
+        node("MatMul", ["x", "w"], ["q"]),
+        node("Transpose", ["q"], ["a"], perm=first),
+        node("Transpose", ["q"], ["b"], perm=second),
+        node("MatMul", ["a", "b"], ["s"]),
+        node("Softmax", ["s"], ["p"]),
+        node("MatMul", ["p", "a"], ["o"]),
+        node("Transpose", ["o"], ["y"], perm=first),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "turned", "batch"),
+    [([1, 9, 6], False, 1), ([9, 1, 6], True, 1), ([3, 9, 6], False, 3), ([9, 3, 6], True, 3)],
+)
+def test_the_batch_is_the_axis_that_nothing_mixes(tmp_path, shape, turned, batch):
+    path = save(tmp_path / "m.onnx", attention(turned), {"x": shape}, w=[6, 6])
+    imported = import_model(path, tmp_path / "m.yaml")
+    assert imported.macs == 9 * 36 + 2 * 9 * 9 * 6
+    said = f"counted for one sample: the model's batch is {batch}"
+    assert (said in imported.remarks) == (batch > 1)
+
+
+def test_an_input_without_a_batch_gives_none(tmp_path):
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 2, 1]),
+        node("MatMul", ["x", "t"], ["s"]),
+        node("Add", ["s", "mask"], ["m"]),
+        node("Softmax", ["m"], ["p"]),
+        node("MatMul", ["p", "x"], ["y"]),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"mask": [9, 9], "x": [1, 9, 6]})
+    assert import_model(path, tmp_path / "m.yaml").macs == 2 * 9 * 9 * 6
+
+
+@pytest.mark.parametrize(
+    ("start", "ends", "macs"), [([1, 6], True, 7 * 36), ("x", True, 7 * 36), ("x", False, None)]
+)
+def test_states_of_loops_are_no_constants(tmp_path, start, ends, macs):
+    values = [
+        helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
+        helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, []),
+        helper.make_tensor_value_info("s", FLOAT, [1, 6]),
+    ]
+    end = node("Identity", ["on"], ["go"])
+    if not ends:
+        end = node("Greater", ["sum", "zero"], ["go"])
+    nodes = [node("MatMul", ["s", "w"], ["t"]), node("ReduceSum", ["t"], ["sum"], keepdims=0), end]
+    outs = [
+        helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
+        helper.make_tensor_value_info("t", FLOAT, [1, 6]),
+    ]
+    body = helper.make_graph(nodes, "turn", values, outs)
+    begins = "x" if start == "x" else "h"
+    nodes = [
+        node("Loop", ["n", "", begins], ["l"], "loop", body=body),
+        node("Add", ["l", "x"], ["y"]),
+    ]
+    more = {} if start == "x" else {"h": start}
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]}, w=[6, 6], n=np.array(7, np.int64),
+                zero=np.array(0, np.float32), **more)  # fmt: skip
+    if macs is None:
+        with pytest.raises(DataError, match="Loop 'loop': when it ends depends on data"):
+            import_model(path, tmp_path / "m.yaml")
+    else:
+        assert import_model(path, tmp_path / "m.yaml").macs == macs
+
+
+@pytest.mark.parametrize("op", ["Identity", "Cast", "Shape", "Constant", "Quant"])
+def test_a_name_of_onnx_in_another_domain_is_not_onnxs(tmp_path, op):
+    inputs = [] if op == "Constant" else ["x"]
+    nodes = [node(op, inputs, ["a"], "n", domain="my.ops"), node("Add", ["x", "a"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 6]})
+    with pytest.raises(DataError, match=rf"whose work is unknown: my\.ops\.{op} 'n'"):
+        import_model(path, tmp_path / "m.yaml")
+
+
+WRONG = {
+    "given twice": ([node("Relu", ["x"], ["a"]), node("Neg", ["x"], ["a"]),
+                     node("Relu", ["a"], ["y"])], {}, "node 2, Neg 'a': 'a' is given twice"),
+    "channels": ([node("Conv", ["x", "w"], ["y"], "c")], {"w": [4, 5, 3, 3]},
+                 "Conv 'c': 3 channels of an image [1, 3, 8, 8] in 1 groups do not fit weights"),
+    "no equation": ([node("Einsum", ["x"], ["y"], "e")], {}, "node 1, Einsum 'e': "),
+    "no window": ([node("MaxPool", ["x"], ["y"], "p")], {}, "node 1, MaxPool 'p': "),
+    "gives nothing": ([node("Relu", ["x"], [], "r"), node("Relu", ["x"], ["y"])], {},
+                      "node 1, Relu 'r': it gives nothing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_graph_is_refused_by_node(tmp_path, name):
+    nodes, constants, said = WRONG[name]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 8, 8]}, **constants)
+    with pytest.raises(DataError) as caught:
+        import_model(path, tmp_path / "m.yaml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_small_tensors_in_another_file_are_read(tmp_path):
+    nodes = [node("Reshape", ["x", "s"], ["a"]), node("MatMul", ["a", "w"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 12]}, s=np.array([1, 2, 6], I64), w=[6, 7])
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="m.bin", size_threshold=0)
+    assert import_model(path, tmp_path / "m.yaml").macs == 84
+    (tmp_path / "m.bin").unlink()
+    with pytest.raises(DataError, match="the values of 's' must lie beside it"):
+        import_model(path, tmp_path / "m.yaml")
+
+
+def test_tokens_beside_a_mask_are_priced(tmp_path):
+    nodes = [
+        node("Gather", ["words", "x"], ["e"]),
+        node("Mul", ["e", "mask"], ["h"]),
+        node("MatMul", ["h", "w"], ["y"]),
+    ]
+    path = save(
+        tmp_path / "m.onnx", nodes, {"x": [1, 9], "mask": [1, 9, 1]}, words=[50, 6], w=[6, 7]
+    )
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(model, path)
+    assert import_model(path, tmp_path / "m.yaml").macs == 9 * 42
+    done = fxsim("estimate", "m.yaml", "-a", "int8_systolic", "--batch", 1, at=tmp_path)
+    assert "Inference of m, batch 1" in done.stdout
+
+
+def test_a_network_without_products_is_priced(tmp_path):
+    path = save(tmp_path / "m.onnx", [node("Sin", ["x"], ["y"])], {"x": [1, 8]})
+    assert import_model(path, tmp_path / "m.yaml").macs == 0
+    done = fxsim("estimate", "m.yaml", "-a", "int8_systolic", "--batch", 1, at=tmp_path)
+    assert "forward" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["a\nkind: study", "null", "é漢", "1e3", "a\x85b", "\x07", "a: b"])
+def test_any_name_makes_a_good_file(tmp_path, name):
+    nodes = [node("MatMul", [name, "w"], ["a"], name), node("Sin", ["a"], ["y"], name)]
+    path = save(tmp_path / "m.onnx", nodes, {name: [1, 6]}, w=[6, 7])
+    assert import_model(path, tmp_path / "m.yaml").macs == 42
+    assert [layer.kind for layer in workload.load(tmp_path / "m.yaml")[0].layers] == [
+        "linear",
+        "opaque",
+    ]

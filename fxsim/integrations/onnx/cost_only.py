@@ -7,7 +7,7 @@ from typing import Any
 
 from fxsim.integrations.onnx.network import Network, Shape
 from fxsim.integrations.onnx.nodes import described, id_of
-from fxsim.integrations.onnx.work import UnknownWorkError, products_of
+from fxsim.integrations.onnx.work import UnknownWorkError
 from fxsim.training.layers.cost_only import MatrixProduct
 
 
@@ -16,12 +16,12 @@ def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -
     graph, name, first = net.graph, "", id_of(node)
     times = graph.times.get(first, 1)
     try:
-        products = [(part, _of_a_sample(p, graph.batch)) for part, p in products_of(graph, node)]
+        products = net.products(node)
     except UnknownWorkError as problem:
         whole = graph.shape(first)
         shape = net.sample(whole) if whole is not None else (1,)
         fields = {"operator": described(node), "out": written(shape), "unknown_work": True}
-        name = net.add(node, "opaque", shape, tensors or ["input"], **fields)
+        name = net.add(node, "opaque", shape, tensors, **fields)
         net.unknown.append(f"{described(node)}: {problem}")
         reason = f"its work is unknown, and counted nowhere: {problem}"
     else:
@@ -45,16 +45,6 @@ def append_cost_only(net: Network, node: Any, tensors: list[str], reason: str) -
             whole = graph.shape(output)
             net.made[output] = (name, shape if whole is None else net.sample(whole))
     net.refused.append((name, f"{described(node)}: {reason}"))
-
-
-def _of_a_sample(product: MatrixProduct, batch: int) -> MatrixProduct:
-    """One sample's part of a product of a whole batch."""
-    p = product
-    if p.rows % batch == 0:
-        return MatrixProduct(p.rows // batch, p.depth, p.features, p.repeats, p.weights, p.steps)
-    if p.repeats % batch == 0:
-        return MatrixProduct(p.rows, p.depth, p.features, p.repeats // batch, p.weights, p.steps)
-    return p
 
 
 def _result(product: MatrixProduct) -> Shape:

@@ -26,11 +26,12 @@ class Graph:
     """Nodes in execution order, and what is known of their tensors.
 
     inputs : {name: shape, batch included}; integers : those that are integers
-    batch : samples that the first axis of tensors counts
+    batch : samples that it takes at once; batched : the tensors that depend on which they are
     types : of tensors, and the constants
     quantisers : {(node, which of its inputs): quantiser}, see `id_of`
     inside : {node: the conditional or loop that it was in}
     times : {node: how often it is executed}, where that is more than once
+    unopened : {conditional or loop: why its work is not known}
     remarks : what was assumed, a line each
     """
 
@@ -39,12 +40,14 @@ class Graph:
     inputs: dict[str, Shape]
     outputs: list[str]
     integers: set[str]
-    batch: int
     types: Types
     quantisers: dict[tuple[str, int], Quantiser] = field(default_factory=dict)
     inside: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
+    unopened: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    batch: int = 1
+    batched: set[str] = field(default_factory=set)
 
     @property
     def constants(self) -> dict[str, NDArray[np.generic]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fxsim.errors import ConfigError, DataError, FxsimError
 from fxsim.integrations.onnx.cost_only import written
-from fxsim.integrations.onnx.network import Network, Shape
+from fxsim.integrations.onnx.network import YAML_WORDS, Network, Shape
 from fxsim.integrations.onnx.operators import convert
 from fxsim.integrations.onnx.read import read
 from fxsim.integrations.onnx.work import UnknownWorkError, products_of
@@ -97,6 +97,7 @@ def import_model(
         fresh.write_text(text, encoding="utf-8")
         try:
             _, model = workload.load(fresh)
+            _check_counted(path, net, model.macs)
         except FxsimError as problem:
             said = str(problem).replace(str(fresh), str(target))
             raise DataError(f"{path}: does not make a network: {said}") from None
@@ -106,7 +107,6 @@ def import_model(
         for name in re.findall(r"^  - \{?name: (\w+)", line)
     }
     study = _study(target, label, net) if net.bits and not net.refused else None
-    parameters = sum(p.master.codes.size for p in model.initial_parameters(0).values())
     return Imported(
         target,
         study,
@@ -115,9 +115,18 @@ def import_model(
         remarks,
         net.bits,
         model.macs,
-        parameters,
+        model.parameters,
         len(model.layers),
     )
+
+
+def _check_counted(path: Path, net: Network, macs: int) -> None:
+    """The layers do what the operators do, or nothing is written."""
+    if macs != net.macs:
+        raise DataError(
+            f"{path}: its operators do {net.macs:,} multiply-accumulates a sample, but the layers"
+            f" that they would become {macs:,}"
+        )
 
 
 def _unknown(path: Path, nodes: list[str]) -> str:
@@ -156,7 +165,7 @@ def _network(path: Path, sizes: Mapping[str, Shape]) -> tuple[Network, Shape, in
 
 def _further_input(net: Network, name: str) -> None:
     """A network has one input: another one's words are taken as computed from the first."""
-    label = net.unused(re.sub(r"\W+", "_", name).strip("_").lower() or "second_input")
+    label = net.unused(name)
     whole = net.graph.inputs[name]
     shape = net.sample(whole) if whole[:1] == (net.graph.batch,) else whole or (1,)
     operator = f"input {name!r}"
@@ -199,7 +208,8 @@ def _has_products(net: Network, node: Any) -> bool:
 def _joined(net: Network, outputs: list[str]) -> None:
     """Several outputs become one, side by side."""
     layers = dict.fromkeys(net.made[name][0] for name in outputs)
-    if len(layers) < 2 and net.layers[-1]["name"] in layers:
+    last, shape = net.layers[-1], net.made[outputs[0]][1]
+    if list(layers) == [last["name"]] and last.get("out", written(shape)) == written(shape):
         return
     size = sum(prod(shape) for shape in dict(net.made[name] for name in outputs).values())
     operator = f"outputs {', '.join(outputs)}"
@@ -244,7 +254,7 @@ def _text(
         "kind: workload",
         f"name: {_scalar(label)}",
         f"source: {_scalar('imported from ' + path.name)}",
-        *(f"# {remark}" for remark in remarks),
+        *(f"# {_printable(remark)}" for remark in remarks),
         f"dataset: {dataset}",
         f"input: [{', '.join(map(str, written(shape)))}]",
         f"classes: {classes}",
@@ -271,8 +281,14 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)
-    plain = re.fullmatch(r"[\w.+-]+", text)
+    text = _printable(text)
+    plain = re.fullmatch(r"[A-Za-z_][\w.+-]*|[0-9]+", text) and text.lower() not in YAML_WORDS
     return text if plain else '"' + text.replace("\\", "/").replace('"', "'") + '"'
+
+
+def _printable(text: str) -> str:
+    """Text that stays on its line."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _study(target: Path, label: str, net: Network) -> Path:

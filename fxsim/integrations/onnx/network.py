@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Any
 
 from fxsim.errors import DataError
 from fxsim.integrations.onnx.graph import Graph
 from fxsim.integrations.onnx.nodes import id_of
+from fxsim.integrations.onnx.work import Products, products_of
+from fxsim.training.layers.cost_only import MatrixProduct
 
 Shape = tuple[int, ...]
+YAML_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")  # taken for values
 NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
 Spec = dict[str, Any]
 
@@ -26,6 +30,7 @@ class Network:
     made : {tensor: (layer that gives it, its shape without the batch, channels last)}
     remarks : what was assumed, a line each; refused : (layer, operator and why)
     unknown : operators whose work is not known, and why
+    macs : multiply-accumulates of a sample, of all operators so far
     bits : {layer: {role: bits}} of QONNX
     padded : zeros that a tensor has got: top, left, bottom, right
     """
@@ -36,13 +41,16 @@ class Network:
     remarks: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    macs: int = 0
     bits: dict[str, dict[str, int]] = field(default_factory=dict)
     padded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
 
     def shape(self, tensor: str) -> Shape:
         """One sample of a tensor, channels last."""
-        if tensor in self.made:
-            return self.made[tensor][1]
+        return self.made[tensor][1] if tensor in self.made else self.shape_of(tensor)
+
+    def shape_of(self, tensor: str) -> Shape:
+        """One sample of a tensor by ONNX's own shape, channels last."""
         shape = self.graph.shape(tensor)
         if shape is None:
             raise DataError(f"{self.graph.path}: the shape of tensor {tensor!r} is not known")
@@ -52,11 +60,18 @@ class Network:
         """One sample of a tensor of that shape, channels last."""
         return channels_last(shape[1:]) or (1,)
 
+    def products(self, node: Any) -> Products:
+        """An operator's products, of one sample."""
+        graph = self.graph
+        alike = graph.batched.isdisjoint(node.input)  # of all samples
+        products = products_of(graph, node)
+        return products if alike else [(part, _share(p, graph.batch)) for part, p in products]
+
     def add(self, node: Any, kind: str, shape: Shape, inputs: list[str], **fields: Any) -> str:
         """Append a layer that gives the node's first result."""
         name = self.name(node)
         before = self.layers[-1]["name"] if self.layers else "input"
-        sources = [self.made[tensor][0] for tensor in inputs]
+        sources = [self.made[tensor][0] for tensor in inputs] or ["input"]
         spec: Spec = {"name": name, "kind": kind}
         if sources != [before]:
             spec["inputs"] = sources
@@ -94,22 +109,34 @@ class Network:
             self.bits[name] = roles
 
     def name(self, node: Any) -> str:
-        """A name for a node's layer: its weights', or its own, made unique."""
+        """A name for a node's layer: its weights', or its own."""
         weights = [n for n in node.input if n in self.graph.constants and n.endswith(".weight")]
         text = weights[0].removesuffix(".weight") if weights else node.name or node.op_type
         parts = [p for p in re.split(r"[/.]", text) if p]
         if not weights and len(parts) > 1 and parts[-1].startswith(node.op_type):
             parts = [*parts[:-1], node.op_type.lower()] if parts[-2:-1] else parts
-        base = re.sub(r"\W+", "_", "_".join(dict.fromkeys(parts))).strip("_").lower() or "layer"
-        return self.unused(base if not base[0].isdigit() else f"layer{base}")
+        return self.unused("_".join(dict.fromkeys(parts)))
 
-    def unused(self, base: str) -> str:
-        """A name that no layer has yet."""
+    def unused(self, text: str) -> str:
+        """A name like some text that no layer has yet, and that YAML takes for text."""
+        base = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_").lower() or "layer"
+        base = f"layer_{base}" if base[0].isdigit() or base in YAML_WORDS else base
         taken = {layer["name"] for layer in self.layers} | {"input"}
         name, number = base, 2
         while name in taken:
             name, number = f"{base}_{number}", number + 1
         return name
+
+
+def _share(product: MatrixProduct, batch: int) -> MatrixProduct:
+    """One sample's part of a product of a whole batch."""
+    p, sizes = product, []
+    for size in (p.rows, p.repeats, p.features, p.steps, p.depth):
+        common = gcd(size, batch)
+        batch //= common
+        sizes.append(size // common)
+    rows, repeats, features, steps, depth = sizes
+    return MatrixProduct(rows, depth, features, repeats, p.weights, steps)
 
 
 def channels_last(shape: Shape) -> Shape:

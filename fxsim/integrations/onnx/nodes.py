@@ -7,8 +7,10 @@ from typing import Any
 
 def described(node: Any) -> str:
     """A node's operator and name."""
-    domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
-    return f"{domain}{node.op_type} {node.name or (node.output[0] if node.output else '?')!r}"
+    domain = f"{node.domain}." if domain_of(node) else ""
+    name = node.name or next(filter(None, node.output), "?")
+    text = f"{domain}{node.op_type} {name!r}"
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def domain_of(node: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -13,8 +15,12 @@ from fxsim.errors import DataError, ShapeError
 from fxsim.integrations.onnx.cost_only import append_cost_only
 from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec
 from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
+from fxsim.integrations.onnx.work import UnknownWorkError
 from fxsim.training.layers.pooling import MOST_PLACES
 from fxsim.training.layers.windows import check_fits, same
+
+_MISFITS = (KeyError, ValueError, IndexError, TypeError, ZeroDivisionError)
+Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]
 
 
 def convert(net: Network, node: Any) -> None:
@@ -27,23 +33,55 @@ def convert(net: Network, node: Any) -> None:
         raise DataError(f"{net.graph.where(node)}: nothing gives its input {unknown[0]!r}")
     handler = _HANDLERS.get(node.op_type) if domain_of(node) == "" else None
     try:
+        _check_known(net, node, tensors, handler)
+        net.macs += sum(product.macs for _, product in net.products(node))
         if id_of(node) in net.graph.inside:
             raise NotExecutableError(f"it is inside of {net.graph.inside[id_of(node)]}")
         if not tensors:
             raise NotExecutableError("it has no input that is computed")
         if handler is None:
             raise NotExecutableError("fxsim has no such layer")
-        for name in tensors:
-            if net.graph.shape(name) is None:
-                raise NotExecutableError(f"the shape of its input {name!r} is not known")
-        handler(net, node, tensors, attributes(node))
+        for name in (*tensors, id_of(node)):
+            _check_batched(net, name)
+        _execute(net, node, tensors, handler)
     except ShapeError as problem:
         raise DataError(f"{net.graph.where(node)}: {problem}") from None
-    except NotExecutableError as reason:
+    except (NotExecutableError, UnknownWorkError) as reason:
         append_cost_only(net, node, tensors, str(reason))
 
 
-Handler = Callable[[Network, Any, list[str], dict[str, Any]], None]
+def _check_known(net: Network, node: Any, tensors: list[str], handler: Handler | None) -> None:
+    """Raise ShapeError with what is wrong, where a layer would know it, and no result is known."""
+    graph = net.graph
+    if handler and graph.shape(id_of(node)) is None and all(map(graph.shape, tensors)):
+        trial = copy(net)
+        trial.layers, trial.made, trial.remarks = [*net.layers], dict(net.made), []
+        trial.bits, trial.padded = dict(net.bits), dict(net.padded)
+        with suppress(NotExecutableError, *_MISFITS):
+            handler(trial, node, tensors, attributes(node))
+
+
+def _check_batched(net: Network, name: str) -> None:
+    """Layers take batches of samples: the first axis of all that they read."""
+    shape = net.graph.shape(name)
+    if shape is None:
+        raise NotExecutableError(f"the shape of {name!r} is not known")
+    if shape[:1] != (net.graph.batch,):
+        raise NotExecutableError(f"the first axis of {name!r}, {list(shape)}, is no batch")
+
+
+def _execute(net: Network, node: Any, tensors: list[str], handler: Handler) -> None:
+    """Append layers for a node; undone where they do not give what ONNX says."""
+    before = len(net.layers), dict(net.made), dict(net.bits), len(net.remarks)
+    name, padded = id_of(node), set(net.padded)
+    try:
+        handler(net, node, tensors, attributes(node))
+    except _MISFITS:
+        raise NotExecutableError("its attributes and shapes do not fit") from None
+    if set(net.padded) == padded and net.made[name][1] != net.shape_of(name):
+        del net.layers[before[0] :], net.remarks[before[3] :]
+        net.made, net.bits = before[1], before[2]
+        raise NotExecutableError("as a layer of fxsim it would give another shape")
 
 
 def _windows(net: Network, node: Any, given: dict[str, Any], kernel: list[int]) -> Windows:
@@ -368,16 +406,15 @@ def _reshaped(net: Network, node: Any, tensors: list[str], given: dict[str, Any]
     """Flatten, Reshape, Squeeze, Unsqueeze: to a vector, or nothing but axes of one."""
     before = net.shape(tensors[0])
     whole = net.graph.shape(node.output[0])
-    if node.op_type == "Flatten" and given.get("axis", 1) == 1:
-        whole = (net.graph.batch, prod(before))
-    if whole is None or whole[0] != net.graph.batch:
-        raise NotExecutableError("its result's shape is not known, or no batch of samples")
+    if whole is None:
+        raise NotExecutableError("the shape of its result is not known")
     after = net.sample(whole)
     if (groups := _shuffled(net, node, before, whole)) > 1:
         net.add(node, "channel_shuffle", before, tensors[:1], groups=groups)
         for _ in range(2):
             reader = net.readers(id_of(node))[0]
             net.alias(reader, id_of(node))
+            net.made[id_of(node)] = (net.made[id_of(node)][0], net.shape_of(id_of(node)))
             node = reader
     elif after == before:
         net.alias(node, tensors[0])
@@ -422,6 +459,8 @@ def _pad(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> 
     readers = net.readers(node.output[0])
     value = net.graph.constants.get(node.input[2]) if len(node.input) > 2 else None
     filled = float(given.get("value", 0) if value is None or not value.size else value.item())
+    if len(node.input) > 3 and node.input[3]:
+        raise NotExecutableError("padding of some axes")
     pads = pads if pads and len(pads) == 8 else [1] * 8
     sides = (*pads[2:4], *pads[6:8])  # top, left, bottom, right
     others = any(pads[i] for i in (0, 1, 4, 5)) or min(sides) < 0
@@ -447,6 +486,8 @@ def _softmax(net: Network, node: Any, tensors: list[str], given: dict[str, Any])
 
 
 def _gather(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+    if len(net.graph.inputs) > 1:
+        raise NotExecutableError("words beside other inputs")
     table = net.graph.constants.get(node.input[0])
     if table is None or table.ndim != 2 or node.input[1] not in net.graph.integers:
         raise NotExecutableError("not a table of words looked up by the input")

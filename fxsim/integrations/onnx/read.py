@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.errors import ConfigError, DataError, hint, missing_extra
+from fxsim.integrations.onnx.batch import find_batch
 from fxsim.integrations.onnx.graph import Graph, Quantiser
-from fxsim.integrations.onnx.nodes import attributes, described, id_of
+from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
 from fxsim.integrations.onnx.shapes import Shape, Types, static
 from fxsim.integrations.onnx.simplify import simplify
+from fxsim.training.fields import LARGEST
 
 QUANTISERS = ("Quant", "BipolarQuant", "IntQuant")  # QONNX's, under Brevitas's and FINN's domains
+_QUANTISED = ("qonnx", "brevitas", "finn", "onnx")  # parts of their domains' names
+_SMALL = 1 << 12  # values of a tensor in another file that may say a shape or a condition
 _MOVING = (
     "MaxPool",
     "Flatten",
@@ -26,6 +31,7 @@ _MOVING = (
     "Identity",
     "Dropout",
 )
+_OTHER_AXES = re.compile(r"^(?!.*batch).*(seq|time|len|step|token|frame)", re.IGNORECASE)
 _RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 
 
@@ -61,12 +67,13 @@ def read(path: Path, sizes: Mapping[str, Shape] | None = None) -> Graph:
     if not model.graph.node:
         raise ConfigError(f"{path}: must be an ONNX model with nodes; it has none")
     if model.functions:
-        from onnx import inliner
-
-        model = inliner.inline_local_functions(model)
-    batch, remarks = _sized(path, model.graph, dict(sizes or {}))
-    constants = {t.name: _array(onnx, t) for t in model.graph.initializer}
-    constants |= _constant_nodes(onnx, model.graph)
+        model = _without_functions(path, model)
+    if not model.graph.output:
+        raise ConfigError(f"{path}: must be an ONNX model with an output; it has none")
+    _check_nodes(onnx, path, model)
+    _sized(path, model.graph, dict(sizes or {}))
+    constants = {t.name: _array(onnx, t, path) for t in model.graph.initializer}
+    constants |= _constant_nodes(onnx, model.graph, path)
     quantisers = _without_quantisers(model.graph, constants)
     domains = {o.domain for o in model.opset_import}
     for domain in {n.domain for n in model.graph.node} - domains:
@@ -89,13 +96,22 @@ def read(path: Path, sizes: Mapping[str, Shape] | None = None) -> Graph:
         inputs,
         [v.name for v in model.graph.output],
         integers,
-        batch,
         types,
         quantisers,
-        remarks=remarks,
     )
     simplify(graph)
+    find_batch(graph)
     return graph
+
+
+def _without_functions(path: Path, model: Any) -> Any:
+    """The model with its own functions opened."""
+    from onnx import inliner
+
+    try:
+        return inliner.inline_local_functions(model, convert_version=True)
+    except Exception as problem:
+        raise DataError(f"{path}: its functions cannot be opened: {_first_line(problem)}") from None
 
 
 def _types(onnx: Any, path: Path, model: Any, constants: dict[str, NDArray[Any]]) -> Types:
@@ -113,11 +129,12 @@ def _types(onnx: Any, path: Path, model: Any, constants: dict[str, NDArray[Any]]
     return Types(by_name, constants, list(model.opset_import))
 
 
-def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[str]]:
-    """Give each axis of the inputs its length; (samples in a batch, what was assumed).
+def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> None:
+    """Give each axis of the inputs its length.
 
-    The first axis is the batch, one sample where it has no number; of an input in the layout
-    (time, batch, features) it is the second. Axes of one name have one length.
+    The first axis is the batch, one sample where it has no number and no name of another thing; of
+    an input in the layout (time, batch, features) it is the second. Axes of one name have one
+    length.
     """
     initialisers = {t.name for t in graph.initializer}
     values = [v for v in graph.input if v.name not in initialisers]
@@ -135,12 +152,13 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[s
                 f" {', '.join(known)}"
             )
         shown = f"--shape {name}={','.join(map(str, sizes[name]))}"
+        if max(sizes[name], default=0) > LARGEST:
+            raise ConfigError(f"{shown}: must be at most {LARGEST}")
         if name not in axes and len(sizes[name]) > 1:
             raise ConfigError(f"{shown}: an axis has one length")
     for value in values:
         if value.name in sizes:
             _resized(path, value, sizes.pop(value.name), sizes)
-    remarks = []
     for value in values:
         for i, dim in enumerate(_dims(value)):
             if dim.HasField("dim_value"):
@@ -148,22 +166,14 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> tuple[int, list[s
             name = dim.dim_param
             if name in sizes:
                 (dim.dim_value,) = sizes[name]
-            elif i == axes[value.name]:
+            elif i == axes[value.name] and not _OTHER_AXES.search(name):
                 dim.dim_value = 1
                 sizes |= {name: (1,)} if name else {}
-    batch = 1
-    for value in values[:1]:
-        dims = list(_dims(value))
-        if len(dims) > axes[value.name]:
-            batch = max(dims[axes[value.name]].dim_value, 1)
-    if batch > 1:
-        remarks.append(f"counted for one sample: the model's batch is {batch}")
     _without_length(path, values)
     for value in [*graph.output, *graph.value_info]:
         for dim in _dims(value):
             if not dim.HasField("dim_value") or resized:
                 dim.Clear()
-    return batch, remarks
 
 
 def _without_length(path: Path, values: Sequence[Any]) -> None:
@@ -192,8 +202,11 @@ def _resized(path: Path, value: Any, shape: Shape, sizes: dict[str, Shape]) -> N
             f" [{', '.join(map(str, stated))}] of {path}"
         )
     for dim, length in zip(dims, shape, strict=True):
-        if dim.dim_param:
-            sizes.setdefault(dim.dim_param, (length,))
+        if dim.dim_param and sizes.setdefault(dim.dim_param, (length,)) != (length,):
+            raise ConfigError(
+                f"--shape: axis {dim.dim_param!r} of {path} has one length, not"
+                f" {sizes[dim.dim_param][0]} and {length}"
+            )
         dim.Clear()
         dim.dim_value = length
 
@@ -226,6 +239,8 @@ def _batch_axis(nodes: Sequence[Any], name: str) -> int:
             if node.op_type == "Transpose":
                 turned = attributes(node).get("perm", [])
                 order = tuple(order[i] for i in turned) if sorted(turned) == [0, 1, 2] else ()
+            elif node.op_type == "Gather" and place == 1:  # a table of words
+                pass
             elif node.op_type not in _ROW_BY_ROW.split() or place:
                 continue
             axes[node.output[0]] = order
@@ -234,28 +249,73 @@ def _batch_axis(nodes: Sequence[Any], name: str) -> int:
 
 # what keeps the first axes of its first input
 _ROW_BY_ROW = """
-Add Cast Clip DequantizeLinear Div Dropout DynamicQuantizeLinear Gelu Identity LayerNormalization
-MatMul MatMulInteger Mul QuantizeLinear Relu Sigmoid Sub Tanh
+Add Cast Clip Concat DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Erf Gelu HardSwish
+Identity LayerNormalization LeakyRelu MatMul MatMulInteger Mul Pow QuantizeLinear Relu Sigmoid Slice
+Softplus Sqrt Sub Tanh
 """
 
 
-def _array(onnx: Any, tensor: Any) -> NDArray[Any]:
-    """An initialiser; one kept in another file as zeros, of which no more than the shape counts."""
+def _check_nodes(onnx: Any, path: Path, model: Any) -> None:
+    """Refuse what is no graph: nodes without what their operators need, results made twice."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {o.domain: o.version for o in model.opset_import}
+    made = {v.name for v in model.graph.input}
+    for number, node in enumerate(model.graph.node, 1):
+        where = f"{path}: node {number}, {described(node)}"
+        if not any(node.output):
+            raise DataError(f"{where}: it gives nothing")
+        for name in filter(None, node.output):
+            if name in made:
+                raise DataError(f"{where}: {name!r} is given twice")
+            made.add(name)
+        bodies = any(a.HasField("g") for a in node.attribute)  # which read what is around them
+        if domain_of(node) == "" and onnx.defs.has(node.op_type) and not bodies:
+            try:
+                onnx.checker.check_node(node, context)
+            except onnx.checker.ValidationError as problem:
+                raise DataError(f"{where}: {_first_line(problem)}") from None
+
+
+def _first_line(problem: Exception) -> str:
+    return " ".join(str(problem).split("==> Context")[0].split())
+
+
+def _array(onnx: Any, tensor: Any, path: Path) -> NDArray[Any]:
+    """An initialiser; of a large one in another file only the shape counts, so it is not read."""
+    size = int(np.prod(tensor.dims, dtype=np.float64))
+    if tensor.data_location == onnx.TensorProto.EXTERNAL and size <= _SMALL:
+        try:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError):
+            kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            if np.issubdtype(kind, np.floating):
+                return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
+            raise DataError(
+                f"{path}: the values of {tensor.name!r} must lie beside it, in a file of their own"
+            ) from None
+        array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+        return array
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
-    array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    try:
+        array = onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as problem:
+        raise DataError(
+            f"{path}: tensor {tensor.name!r}: {' '.join(str(problem).split())}"
+        ) from None
     return array
 
 
-def _constant_nodes(onnx: Any, graph: Any) -> dict[str, NDArray[Any]]:
+def _constant_nodes(onnx: Any, graph: Any, path: Path) -> dict[str, NDArray[Any]]:
     """{result: value} of nodes that are constants."""
     constants = {}
     for node in graph.node:
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" and domain_of(node) == "":
             value = next(iter(attributes(node).values()), None)
             if isinstance(value, onnx.TensorProto):
-                constants[node.output[0]] = _array(onnx, value)
+                constants[node.output[0]] = _array(onnx, value, path)
             elif isinstance(value, int | float | list | tuple):
                 constants[node.output[0]] = np.asarray(value)
     return constants
@@ -276,7 +336,7 @@ def _without_quantisers(
         tags = [tagged.get(name) for name in node.input]
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name, name)
-        if node.op_type in QUANTISERS:
+        if node.op_type in QUANTISERS and any(d in node.domain for d in _QUANTISED):
             renamed[node.output[0]] = node.input[0]
             bits = 1
             if node.op_type != "BipolarQuant":

@@ -38,6 +38,15 @@ class Types:
             return tuple(self.constants[name].shape)
         return static(self.by_name[name]) if name in self.by_name else None
 
+    def kind(self, name: str) -> int:
+        """The number of a tensor's type of elements; that of float where it is not known."""
+        import onnx
+
+        if name in self.constants:
+            return int(onnx.helper.np_dtype_to_tensor_dtype(self.constants[name].dtype))
+        known = name in self.by_name and self.by_name[name].HasField("tensor_type")
+        return int(self.by_name[name].tensor_type.elem_type if known else onnx.TensorProto.FLOAT)
+
     def infer(self, node: Any) -> None:
         """Learn the types of a node's results from those of its inputs."""
         import onnx
@@ -95,12 +104,8 @@ class Types:
     def _typed(self, node: Any, shape: Shape) -> Any:
         import onnx
 
-        kind = onnx.TensorProto.FLOAT
-        for name in node.input:
-            if name in self.by_name and self.by_name[name].HasField("tensor_type"):
-                kind = self.by_name[name].tensor_type.elem_type
-                break
-        return onnx.helper.make_tensor_type_proto(kind, shape)
+        kinds = [self.kind(name) for name in node.input if name in self.by_name]
+        return onnx.helper.make_tensor_type_proto((kinds or [onnx.TensorProto.FLOAT])[0], shape)
 
 
 class _Known(list[Any]):
@@ -266,6 +271,12 @@ def _embedded(given: dict[str, Any], shapes: list[Any], values: _Values) -> list
     return [(batch, steps, shapes[2][1]), (batch,), (batch, steps, shapes[2][1])]
 
 
+def _skipped(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    """Results, mean, inverse deviation, and the sum before the norm."""
+    each = (*shapes[0][:-1], 1)
+    return [shapes[0], each, each, shapes[0]]
+
+
 def _selected(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     """Non-maximum suppression: as many as it may keep at most."""
     batch, boxes, _ = shapes[0]
@@ -309,6 +320,12 @@ _RULES: dict[tuple[str, str], _Rule] = {
     (_MICROSOFT, "MultiHeadAttention"): _multi_head,
     (_MICROSOFT, "GroupQueryAttention"): _grouped_query,
     (_MICROSOFT, "EmbedLayerNormalization"): _embedded,
+    (_MICROSOFT, "SkipLayerNormalization"): _skipped,
+    (_MICROSOFT, "SkipSimplifiedLayerNormalization"): _skipped,
+    ("ai.onnx.ml", "Binarizer"): _same(),
+    ("ai.onnx.ml", "Imputer"): _same(),
+    ("ai.onnx.ml", "Normalizer"): _same(),
+    ("ai.onnx.ml", "Scaler"): _same(),
     (_MICROSOFT, "QLinearConcat"): _concatenated,
     (_MICROSOFT, "QLinearAdd"): _broadcast(0, 3),
     (_MICROSOFT, "QLinearMul"): _broadcast(0, 3),
@@ -348,8 +365,6 @@ _RULES: dict[tuple[str, str], _Rule] = {
             "RotaryEmbedding",
             "SimplifiedLayerNormalization",
             "SkipGroupNorm",
-            "SkipLayerNormalization",
-            "SkipSimplifiedLayerNormalization",
             "Trilu",
         )
     },

@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
 
 from fxsim.integrations.onnx.graph import Graph
-from fxsim.integrations.onnx.nodes import attributes, described, id_of
+from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
 from fxsim.integrations.onnx.shapes import Shape
 from fxsim.integrations.onnx.work import UnknownWorkError, products_of
 
 _PASSED = ("Identity", "Cast")
+_MOST_SOURCES = 15
 _LARGE = 1 << 20  # values of a constant from which on only its shape is computed
 
 
 def simplify(graph: Graph) -> None:
     """Fold, open and infer; the graph's nodes are those that are left."""
-    graph.nodes = _Simplifier(graph).run(graph.nodes)
+    simplifier = _Simplifier(graph)
+    graph.nodes = simplifier.run(graph.nodes)
+    outputs = [simplifier.renamed.get(name, name) for name in graph.outputs]
+    graph.outputs = [name for name in outputs if name not in graph.constants] or outputs
+
+
+class _UnopenedError(Exception):
+    """Why a conditional or a loop stays as it is: its work is not known."""
 
 
 @dataclass(slots=True)
@@ -36,13 +44,18 @@ class _Simplifier:
             for i, name in enumerate(node.input):
                 node.input[i] = self.renamed.get(name, name)
             inputs = [name for name in node.input if name]
-            if node.op_type in _PASSED and inputs and inputs[0] not in graph.constants:
+            known = domain_of(node) == ""
+            if known and node.op_type in _PASSED and inputs and inputs[0] not in graph.constants:
                 self.renamed[node.output[0]] = inputs[0]
                 continue
             graph.types.infer(node)
-            if self._folded(node, inputs):
+            if self._folded(node, inputs, known):
                 continue
-            opened = self._opened(node, times)
+            try:
+                opened = self._opened(node, inside, times)
+            except _UnopenedError as problem:
+                graph.unopened[id_of(node)] = str(problem)
+                opened = None
             if opened is not None:
                 left += opened
                 continue
@@ -50,23 +63,24 @@ class _Simplifier:
                 graph.inside[id_of(node)] = inside
                 graph.times[id_of(node)] = times
             left.append(node)
-        if not inside:
-            graph.outputs = [self.renamed.get(name, name) for name in graph.outputs]
         return left
 
-    def _folded(self, node: Any, inputs: list[str]) -> bool:
+    def _folded(self, node: Any, inputs: list[str], known: bool) -> bool:
         """Whether its results are constants, which are then known."""
         graph = self.graph
-        if node.op_type == "Shape" and (shape := graph.shape(inputs[0])) is not None:
-            given = attributes(node)
-            part = shape[given.get("start", 0) : given.get("end", len(shape))]
-            graph.constants[node.output[0]] = np.array(part, np.int64)
-            return True
-        if node.op_type == "Size" and (shape := graph.shape(inputs[0])) is not None:
-            graph.constants[node.output[0]] = np.array(np.prod(shape), np.int64)
-            return True
+        if known and node.op_type in ("Shape", "Size"):
+            shape = graph.shape(inputs[0])
+            if shape is not None:
+                given = attributes(node)
+                part = shape[given.get("start", 0) : given.get("end", len(shape))]
+                value = part if node.op_type == "Shape" else prod(shape)
+                graph.constants[node.output[0]] = np.array(value, np.int64)
+                return True
         inner = any(a.HasField("g") for a in node.attribute)  # may read what is around it
-        if inner or not all(name in graph.constants for name in inputs):
+        drawn = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
+        if inner or drawn or not all(name in graph.constants for name in inputs):
+            return False
+        if not inputs and not (known and node.op_type == "Constant"):
             return False
         arrays = {name: np.asarray(graph.constants[name]) for name in inputs}
         large = any(array.size > _LARGE for array in arrays.values())
@@ -98,30 +112,31 @@ class _Simplifier:
             return True
         return False
 
-    def _opened(self, node: Any, times: int) -> list[Any] | None:
+    def _opened(self, node: Any, inside: str, times: int) -> list[Any] | None:
         """The nodes inside a conditional or a loop; None for another node."""
-        if node.domain not in ("", "ai.onnx"):
+        ways = {"If": self._conditional, "Loop": self._loop, "Scan": self._scan}
+        if domain_of(node) or node.op_type not in ways:
             return None
-        if node.op_type == "If":
-            return self._conditional(node, times)
-        if node.op_type == "Loop":
-            return self._loop(node, times)
-        if node.op_type == "Scan":
-            return self._scan(node, times)
-        return None
+        try:
+            return ways[node.op_type](node, inside, times)
+        except (KeyError, ValueError, IndexError, StopIteration):
+            raise _UnopenedError("its attributes, inputs and bodies do not fit") from None
 
-    def _conditional(self, node: Any, times: int) -> list[Any]:
+    def _conditional(self, node: Any, inside: str, times: int) -> list[Any]:
         given = attributes(node)
         bodies = {"then": given["then_branch"], "else": given["else_branch"]}
         condition = self.graph.constants.get(node.input[0])
         if condition is not None:
             taken = "then" if condition.item() else "else"
-            return self._inlined(node, bodies[taken], {}, node.output, "", times)
-        macs = {}
+            return self._inlined(node, bodies[taken], {}, node.output, inside, times)
+        macs, shapes = {}, {}
         for branch, body in bodies.items():
             trial = _Simplifier(_copied(self.graph), dict(self.renamed))
             nodes = trial._inlined(node, copy(body), {}, node.output, "a trial", times)
             macs[branch] = _macs(trial.graph, nodes)
+            shapes[branch] = [trial._shape(name) for name in node.output]
+        if shapes["then"] != shapes["else"]:
+            raise _UnopenedError("its branches give results of different shapes")
         taken = max(macs, key=lambda branch: macs[branch])
         other = "else" if taken == "then" else "then"
         said = {
@@ -134,83 +149,111 @@ class _Simplifier:
         )
         return self._inlined(node, bodies[taken], {}, node.output, described(node), times)
 
-    def _loop(self, node: Any, times: int) -> list[Any] | None:
+    def _loop(self, node: Any, inside: str, times: int) -> list[Any]:
+        from onnx import TensorProto
+
         body, graph = attributes(node)["body"], self.graph
-        turns = graph.constants.get(node.input[0]) if node.input[0] else None
-        if turns is None or turns.item() < 1:
-            return None
+        count, start = [*node.input, "", ""][:2]
         carried = list(node.input[2:])
-        first = f"{id_of(node)}/turn"
-        graph.constants[first] = np.array(0, np.int64)
-        graph.constants[f"{first}/goes_on"] = np.array(True)
-        outer = dict(
-            zip((v.name for v in body.input), [first, f"{first}/goes_on", *carried], strict=True)
-        )
-        results = [f"{name}/one" if name else "" for name in node.output]
-        nodes = self._inlined(
-            node, body, outer, ["", *results], described(node), times * int(turns.item())
-        )
+        if count not in graph.constants:
+            raise _UnopenedError("its number of turns depends on data")
+        if start and (start not in graph.constants or not graph.constants[start].item()):
+            raise _UnopenedError("whether it begins depends on data")
+        turns = int(graph.constants[count].item())
+        turn = self._laid([], f"{id_of(node)}/turn", (), TensorProto.INT64)
+        on = self._laid([], f"{id_of(node)}/on", (), TensorProto.BOOL)
+        states = self._states(node, carried)
+        before = [turn, on, *states]
+        results = [f"{id_of(node)}/result{i}" for i in range(len(body.output))]
+        nodes = self._body(node, body, before, results, inside, times * turns)
+        goes_on = self.renamed.get(results[0], results[0])
+        if goes_on != on.output[0] and not (
+            goes_on in graph.constants and graph.constants[goes_on].item()
+        ):
+            raise _UnopenedError("when it ends depends on data")
+        shapes = [self._shape(name) for name in results[1:]]
         kept = len(carried)
-        for name, before in zip(results[:kept], carried, strict=True):
-            if graph.shape(self.renamed.get(name, name)) != graph.shape(before):
-                return None  # it grows by turn
-        moved = [
-            self._moved(result, name, self._outer(result))
-            for name, result in zip(node.output[:kept], results[:kept], strict=True)
-            if name
-        ]
-        stacked = [
-            self._moved(result, name, _with(self._outer(result), 0, int(turns.item())))
-            for name, result in zip(node.output[kept:], results[kept:], strict=True)
-            if name
-        ]
-        return [*nodes, *moved, *stacked]
+        whole = [*shapes[:kept], *(_with(shape, 0, turns) for shape in shapes[kept:])]
+        return [*before, *nodes, *self._given(node, carried, results[1:], whole)]
 
-    def _scan(self, node: Any, times: int) -> list[Any] | None:
+    def _scan(self, node: Any, inside: str, times: int) -> list[Any]:
         given, graph = attributes(node), self.graph
+        if next(o.version for o in graph.types.opsets if o.domain in ("", "ai.onnx")) < 9:
+            raise _UnopenedError("a scan of opset 8 is not known")
         body, scanned = given["body"], int(given["num_scan_inputs"])
-        states = list(node.input[: len(node.input) - scanned])
-        sequences = list(node.input[len(states) :])
+        carried = list(node.input[: len(node.input) - scanned])
+        sequences = list(node.input[len(carried) :])
         axes = given.get("scan_input_axes", [0] * scanned)
-        shapes = [graph.shape(name) for name in sequences]
-        if None in shapes:
-            return None
-        whole: list[Shape] = [shape for shape in shapes if shape is not None]
-        turns = whole[0][axes[0]]
-        parts = [
-            self._moved(name, f"{id_of(node)}/part{i}", _without(shape, axis))
-            for i, (name, shape, axis) in enumerate(zip(sequences, whole, axes, strict=True))
-        ]
-        outer = dict(
-            zip(
-                (v.name for v in body.input),
-                [*states, *(part.output[0] for part in parts)],
-                strict=True,
-            )
-        )
-        results = [f"{name}/one" if name else "" for name in node.output]
-        nodes = self._inlined(node, body, outer, results, described(node), times * turns)
-        out_axes = given.get("scan_output_axes", [0] * (len(results) - len(states)))
-        more = []
-        for i, (name, result) in enumerate(zip(node.output, results, strict=True)):
-            if name:
-                shape, place = self._outer(result), i - len(states)
-                shape = shape if place < 0 else _with(shape, out_axes[place], turns)
-                more.append(self._moved(result, name, shape))
-        return [*parts, *nodes, *more]
+        lengths, parts = set(), []
+        for i, (name, axis) in enumerate(zip(sequences, axes, strict=True)):
+            shape = graph.shape(name)
+            if shape is None:
+                raise _UnopenedError(f"the shape of its input {name!r} is not known")
+            lengths.add(shape[axis])
+            axis %= len(shape)
+            part = (*shape[:axis], *shape[axis + 1 :])
+            parts.append(self._laid([name], f"{id_of(node)}/part{i}", part, graph.types.kind(name)))
+        (turns,) = lengths
+        before = [*self._states(node, carried), *parts]
+        results = [f"{id_of(node)}/result{i}" for i in range(len(body.output))]
+        nodes = self._body(node, body, before, results, inside, times * turns)
+        kept, shapes = len(carried), [self._shape(name) for name in results]
+        out_axes = given.get("scan_output_axes", [0] * (len(results) - kept))
+        stacked = zip(shapes[kept:], out_axes, strict=True)
+        whole = [*shapes[:kept], *(_with(shape, axis, turns) for shape, axis in stacked)]
+        return [*before, *nodes, *self._given(node, carried, results, whole)]
 
-    def _outer(self, name: str) -> Shape | None:
+    def _states(self, node: Any, carried: list[str]) -> list[Any]:
+        """What the first turn begins with: another value in each turn, so no constant."""
+        types = self.graph.types
+        return [
+            self._laid([name], f"{id_of(node)}/state{i}", types.shape(name), types.kind(name))
+            for i, name in enumerate(carried)
+        ]
+
+    def _body(
+        self,
+        node: Any,
+        body: Any,
+        before: list[Any],
+        results: list[str],
+        inside: str,
+        times: int,
+    ) -> list[Any]:
+        """The nodes of a turn."""
+        if times < 1:
+            raise _UnopenedError("it has no turns")
+        names = (made.output[0] for made in before)
+        outer = dict(zip((v.name for v in body.input), names, strict=True))
+        return self._inlined(node, body, outer, results, described(node), times)
+
+    def _given(
+        self, node: Any, carried: list[str], results: list[str], shapes: list[Shape | None]
+    ) -> list[Any]:
+        """What a loop gives; each result needs what goes from turn to turn."""
+        kept, types = len(carried), self.graph.types
+        if [*map(types.shape, carried)] != shapes[:kept]:
+            raise _UnopenedError("what it carries from turn to turn changes its shape")
+        linked = results[:kept]
+        nodes = []
+        for name, result, shape in zip(node.output, results, shapes, strict=True):
+            if name:
+                source = self.renamed.get(result, result)
+                sources = list(dict.fromkeys([result, *linked]))
+                nodes.append(self._laid(sources, name, shape, types.kind(source)))
+        return nodes
+
+    def _shape(self, name: str) -> Shape | None:
         return self.graph.shape(self.renamed.get(name, name))
 
-    def _moved(self, source: str, name: str, shape: Shape | None) -> Any:
+    def _laid(self, sources: list[str], name: str, shape: Shape | None, kind: int) -> Any:
         """A node that only lays words elsewhere: a turn's part of a sequence, or all turns'."""
-        from onnx import TensorProto, helper
+        from onnx import helper
 
-        node = helper.make_node(
-            "Stack", [self.renamed.get(source, source)], [name], name, domain="fxsim"
-        )
+        inputs = [self.renamed.get(source, source) for source in sources[:_MOST_SOURCES]]
+        node = helper.make_node("Stack", inputs, [name], name, domain="fxsim")
         if shape is not None:
-            self.graph.types.by_name[name] = helper.make_tensor_type_proto(TensorProto.FLOAT, shape)
+            self.graph.types.by_name[name] = helper.make_tensor_type_proto(kind, shape)
         return node
 
     def _inlined(
@@ -266,7 +309,7 @@ def _copied(graph: Graph) -> Graph:
     types = replace(
         graph.types, by_name=dict(graph.types.by_name), constants=dict(graph.types.constants)
     )
-    return replace(graph, types=types, inside={}, times=dict(graph.times), remarks=[])
+    return replace(graph, types=types, inside={}, unopened={}, times=dict(graph.times), remarks=[])
 
 
 def _macs(graph: Graph, nodes: list[Any]) -> float:
@@ -278,9 +321,7 @@ def _macs(graph: Graph, nodes: list[Any]) -> float:
 
 
 def _with(shape: Shape | None, axis: int, length: int) -> Shape | None:
-    return None if shape is None else (*shape[:axis], length, *shape[axis:])
-
-
-def _without(shape: Shape, axis: int) -> Shape:
-    axis %= len(shape)
-    return (*shape[:axis], *shape[axis + 1 :])
+    if shape is None:
+        return None
+    axis %= len(shape) + 1
+    return (*shape[:axis], length, *shape[axis:])

@@ -29,11 +29,16 @@ def products_of(graph: Graph, node: Any) -> Products:
     UnknownWorkError : for an operator that may do more than one addition a result, and is not one
         of those that are known; or where a shape is not known
     """
+    if id_of(node) in graph.unopened:
+        raise UnknownWorkError(graph.unopened[id_of(node)])
     _result(graph, node)
     domain = domain_of(node)
     rule = _RULES.get((domain, node.op_type))
     if rule is not None:
-        products = rule(graph, node, attributes(node))
+        try:
+            products = rule(graph, node, attributes(node))
+        except (KeyError, ValueError, IndexError, TypeError, ZeroDivisionError):
+            raise UnknownWorkError("its attributes and shapes do not fit") from None
         times = graph.times.get(id_of(node), 1)
         return [(part, repeated(product, times)) for part, product in products]
     if node.op_type in _WITHOUT_PRODUCTS.get(domain, ()):
@@ -86,7 +91,14 @@ def _convolution(weight: int, channels_last: bool = False) -> _Rule:
         filters, *taps = _shape(graph, node, weight)
         batch, *sides = _result(graph, node)
         places = prod(sides[:-1] if channels_last else sides[1:])
-        groups = int(given.get("group", 1))
+        groups, image = int(given.get("group", 1)), _shape(graph, node, 0)
+        channels = image[-1 if channels_last else 1]
+        fits = len(image) == len(taps) + 1 and channels == taps[0] * groups
+        if not fits or filters % groups:
+            raise UnknownWorkError(
+                f"{channels} channels of an image {list(image)} in {groups} groups do not fit"
+                f" weights {[filters, *taps]}"
+            )
         stored = _stored(graph, node, weight)
         return [
             ("", _product(batch * places, prod(taps), filters // groups, groups, weights=stored))
@@ -97,7 +109,9 @@ def _convolution(weight: int, channels_last: bool = False) -> _Rule:
 
 def _transposed(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
     channels, *taps = _shape(graph, node, 1)
-    batch, _, *sides = _shape(graph, node, 0)
+    batch, depth, *sides = _shape(graph, node, 0)
+    if depth != channels or len(sides) != len(taps) - 1:
+        raise UnknownWorkError(f"{depth} channels do not fit weights {[channels, *taps]}")
     groups, stored = int(given.get("group", 1)), _stored(graph, node, 1)
     return [
         ("", _product(batch * prod(sides), channels // groups, prod(taps), groups, weights=stored))
@@ -107,6 +121,8 @@ def _transposed(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
 def _matmul(second: int = 1) -> _Rule:
     def rule(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
         left, right = matrices(_shape(graph, node, 0), _shape(graph, node, second), given)
+        if "Gemm" in node.op_type and (len(left), len(right)) != (2, 2):
+            raise UnknownWorkError(f"its operands, {list(left)} and {list(right)}, are no matrices")
         if left[-1] != right[-2]:
             raise UnknownWorkError(f"its operands, {list(left)} and {list(right)}, do not fit")
         try:
@@ -129,7 +145,10 @@ def _matmul(second: int = 1) -> _Rule:
 
 def _bit_packed(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
     """Weights that are packed: only the attributes say their shape."""
-    return [("", _product(prod(_shape(graph, node, 0)[:-1]), int(given["K"]), int(given["N"])))]
+    *rows, depth = _shape(graph, node, 0)
+    if depth != given["K"]:
+        raise UnknownWorkError(f"rows of {depth} words do not fit weights of {given['K']} (K)")
+    return [("", _product(prod(rows), depth, int(given["N"])))]
 
 
 def _einsum(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
@@ -145,6 +164,10 @@ def _einsum(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
         if len(letters) != len(shape):
             raise UnknownWorkError(f"its equation {equation!r} does not fit {list(shape)}")
         axes.append(dict(zip(letters, shape, strict=True)))
+    for letter in {letter for sized in axes for letter in sized}:
+        lengths = {sized[letter] for sized in axes if letter in sized} - {1}
+        if len(lengths) > 1:
+            raise UnknownWorkError(f"letter {letter!r} of {equation!r} is of several lengths")
     sizes = {letter: size for sized in axes for letter, size in sized.items() if size > 1}
     every = [letter for sized in axes for letter in sized]
     sizes = dict.fromkeys(every, 1) | sizes
@@ -174,8 +197,12 @@ def _recurrent(gates: int, packed_last: bool = False) -> _Rule:
         if given.get("layout", 0):
             steps, batch = batch, steps
         directions, *sides = _shape(graph, node, 1)
-        rows = sides[1] if packed_last else sides[0]
+        rows, columns = sides[::-1] if packed_last else sides
         units = int(given.get("hidden_size", rows // gates))
+        if (rows, columns) != (gates * units, features):
+            raise UnknownWorkError(
+                f"{units} units and rows of {features} words do not fit weights of {sides}"
+            )
         return [
             ("input", _product(steps * batch, features, directions * gates * units)),
             ("recurrent", _product(batch, units, gates * units, directions, steps=steps)),
@@ -297,7 +324,7 @@ _RULES: dict[tuple[str, str], _Rule] = {
 
 # at most one addition a result, or a few for each that it reads
 _ONNX = """
-Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
 BatchNormalization Bernoulli BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast
 CastLike Ceil Celu CenterCropPad Clip Col2Im Compress Concat ConstantOfShape Cos Cosh CumProd
 CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Equal Erf Exp Expand

@@ -55,6 +55,11 @@ class Layer(ABC):
         return 0
 
     @property
+    def parameters(self) -> int:
+        """Words of its parameters."""
+        return sum(p.master.codes.size for p in self.initial_parameters(0).values())
+
+    @property
     def elements(self) -> int:
         """Values in one sample's result."""
         return prod(self.out_shape)

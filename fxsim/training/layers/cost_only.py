@@ -66,6 +66,11 @@ class CostOnly(Layer):
             return {}
         return weights_of(self.name, seed, (p.repeats * p.features, p.depth), p.depth, 0)
 
+    @property
+    def parameters(self) -> int:
+        p = self.product
+        return p.repeats * p.features * p.depth if p and p.weights else 0
+
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         count, p = inputs[0].shape[0], self.product
         flat = [ops.reshape(x, count, prod(x.shape[1:])) for x in inputs]

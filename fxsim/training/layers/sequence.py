@@ -38,6 +38,10 @@ class Embedding(Layer):
         name, shape = f"{self.name}.table", (self.vocabulary, self.channels)
         return {name: uniform_parameter(seed, name, shape, 25, 3)}  # deviation 0.2
 
+    @property
+    def parameters(self) -> int:
+        return self.vocabulary * self.channels
+
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
         return ops.embed(self.name, inputs[0], f"{self.name}.table")
 

@@ -46,6 +46,10 @@ class WeightedLayer(Layer):
         return ops.product(self.name, inputs[0], self.contraction, f"{self.name}.weight", bias)
 
     @property
+    def parameters(self) -> int:
+        return prod(self.weight_shape) + self._biases()
+
+    @property
     def macs(self) -> int:
         return prod(self.out_shape[:-1]) * prod(self.weight_shape)
 
