@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -26,15 +27,31 @@ def _cache_directory(folder: Path) -> str:
     for source in [Path(__file__), *sorted(folder.glob("*.py"))]:
         digest.update(source.read_bytes())
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    for root in (home, tempfile.gettempdir()):
-        path = Path(root) / "fxsim" / "kernels" / digest.hexdigest()[:16]
+    user = f"fxsim-{os.getuid()}" if hasattr(os, "getuid") else "fxsim"
+    for root, own in ((Path(home), "fxsim"), (Path(tempfile.gettempdir()), user)):
+        path = root / own / "kernels" / digest.hexdigest()[:16]
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
+            for folder in (root / own, root / own / "kernels", path):
+                folder.mkdir(mode=0o700, exist_ok=True)
         except OSError:
             continue
-        if os.access(path, os.W_OK):
+        if all(_is_private(folder) for folder in (root / own, root / own / "kernels", path)):
             return str(path)
     return ""
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can have put files there: what is loaded from the cache is executed."""
+    if not hasattr(os, "getuid"):
+        return os.access(folder, os.W_OK)
+    about = folder.stat()
+    own = stat.S_ISDIR(about.st_mode) and {about.st_uid, folder.lstat().st_uid} == {os.getuid()}
+    if not own or about.st_mode & 0o022 or not os.access(folder, os.W_OK):
+        return False
+    if about.st_mode & 0o077:  # others could read, and no more
+        folder.chmod(0o700)
+    return True
 
 
 JIT = not config.DISABLE_JIT
@@ -68,8 +85,24 @@ def _compiled(function, **options):
     finally:
         config.CACHE_DIR = saved
     if cache:
+        _discard_damaged(compiled)
         _compile_once(compiled, Path(cache) / f"{function.__module__}.{function.__qualname__}.lock")
     return compiled
+
+
+def _discard_damaged(compiled):
+    """A file of the cache that cannot be read is dropped, and the kernel compiled again."""
+    load = compiled._cache.load_overload
+
+    def load_or_discard(*args):
+        try:
+            return load(*args)
+        except Exception:  # of a pickle that is cut off, almost any
+            with contextlib.suppress(OSError):
+                compiled._cache.flush()
+            return None
+
+    compiled._cache.load_overload = load_or_discard
 
 
 def _compile_once(compiled, lock):

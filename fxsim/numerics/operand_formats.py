@@ -24,7 +24,9 @@ class TensorFormat:
     bits : word length, 2 to 32
     frac : fractional bits; None is dynamic scaling: the scale follows from the leading-zero count
         of max|x|, the finest one at which no code lies outside the word before rounding
-    rounding, overflow : how codes are brought into the word
+    rounding, overflow : how codes are brought into the word. A dynamic scale holds all codes but
+        those that rounding alone takes past the largest one: these saturate, whatever `overflow`
+        says, for it is of static scales (SAT_SYM, which takes a code from each word, is of both)
 
     Raises
     ------
@@ -61,7 +63,8 @@ class TensorFormat:
         >>> TensorFormat(8, rounding=Rounding.TRN).cast(FixedPoint(8, 3)).rounding
         Rounding.TRN
         """
-        return Cast(format, self.rounding, self.overflow)
+        dynamic = self.frac is None and self.overflow is not Overflow.SAT_SYM
+        return Cast(format, self.rounding, Overflow.SAT if dynamic else self.overflow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,3 +182,28 @@ def test_dynamic_scale_is_the_finest_that_fits(codes, bits):
 def test_floats_are_not_codes():
     with pytest.raises(FormatError, match="must be signed integers, not float64; casts"):
         FixedTensor(np.zeros(2), FixedPoint(8, 0))
+
+
+@given(
+    st.lists(st.integers(-(1 << 15), (1 << 15) - 1), min_size=1, max_size=8),
+    st.integers(2, 15),
+    st.sampled_from([mode for mode in Overflow if mode is not Overflow.SAT_SYM]),
+)
+def test_a_dynamic_scale_holds_its_words_whatever_static_ones_do(codes, bits, overflow):
+    tensor = FixedTensor(np.array([codes], np.int16), FixedPoint(16, 13))
+    form = TensorFormat(bits, None, Rounding.RND_CONV, overflow)
+    result, _ = casts.quantise_tensor(tensor, form, key=0)
+    wanted, dropped = specification.quantise_tensor(codes, bits, "RND_CONV", 0)
+    assert result.codes[0].tolist() == wanted
+    assert result.format.frac == 13 - dropped
+    step = 2.0**-result.format.frac
+    values = np.array(codes) * 2.0**-13
+    assert np.abs(result.codes[0] * step - values).max() <= step
+
+
+def test_rounding_alone_leaves_a_dynamic_word():
+    tensor = FixedTensor(np.array([32740, 16384, -32740, 100], np.int16), FixedPoint(16, 13))
+    form = TensorFormat(8, None, Rounding.RND_CONV, Overflow.WRAP)
+    result, overflows = casts.quantise_tensor(tensor, form, key=0)
+    assert (result.codes * 2.0**-result.format.frac).tolist() == [3.96875, 2.0, -4.0, 0.0]
+    assert overflows.overflowed == 1
