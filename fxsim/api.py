@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fxsim.config.names import file_name
 from fxsim.errors import ConfigError, hint
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def simulate(  # noqa: PLR0913
         initial=_path(initial),
     )
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{kind}-seed{seed}"
-    place = _path(out) or Path("runs") / name
+    place = _path(out) or Path("runs") / file_name(name)
     old = finished(place, inputs)
     if old is not None:
         return old

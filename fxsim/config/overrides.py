@@ -6,12 +6,15 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.errors import ConfigError
+
+MOST_VARIANTS = 10_000  # of one file
 
 
 class Use(BaseModel):
@@ -69,6 +72,9 @@ def grid(
     for key, variants in values.items():
         if not variants:
             raise ConfigError(f"{key}: must have at least one value")
+    count = prod(map(len, values.values()))
+    if count > MOST_VARIANTS:
+        raise ConfigError(f"must be at most {MOST_VARIANTS:,} combinations, not {count:,}")
     short = short_names(settings)
     varying = [key for key in settings if len(values[key]) > 1]
     variants = []

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from fxsim.errors import ConfigError, hint
 
+MOST_CHARACTERS = 1 << 22  # of a file
+MOST_LEVELS = 32  # of collections in collections
+MOST_PARTS = 100_000  # keys, entries and values, aliases written out
 Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
@@ -151,7 +154,10 @@ def read(path: Path | Document) -> Document:
         raise ConfigError(f"{path}: no such file{hint(path.name, names)}") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: must be a readable UTF-8 file: {problem}") from None
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{path}: must be of at most {MOST_CHARACTERS:,} characters")
     try:
+        _check_depth(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
@@ -164,6 +170,21 @@ def read(path: Path | Document) -> Document:
     marks: dict[Location, Mark] = {}
     data = _plain(path, node, (), marks, set())
     return Document(path, text, data, marks)
+
+
+def _check_depth(path: Path, text: str) -> None:
+    """Refuse what is nested deeper than anything that a schema asks for."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MOST_LEVELS and (mark := event.start_mark):
+                raise ConfigError(
+                    f"{path}:{mark.line + 1}:{mark.column + 1}: must be nested at most"
+                    f" {MOST_LEVELS} levels deep"
+                )
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Plain(
@@ -200,6 +221,10 @@ def _plain(
     above: set[int],
 ) -> Any:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
+    if len(marks) >= MOST_PARTS:  # of aliases within aliases
+        raise ConfigError(
+            f"{marks[at[:1]]}: must hold at most {MOST_PARTS:,} parts, aliases written out"
+        )
     marks.setdefault(at, Mark(path, line, column))
     if id(node) in above:
         raise ConfigError(f"{path}:{line}:{column}: an alias must not contain itself")

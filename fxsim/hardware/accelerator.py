@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from fxsim.config import yaml_document
+from fxsim.config.names import GivenName
 from fxsim.display import Displayed
 from fxsim.hardware.dataflow import LETTER, Dataflow, Operand
 from fxsim.hardware.memory import OPERANDS, MemoryLevel, Packing
@@ -21,6 +22,9 @@ __all__ = ["OPERANDS", "Accelerator", "MemoryLevel", "Operand", "Packing", "load
 
 MOST_LEVELS = 8  # that the mapper's kernels take, registers among them
 RESERVED = "registers"
+
+
+_SMALLEST_BUFFER = 1024  # bits that a memory of all units holds at least, usually
 
 
 class Technology(Section):
@@ -85,7 +89,7 @@ class Accelerator(BaseModel, Displayed):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Text
+    name: GivenName
     source: Text
     technology: Technology
     pe_array: Array
@@ -104,6 +108,38 @@ class Accelerator(BaseModel, Displayed):
         data = self.model_dump(exclude={"name", "source"})
         text = json.dumps(data, sort_keys=True, default=sorted)  # sets have no order of their own
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def doubts(self) -> list[str]:
+        """Where its numbers are such as machines hardly have, a line each.
+
+        Returns
+        -------
+        Lines; none of a usual machine.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.machine("dynasty", {"technology.clock_hz": 1e6}).doubts()
+        ['technology.clock_hz is 1e+06 Hz; 1e+07 to 1e+10 is usual']
+        """
+        sections: dict[str, Section] = {
+            name: value for name, value in self if isinstance(value, Section)
+        }
+        sections |= {f"memory.{level.name}": level for level in self.memory}
+        lines = [
+            f"{part}.{name} is {why}"
+            for part, section in sections.items()
+            for name, why in section.doubts()
+        ]
+        for level in self.memory[1:]:
+            shared = not level.per_pe and level.capacity_bits is not None
+            if shared and (level.capacity_bits or 0) < _SMALLEST_BUFFER:
+                lines.append(f"memory.{level.name}.capacity_bits is {level.capacity_bits} of all")
+        if not self.dram.read_energy_pj_per_bit and any(
+            level.read_energy_pj_per_bit for level in self.memory
+        ):
+            lines.append(f"memory.{self.dram.name}: reading off-chip costs no energy")
+        return lines
 
     @property
     def units(self) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fxsim.config import overrides, resources, yaml_document
+from fxsim.config.names import file_name
 from fxsim.config.overrides import Use, UseOf, Variant
 from fxsim.config.yaml_document import Document, Location, Mark
 from fxsim.errors import ConfigError, hint
@@ -227,7 +229,7 @@ def load(path: Path, node_nm: float | None = None) -> Study:
                     f"accelerators.{i}: {machine.name!r} is given twice; give it a name",
                 )
             machines[machine.name] = _at_node(document, machine, spec.node_nm)
-            inputs[f"accelerators/{machine.name}.yaml"] = text
+            inputs[f"accelerators/{file_name(machine.name)}.yaml"] = text
     on = spec.baseline_accelerator
     if on is not None and on not in machines:
         document.fail(
@@ -283,6 +285,13 @@ def _policies(
     for key in several:
         if not parameters[key]:
             document.fail((*at, key), f"policies.{i}.{key} must have at least one value")
+    count = prod(len(parameters[key]) for key in several)
+    if count > overrides.MOST_VARIANTS:
+        document.fail(
+            at,
+            f"policies.{i}: must be at most {overrides.MOST_VARIANTS:,} combinations, not"
+            f" {count:,}",
+        )
     for values in itertools.product(*(parameters[key] for key in several)):
         chosen = dict(zip(several, values, strict=True))
         name = "-".join([entry.name, *(overrides.label_of(k, v) for k, v in chosen.items())])

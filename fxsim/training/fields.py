@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -14,13 +15,21 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_MOST_PLACES = 60  # of a number, before and behind the point
+
+
 def _decimal(value: Any) -> Any:
+    text = str(value)
     try:
-        exact = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"must be a number, not {value!r}") from None
+        if "/" not in text and abs(Decimal(text).adjusted()) > _MOST_PLACES and Decimal(text):
+            raise ValueError(f"must be 0, or between 1e-{_MOST_PLACES} and 1e{_MOST_PLACES}")
+        exact = Fraction(text)
+    except (ValueError, ZeroDivisionError, ArithmeticError) as problem:
+        if str(problem).startswith("must"):
+            raise
+        raise ValueError(f"must be a number, not {text[:_MOST_PLACES]!r}") from None
     if abs(exact) > 1 << 64:
-        raise ValueError(f"must be a number of a usual size, not {value!r}")
+        raise ValueError(f"must be a number of a usual size, not {text!r}")
     return exact
 
 
@@ -54,12 +63,12 @@ def _fading(value: Fraction) -> Fraction:
     return value
 
 
-Decimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
-Share = Annotated[Decimal, AfterValidator(_fraction)]
-Beta = Annotated[Decimal, AfterValidator(_fading)]
-Rate = Annotated[Decimal, AfterValidator(_rate)]
-AboveZero = Annotated[Decimal, AfterValidator(_positive)]
-Small = Annotated[Decimal, AfterValidator(_small)]
+ExactDecimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
+Share = Annotated[ExactDecimal, AfterValidator(_fraction)]
+Beta = Annotated[ExactDecimal, AfterValidator(_fading)]
+Rate = Annotated[ExactDecimal, AfterValidator(_rate)]
+AboveZero = Annotated[ExactDecimal, AfterValidator(_positive)]
+Small = Annotated[ExactDecimal, AfterValidator(_small)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 LARGEST = (1 << 31) - 1
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from fxsim.config import yaml_document
+from fxsim.config.names import GivenName
 from fxsim.errors import ShapeError, hint
 from fxsim.training import data as datasets
 from fxsim.training.fields import (
@@ -72,7 +73,7 @@ class TrainingSpec(Part):
 class Workload(Part):
     """A network with its input, data and training."""
 
-    name: Text
+    name: GivenName
     source: Text
     dataset: str
     input: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=3)]

@@ -603,7 +603,7 @@ def test_small_tensors_in_another_file_are_read(tmp_path):
     onnx.save(model, path, save_as_external_data=True, location="m.bin", size_threshold=0)
     assert import_model(path, tmp_path / "m.yaml").macs == 84
     (tmp_path / "m.bin").unlink()
-    with pytest.raises(DataError, match="the values of 's' must lie beside it"):
+    with pytest.raises(DataError, match="tensor 's': its values must lie beside the model"):
         import_model(path, tmp_path / "m.yaml")
 
 

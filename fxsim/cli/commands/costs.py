@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fxsim.cli.options import Accelerators, Json, fail, one_of, shipped_names, telling
-from fxsim.terminal.console import print_json, print_table, records
+from fxsim.terminal.console import print_json, print_table, records, warn
 
 
 def estimate(
@@ -98,6 +98,7 @@ def estimate(
     if (save_mapping or mapping) and len(machines) > 1:
         fail(f"mappings are of one accelerator, not of {len(machines)}")
     stored_mappings = mappings.load(mapping, names[0]) if mapping else None
+    warn([f"{on.name}: {doubt}" for on in machines for doubt in on.doubts()])
     tables = {}
     with telling() as progress:
         trace, label = trace_of(target, policy, progress, batch, phase, fold)

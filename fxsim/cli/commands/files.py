@@ -120,7 +120,9 @@ def check(
                 at,
                 f"kind must be one of {', '.join(loaders)}, not {stated}{hint(str(kind), loaders)}",
             )
-        loaders[kind](path)
+        checked = loaders[kind](path)
+        if kind == "accelerator":
+            warn([f"{path}: {doubt}" for doubt in checked.doubts()])
         typer.echo(f"{path}: a good {kind}")
 
 

@@ -60,6 +60,7 @@ def simulate(
     Example: fxsim simulate lenet5 --data fashion-mnist --data-dir DIR --policy dynasty
     """
     from fxsim.config import resources
+    from fxsim.config.names import file_name
     from fxsim.runs.execute import execute
     from fxsim.runs.inputs import prepare
 
@@ -68,7 +69,7 @@ def simulate(
     path = resources.find("workloads", workload)
     inputs = prepare(path, policy, built, seed, None, data_dir, data, epochs, initial)
     name = f"{inputs.workload.name}-{inputs.dataset.name}-{policy}-seed{seed}"
-    directory = out or Path("runs") / name
+    directory = out or Path("runs") / file_name(name)
     with telling() as progress:
         finished = execute(inputs, directory, progress.run(name, False), resume, force, keep)
     manifest = finished.manifest

@@ -7,6 +7,7 @@ window or a selection mixes it, or where it cannot be followed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -63,18 +64,21 @@ def find_batch(graph: Graph) -> None:
             if shape[axis] == 1:
                 return
             labels = _followed(graph, name, axis)
-            result = graph.shape(graph.outputs[0])
-            if result and graph.outputs[0] in labels:
-                place = labels[graph.outputs[0]].axis(result)
-                first = place == 0 or axis == 1 or (recurrent and len(shape) > 2)
-                if first and result[place] == shape[axis]:
-                    graph.batch, graph.batched = shape[axis], set(labels)
-                    graph.remarks.append(
-                        f"counted for one sample: the model's batch is {shape[axis]}"
-                    )
-                    return
+            place = _place(labels.get(graph.outputs[0]), graph.shape(graph.outputs[0]))
+            if place == 0 or (place and (axis == 1 or (recurrent and len(shape) > 2))):
+                graph.batch, graph.batched = shape[axis], set(labels)
+                graph.remarks.append(f"counted for one sample: the model's batch is {shape[axis]}")
+                return
     if any(shape and shape[0] > 1 for shape in graph.inputs.values()):
         graph.remarks.append("counted whole: no axis of its inputs is a batch")
+
+
+def _place(label: _Label | None, shape: Shape | None) -> int | None:
+    """The axis that a label is all of."""
+    with suppress(_MixedError):
+        if label and shape and shape[label.axis(shape)] == label.length:
+            return label.axis(shape)
+    return None
 
 
 def _followed(graph: Graph, name: str, axis: int) -> dict[str, _Label]:
@@ -105,7 +109,7 @@ def _through(graph: Graph, node: Any, labels: dict[str, _Label]) -> None:
     for name, shape in results.items():
         try:
             labels[name] = rule(graph, node, [s or () for s in shapes], shape or (), here)
-        except (_MixedError, IndexError, ZeroDivisionError):
+        except (_MixedError, LookupError, ValueError, ZeroDivisionError):
             if name == id_of(node):
                 raise _MixedError from None
 

@@ -12,6 +12,7 @@ from typing import Any
 from fxsim.errors import ConfigError, DataError, FxsimError
 from fxsim.integrations.onnx.cost_only import written
 from fxsim.integrations.onnx.network import YAML_WORDS, Network, Shape
+from fxsim.integrations.onnx.nodes import printable
 from fxsim.integrations.onnx.operators import convert
 from fxsim.integrations.onnx.read import read
 from fxsim.integrations.onnx.work import UnknownWorkError, products_of
@@ -79,7 +80,10 @@ def import_model(
         raise ConfigError(f"{target}: must be named .yaml, it is a workload's file")
     if dataset is not None and (problem := datasets.unknown(dataset)):
         raise ConfigError(f"--{problem}")
-    net, shape, classes = _network(path, sizes or {})
+    try:
+        net, shape, classes = _network(path, sizes or {})
+    except (MemoryError, RecursionError):
+        raise DataError(f"{path}: it is too large, or nested too deeply, to be read here") from None
     if net.unknown and not allow_unknown:
         raise DataError(_unknown(path, net.unknown))
     remarks = list(net.remarks)
@@ -254,7 +258,7 @@ def _text(
         "kind: workload",
         f"name: {_scalar(label)}",
         f"source: {_scalar('imported from ' + path.name)}",
-        *(f"# {_printable(remark)}" for remark in remarks),
+        *(f"# {printable(remark)}" for remark in remarks),
         f"dataset: {dataset}",
         f"input: [{', '.join(map(str, written(shape)))}]",
         f"classes: {classes}",
@@ -281,14 +285,9 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)
-    text = _printable(text)
+    text = printable(text)
     plain = re.fullmatch(r"[A-Za-z_][\w.+-]*|[0-9]+", text) and text.lower() not in YAML_WORDS
     return text if plain else '"' + text.replace("\\", "/").replace('"', "'") + '"'
-
-
-def _printable(text: str) -> str:
-    """Text that stays on its line."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _study(target: Path, label: str, net: Network) -> Path:

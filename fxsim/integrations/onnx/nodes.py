@@ -9,7 +9,11 @@ def described(node: Any) -> str:
     """A node's operator and name."""
     domain = f"{node.domain}." if domain_of(node) else ""
     name = node.name or next(filter(None, node.output), "?")
-    text = f"{domain}{node.op_type} {name!r}"
+    return printable(f"{domain}{node.op_type} {name!r}")
+
+
+def printable(text: str) -> str:
+    """Text that stays on its line."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -23,7 +27,7 @@ def attributes(node: Any) -> dict[str, Any]:
     from onnx import helper
 
     values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+    return {k: v.decode(errors="replace") if isinstance(v, bytes) else v for k, v in values.items()}
 
 
 def id_of(node: Any) -> str:

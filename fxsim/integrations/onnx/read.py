@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from fxsim.errors import ConfigError, DataError, hint, missing_extra
 from fxsim.integrations.onnx.batch import find_batch
 from fxsim.integrations.onnx.graph import Graph, Quantiser
-from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
-from fxsim.integrations.onnx.shapes import Shape, Types, static
+from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of, printable
+from fxsim.integrations.onnx.shapes import MOST_VALUES, Shape, Types, static
 from fxsim.integrations.onnx.simplify import simplify
 from fxsim.training.fields import LARGEST
 
 QUANTISERS = ("Quant", "BipolarQuant", "IntQuant")  # QONNX's, under Brevitas's and FINN's domains
 _QUANTISED = ("qonnx", "brevitas", "finn", "onnx")  # parts of their domains' names
+_NO_TEXT = "must be an ONNX model; its names are no UTF-8 text"
+_LATEST = 1 << 15  # no version is near it
+_MOST_NUMBERS = 1 << 24  # of a range
 _SMALL = 1 << 12  # values of a tensor in another file that may say a shape or a condition
 _MOVING = (
     "MaxPool",
@@ -53,6 +57,13 @@ def read(path: Path, sizes: Mapping[str, Shape] | None = None) -> Graph:
     DataError : where shapes contradict
     """
     try:
+        return _read(path, dict(sizes or {}))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: {_NO_TEXT}") from None
+
+
+def _read(path: Path, sizes: dict[str, Shape]) -> Graph:
+    try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError:
@@ -70,10 +81,18 @@ def read(path: Path, sizes: Mapping[str, Shape] | None = None) -> Graph:
         model = _without_functions(path, model)
     if not model.graph.output:
         raise ConfigError(f"{path}: must be an ONNX model with an output; it has none")
+    if not all(isinstance(text, str) for text in _texts(model)):  # else bytes
+        raise ConfigError(f"{path}: {_NO_TEXT}")
+    for opset in model.opset_import:
+        if not 1 <= opset.version <= _LATEST:
+            raise ConfigError(f"{path}: opset {opset.version} of {opset.domain!r} is not known")
+    if not 1 <= model.ir_version <= _LATEST:
+        raise ConfigError(f"{path}: must be an ONNX model; its version is {model.ir_version}")
     _check_nodes(onnx, path, model)
-    _sized(path, model.graph, dict(sizes or {}))
+    _sized(path, model.graph, sizes)
     constants = {t.name: _array(onnx, t, path) for t in model.graph.initializer}
     constants |= _constant_nodes(onnx, model.graph, path)
+    _check_ranges(path, model.graph, constants)
     quantisers = _without_quantisers(model.graph, constants)
     domains = {o.domain for o in model.opset_import}
     for domain in {n.domain for n in model.graph.node} - domains:
@@ -184,7 +203,7 @@ def _without_length(path: Path, values: Sequence[Any]) -> None:
             shown = ", ".join(map(str, dims))
             raise ConfigError(
                 f"{path}: input {value.name!r} must have a length on each axis, not [{shown}];"
-                f" give it: --shape {value.name}="
+                f" give it: --shape {printable(value.name)}="
                 f"{','.join(str(d) if isinstance(d, int) else '<length>' for d in dims)}"
             )
 
@@ -255,6 +274,17 @@ Softplus Sqrt Sub Tanh
 """
 
 
+def _texts(model: Any) -> Iterator[Any]:
+    """Every name in a model."""
+    yield from (opset.domain for opset in model.opset_import)
+    yield from (tensor.name for tensor in model.graph.initializer)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        yield from (value.name, *(d.dim_param for d in _dims(value)))
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
 def _check_nodes(onnx: Any, path: Path, model: Any) -> None:
     """Refuse what is no graph: nodes without what their operators need, results made twice."""
     context = onnx.checker.C.CheckerContext()
@@ -277,33 +307,45 @@ def _check_nodes(onnx: Any, path: Path, model: Any) -> None:
                 raise DataError(f"{where}: {_first_line(problem)}") from None
 
 
+def _check_ranges(path: Path, graph: Any, constants: dict[str, NDArray[Any]]) -> None:
+    """Refuse ranges that inference would write out."""
+    for node in graph.node:
+        if node.op_type == "Range" and all(name in constants for name in node.input):
+            try:
+                first, last, step = (float(constants[name].item()) for name in node.input)
+            except ValueError:
+                continue
+            if step and abs((last - first) / step) > _MOST_NUMBERS:
+                raise DataError(f"{path}: {described(node)}: must be of at most 2^24 numbers")
+
+
 def _first_line(problem: Exception) -> str:
     return " ".join(str(problem).split("==> Context")[0].split())
 
 
 def _array(onnx: Any, tensor: Any, path: Path) -> NDArray[Any]:
     """An initialiser; of a large one in another file only the shape counts, so it is not read."""
-    size = int(np.prod(tensor.dims, dtype=np.float64))
-    if tensor.data_location == onnx.TensorProto.EXTERNAL and size <= _SMALL:
-        try:
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-        except (OSError, ValueError, onnx.checker.ValidationError):
-            kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            if np.issubdtype(kind, np.floating):
-                return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
-            raise DataError(
-                f"{path}: the values of {tensor.name!r} must lie beside it, in a file of their own"
-            ) from None
-        array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
-        return array
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
+    size = prod(tensor.dims)
+    if min(tensor.dims, default=1) < 0 or size > MOST_VALUES:
+        raise DataError(
+            f"{path}: tensor {tensor.name!r} must be of less than 2^48 values, not of"
+            f" [{', '.join(map(str, tensor.dims))}]"
+        )
+    where = f"{path}: tensor {tensor.name!r}"
     try:
-        array = onnx.numpy_helper.to_array(tensor)
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            if size > _SMALL:
+                return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        array: NDArray[Any] = onnx.numpy_helper.to_array(tensor)
+    except (OSError, onnx.checker.ValidationError):
+        if np.issubdtype(kind, np.floating):
+            return np.broadcast_to(np.zeros((), kind), tuple(tensor.dims))
+        raise DataError(f"{where}: its values must lie beside the model, in their file") from None
     except (ValueError, TypeError, KeyError) as problem:
         raise DataError(
-            f"{path}: tensor {tensor.name!r}: {' '.join(str(problem).split())}"
+            f"{where}: its type and values do not fit: {_first_line(problem)}"
         ) from None
     return array
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fxsim.integrations.onnx.nodes import attributes, domain_of
 
 Shape = tuple[int, ...]
+MOST_VALUES = 1 << 48  # of a tensor
 _MOST_DATA = 4096  # values of a constant that a shape may depend on
 
 
@@ -21,7 +22,8 @@ def static(value: Any) -> Shape | None:
     if not value.HasField("tensor_type") or not value.tensor_type.HasField("shape"):
         return None
     dims = value.tensor_type.shape.dim
-    return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+    known = all(d.HasField("dim_value") and d.dim_value >= 0 for d in dims)
+    return tuple(d.dim_value for d in dims) if known else None
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Types:
                     self.by_name[name] = inferred
         shapes = self._by_rule(domain, node)
         for name, shape in zip(node.output, shapes, strict=False):
-            if name and self.shape(name) is None:
+            if name and self.shape(name) is None and prod(shape) <= MOST_VALUES:
                 self.by_name[name] = self._typed(node, shape)
 
     def _inferred(self, schema: Any, node: Any) -> Mapping[str, Any]:
@@ -95,7 +97,7 @@ class Types:
             return []
         try:
             return rule(attributes(node), _Known(shapes), self._values(node))
-        except (IndexError, KeyError, ValueError, ZeroDivisionError):  # they do not fit
+        except (LookupError, ValueError, TypeError, ZeroDivisionError):  # they do not fit
             return []
 
     def _values(self, node: Any) -> list[NDArray[Any] | None]:

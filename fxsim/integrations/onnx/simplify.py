@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from math import inf, prod
 from typing import Any
@@ -12,12 +11,12 @@ import numpy as np
 
 from fxsim.integrations.onnx.graph import Graph
 from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
-from fxsim.integrations.onnx.shapes import Shape
+from fxsim.integrations.onnx.shapes import MOST_VALUES, Shape
 from fxsim.integrations.onnx.work import UnknownWorkError, products_of
 
 _PASSED = ("Identity", "Cast")
 _MOST_SOURCES = 15
-_LARGE = 1 << 20  # values of a constant from which on only its shape is computed
+_LARGE = 1 << 16  # values of a constant from which on only its shape is computed
 
 
 def simplify(graph: Graph) -> None:
@@ -36,6 +35,7 @@ class _UnopenedError(Exception):
 class _Simplifier:
     graph: Graph
     renamed: dict[str, str] = field(default_factory=dict)
+    nodes: list[Any] = field(default_factory=list)
 
     def run(self, nodes: Sequence[Any], inside: str = "", times: int = 1) -> list[Any]:
         """The nodes that are left of some; `inside` says of what, and how often they run."""
@@ -83,11 +83,14 @@ class _Simplifier:
         if not inputs and not (known and node.op_type == "Constant"):
             return False
         arrays = {name: np.asarray(graph.constants[name]) for name in inputs}
-        large = any(array.size > _LARGE for array in arrays.values())
-        if not large and self._evaluated(node, arrays):
-            return True
         shapes = {name: graph.shape(name) for name in node.output if name}
+        sizes = [array.size for array in arrays.values()]
+        sizes += [prod(shape) for shape in shapes.values() if shape is not None]
+        if max(sizes, default=0) <= _LARGE and self._evaluated(node, arrays):
+            return True
         if not inputs or None in shapes.values():
+            return False
+        if max(sizes) > MOST_VALUES:
             return False
         for name, shape in shapes.items():  # as weights, of which only the shape counts
             graph.constants[name] = np.broadcast_to(np.zeros((), np.float32), shape or ())
@@ -119,7 +122,7 @@ class _Simplifier:
             return None
         try:
             return ways[node.op_type](node, inside, times)
-        except (KeyError, ValueError, IndexError, StopIteration):
+        except (LookupError, ValueError, TypeError, AttributeError, StopIteration):
             raise _UnopenedError("its attributes, inputs and bodies do not fit") from None
 
     def _conditional(self, node: Any, inside: str, times: int) -> list[Any]:
@@ -129,13 +132,14 @@ class _Simplifier:
         if condition is not None:
             taken = "then" if condition.item() else "else"
             return self._inlined(node, bodies[taken], {}, node.output, inside, times)
-        macs, shapes = {}, {}
+        trials, macs, shapes = {}, {}, []
         for branch, body in bodies.items():
-            trial = _Simplifier(_copied(self.graph), dict(self.renamed))
-            nodes = trial._inlined(node, copy(body), {}, node.output, "a trial", times)
+            trial = trials[branch] = _Simplifier(_copied(self.graph), dict(self.renamed))
+            nodes = trial._inlined(node, body, {}, node.output, described(node), times)
             macs[branch] = _macs(trial.graph, nodes)
-            shapes[branch] = [trial._shape(name) for name in node.output]
-        if shapes["then"] != shapes["else"]:
+            shapes.append([trial._shape(name) for name in node.output])
+            trial.nodes = nodes
+        if shapes[0] != shapes[1]:
             raise _UnopenedError("its branches give results of different shapes")
         taken = max(macs, key=lambda branch: macs[branch])
         other = "else" if taken == "then" else "then"
@@ -143,11 +147,19 @@ class _Simplifier:
             b: "work that is not known" if m == inf else f"{m:,.0f} multiply-accumulates"
             for b, m in macs.items()
         }
+        self._adopt(trials[taken])
         self.graph.remarks.append(
             f"{described(node)}: priced by its {taken} branch, {said[taken]}; the {other} branch"
             f" has {said[other]}"
         )
-        return self._inlined(node, bodies[taken], {}, node.output, described(node), times)
+        return trials[taken].nodes
+
+    def _adopt(self, trial: _Simplifier) -> None:
+        """Go on from where a trial has come."""
+        for name in ("types", "inside", "unopened", "times", "remarks"):
+            setattr(self.graph, name, getattr(trial.graph, name))
+        self.renamed.clear()
+        self.renamed |= trial.renamed
 
     def _loop(self, node: Any, inside: str, times: int) -> list[Any]:
         from onnx import TensorProto
@@ -309,7 +321,14 @@ def _copied(graph: Graph) -> Graph:
     types = replace(
         graph.types, by_name=dict(graph.types.by_name), constants=dict(graph.types.constants)
     )
-    return replace(graph, types=types, inside={}, unopened={}, times=dict(graph.times), remarks=[])
+    return replace(
+        graph,
+        types=types,
+        inside=dict(graph.inside),
+        unopened=dict(graph.unopened),
+        times=dict(graph.times),
+        remarks=[*graph.remarks],
+    )
 
 
 def _macs(graph: Graph, nodes: list[Any]) -> float:
