@@ -99,34 +99,34 @@ def execute(
             " something else"
         )
     digest = inputs.sha256()
-    resume_state.check(directory, digest, resume, force)
     started = time.perf_counter()
     policy = inputs.policy
-    if not isinstance(policy, IntegerPolicy):
-        network = train_float32(inputs, watcher)
-        _finish(inputs, digest, directory, network, started, None)
-        return Run.load(directory)
-    if resume and (directory / "run.json").is_file():
-        done = Run.load(directory)
-        if done.manifest["inputs_sha256"] == digest:  # stopped after it was finished
-            resume_state.remove(directory)
-            return done
     with resume_state.ResumeState(directory, digest, keep) as state:
-        progress = state.resumed()
-        writer = TraceWriter(state.trace, policy.accumulator.bits)
-        costs = {}
-        if progress is None:
-            settings = inputs.workload.training.settings(inputs.epochs)
-            request = policy.bit_cost_request
-            costs = initial_bit_costs.of(inputs.model, request, settings, inputs.machine)
+        state.begin(resume, force)
+        if not isinstance(policy, IntegerPolicy):
+            network = train_float32(inputs, watcher)
+            _finish(inputs, digest, directory, network, started, None)
+        elif not (resume and _is_done(directory, digest)):  # stopped after it was finished
+            writer = TraceWriter(state.trace, policy.accumulator.bits)
+            progress, costs = state.resumed(), {}
+            if progress is None:
+                settings = inputs.workload.training.settings(inputs.epochs)
+                request = policy.bit_cost_request
+                costs = initial_bit_costs.of(inputs.model, request, settings, inputs.machine)
 
-        def after(now: loop.Progress, ended: bool) -> None:
-            state.after(now, ended, writer)
+            def after(now: loop.Progress, ended: bool) -> None:
+                state.after(now, ended, writer)
 
-        network = train(inputs, policy, writer, watcher, None, progress, after, costs)
-        _finish(inputs, digest, directory, network, started, (writer, state))
-    resume_state.remove(directory)
+            network = train(inputs, policy, writer, watcher, None, progress, after, costs)
+            _finish(inputs, digest, directory, network, started, (writer, state))
+        state.remove()
     return Run.load(directory)
+
+
+def _is_done(directory: Path, digest: str) -> bool:
+    """Whether the run there is finished, and of these inputs."""
+    finished_here = (directory / "run.json").is_file()
+    return finished_here and Run.load(directory).manifest["inputs_sha256"] == digest
 
 
 def _finish(
@@ -173,12 +173,13 @@ def _finish(
 
 def _check_whole(trace: Path, directory: Path, steps: int) -> None:
     """A trace that lacks steps would be priced as less work."""
-    recorded = pd.read_parquet(trace / "operands.parquet", columns=[STEP])[STEP].nunique()
-    if recorded != steps:
-        raise DataError(
-            f"{directory}: its trace must hold {steps} steps, not {recorded}: something else wrote"
-            " into it; train it again with --force"
-        )
+    for table in ("operands", "products", "vectors"):
+        recorded = pd.read_parquet(trace / f"{table}.parquet", columns=[STEP])[STEP].nunique()
+        if recorded != steps:
+            raise DataError(
+                f"{directory}: its {table} must hold {steps} steps, not {recorded}: something else"
+                " wrote into its trace; train it again with --force"
+            )
 
 
 def _constants(policy: Policy, network: loop.TrainedNetwork) -> dict[str, int]:

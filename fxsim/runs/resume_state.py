@@ -37,18 +37,20 @@ TABLES = ("metrics", "evaluations", "decisions")
 
 
 class ResumeState:
-    """The files of one unfinished run. Use it in `with`; `remove` takes them away at the end."""
+    """The files of one unfinished run, which nobody else touches until `with` ends.
+
+    Raises ConfigError if another process holds them.
+    """
 
     def __init__(self, run: Path, inputs_sha256: str, keep: int = KEEP) -> None:
-        self._keep = keep
+        self._keep, self._inputs_sha256 = keep, inputs_sha256
         self.directory = unfinished(run)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if not (self.directory / "inputs.json").is_file():
-            with atomic_file(self.directory / "inputs.json") as fresh:
-                fresh.write_text(json.dumps({"inputs_sha256": inputs_sha256}), encoding="utf-8")
         self._lock = FileLock(self.directory / "lock", timeout=0)
         try:
-            self._lock.acquire()
+            while not self._is_held():
+                self._lock.release()
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire()
         except Timeout:
             raise ConfigError(
                 f"{self.directory}: another process is training this run; wait for it, or stop it"
@@ -73,7 +75,71 @@ class ResumeState:
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
+        if self.directory.is_dir() and {*os.listdir(self.directory)} <= {"lock"}:
+            self.remove()  # nothing was begun
         self._lock.release()
+
+    def _is_held(self) -> bool:
+        """Whether the lock is that of the file there: it may have gone with its folder."""
+        handle = self._lock._context.lock_file_fd  # the library has no name for it
+        try:
+            return handle is not None and os.path.samestat(
+                os.fstat(handle), os.stat(self.directory / "lock")
+            )
+        except FileNotFoundError:
+            return False
+
+    def remove(self) -> None:
+        """Forget everything: the run is finished, or begins again."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Forget everything but that this process trains the run."""
+        for path in self.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
+
+    def begin(self, resume: bool, force: bool) -> None:
+        """Whether the run may begin, or go on; ConfigError with what to do if not."""
+        if force:
+            self.clear()
+        digest = self._begun_with()
+        newest = checkpoint.latest(self.checkpoints)
+        step = int(newest.name.removeprefix(checkpoint.PREFIX)) if newest else 0
+        begun = step > 0 or (self.directory / "metrics.csv").is_file()
+        if not begun and digest != self._inputs_sha256:
+            self.clear()  # stopped before it did anything
+            with atomic_file(self.directory / "inputs.json") as fresh:
+                text = json.dumps({"inputs_sha256": self._inputs_sha256})
+                fresh.write_text(text, encoding="utf-8")
+        elif digest != self._inputs_sha256:
+            raise ConfigError(
+                f"{self.directory}: holds an unfinished run of other inputs (code, workload, data,"
+                f" policy, epochs or seed), at step {step}; --force begins again without it"
+            )
+        elif not resume and step:
+            raise ConfigError(
+                f"{self.directory}: holds this run, unfinished at step {step}; --resume goes on"
+                " from there, --force begins again"
+            )
+
+    def _begun_with(self) -> str:
+        """The hash of the inputs that the files are of; empty if there are none."""
+        try:
+            text = (self.directory / "inputs.json").read_text(encoding="utf-8")
+            return str(json.loads(text)["inputs_sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def drop_other(self) -> None:
+        """Forget what an unfinished run of other inputs left; a finished one is replaced, too."""
+        if self._begun_with() not in ("", self._inputs_sha256):
+            self.clear()
 
     def resumed(self) -> Progress | None:
         """The state of the newest checkpoint, with its rows; what is newer is cut off."""
@@ -141,53 +207,9 @@ class ResumeState:
         self._files[table].flush()
 
 
-def drop_other(run: Path, inputs_sha256: str) -> None:
-    """Forget what an unfinished run of other inputs left; a finished one is replaced, too."""
-    try:
-        text = (unfinished(run) / "inputs.json").read_text(encoding="utf-8")
-        digest = json.loads(text)["inputs_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if digest != inputs_sha256:
-        remove(run)
-
-
-def remove(run: Path) -> None:
-    """The run is finished: forget what it left while it was not."""
-    shutil.rmtree(unfinished(run), ignore_errors=True)
-
-
 def unfinished(run: Path) -> Path:
     """Where the unfinished state of a run lies."""
     return run.with_name(f"{run.name}.unfinished")
-
-
-def check(run: Path, inputs_sha256: str, resume: bool, force: bool) -> None:
-    """Whether a run may begin, or go on; ConfigError with what to do if not."""
-    place = unfinished(run)
-    if force:
-        shutil.rmtree(place, ignore_errors=True)
-    if not place.is_dir():
-        return
-    try:
-        digest = json.loads((place / "inputs.json").read_text(encoding="utf-8"))["inputs_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = ""
-    newest = checkpoint.latest(place / "checkpoints")
-    step = int(newest.name.removeprefix(checkpoint.PREFIX)) if newest else 0
-    if not digest and not step:
-        shutil.rmtree(place, ignore_errors=True)  # stopped before it began
-        return
-    if digest != inputs_sha256:
-        raise ConfigError(
-            f"{place}: holds an unfinished run of other inputs (code, workload, data, policy,"
-            f" epochs or seed), at step {step}; --force begins again without it"
-        )
-    if not resume and step:
-        raise ConfigError(
-            f"{place}: holds this run, unfinished at step {step}; --resume goes on from there,"
-            " --force begins again"
-        )
 
 
 def _rows(path: Path, step: int) -> list[dict[str, Any]]:

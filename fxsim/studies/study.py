@@ -130,7 +130,8 @@ def run(
         old = None if force else finished(place, inputs)
         following = watcher.run(f"{name}, seed {seed}", old is not None)
         if old is None:
-            resume_state.drop_other(place, inputs.sha256())
+            with resume_state.ResumeState(place, inputs.sha256()) as state:
+                state.drop_other()
         runs[name, seed] = old or execute(inputs, place, following, resume=not force, force=force)
     if force:
         shutil.rmtree(directory / cache.FOLDER, ignore_errors=True)

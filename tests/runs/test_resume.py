@@ -168,7 +168,8 @@ def test_a_stop_between_the_last_step_and_the_result_loses_nothing(tmp_path, mon
 
     for place in ("arrays_of", "remove"):
         with monkeypatch.context() as patched:
-            patched.setattr(checkpoint if place == "arrays_of" else resume_state, place, stop)
+            where = checkpoint if place == "arrays_of" else resume_state.ResumeState
+            patched.setattr(where, place, stop)
             with pytest.raises(KeyboardInterrupt):
                 execute(inputs, tmp_path / "run", resume=True)
     assert (tmp_path / "run.unfinished").exists()
@@ -193,10 +194,14 @@ def test_two_processes_do_not_train_one_run(tmp_path):
     while "epoch 1," not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGSTOP)
-    refused = fxsim(*ARGUMENTS, "--out", "run", "--resume", at=tmp_path, code=2)
-    assert "another process is training this run; wait for it, or stop it" in refused.stderr
+    for way in ("--resume", "--force"):
+        refused = fxsim(*ARGUMENTS, "--out", "run", way, at=tmp_path, code=2)
+        assert "another process is training this run; wait for it, or stop it" in refused.stderr
     process.send_signal(signal.SIGCONT)
     process.communicate(timeout=60)
     assert process.returncode == 0
-    steps = pd.read_parquet(tmp_path / "run" / "trace" / "operands.parquet")["step"]
-    assert steps.nunique() == json.loads((tmp_path / "run" / "run.json").read_text())["steps"]
+    whole = json.loads((tmp_path / "run" / "run.json").read_text())["steps"]
+    for table in ("operands", "products", "vectors"):
+        steps = pd.read_parquet(tmp_path / "run" / "trace" / f"{table}.parquet")["step"]
+        assert steps.nunique() == whole
+    assert not (tmp_path / "run.unfinished").exists()
