@@ -17,6 +17,7 @@ from fxsim.errors import DataError, hint
 from fxsim.identifiers import PASS
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
+from fxsim.runs.contents import verify
 from fxsim.trace.reader import Trace
 from fxsim.training.decisions import D
 from fxsim.training.policy import PrecisionPolicy
@@ -32,7 +33,9 @@ _MANIFEST = (
     "steps",
     "weights_sha256",
     "test_accuracy",
+    "files",
 )
+_TABLES = ("metrics", "evaluations", "decisions")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +69,7 @@ class Run(Displayed):
 
         Raises
         ------
-        DataError : for a directory that is none
+        DataError : for a directory that is none, or files that the run did not write
         """
         if not (directory / "run.json").is_file():
             raise DataError(f"{directory}: must be the directory of a run; it holds no run.json")
@@ -75,14 +78,26 @@ class Run(Displayed):
             lacking = [key for key in _MANIFEST if key not in manifest]
             if lacking:
                 raise ValueError(f"run.json has no {lacking[0]!r}")
-            tables = [
-                pd.read_parquet(directory / f"{name}.parquet")
-                for name in ("metrics", "evaluations", "decisions")
-            ]
+            for name in _TABLES:
+                verify(directory, manifest["files"], f"{name}.parquet")
+            tables = [pd.read_parquet(directory / f"{name}.parquet") for name in _TABLES]
         except (OSError, ValueError) as problem:
             reason = str(problem).splitlines()[0]
             raise DataError(f"{directory}: must be the directory of a run: {reason}") from None
         return cls(directory, manifest, *tables)
+
+    def verify(self, below: str = "") -> None:
+        """Check that files are those that the run wrote.
+
+        Parameters
+        ----------
+        below : what their names in the run's directory begin with; empty: all files
+
+        Raises
+        ------
+        DataError : for one that is not there, or is another
+        """
+        verify(self.directory, self.manifest["files"], below)
 
     def matches(self, kind: str, policy: Policy, workload: Document, epochs: int | None) -> bool:
         """Whether the run was made from some policy and workload.
@@ -121,6 +136,7 @@ class Run(Displayed):
         DataError : for a file that holds none
         """
         path = self.directory / "constants.json"
+        self.verify("constants.json")
         try:
             decisions: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -229,13 +245,14 @@ class Run(Displayed):
 
         Raises
         ------
-        DataError : for a trace that is not there, or of another version
+        DataError : for a trace that is not there, is not the run's, or is of another version
         """
         if not self.integer:
             raise DataError(
                 f"{self.directory}: a {self.manifest['policy']['kind']} run has no trace, because"
                 " it was not executed in integers"
             )
+        self.verify("trace/")
         return Trace.load(self.directory / "trace")
 
     def mean_bits(self) -> dict[str, float]:

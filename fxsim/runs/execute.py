@@ -33,6 +33,7 @@ from fxsim.identifiers import STEP
 from fxsim.persistence.atomic import atomic_directory
 from fxsim.policies.base import IntegerPolicy, Policy
 from fxsim.runs import initial_bit_costs, resume_state
+from fxsim.runs.contents import contents_of
 from fxsim.runs.directory import Run
 from fxsim.runs.inputs import RunInputs
 from fxsim.runs.train import train, train_float32
@@ -167,6 +168,7 @@ def _finish(
             "test_accuracy": network.evaluations[-1]["test_accuracy"],
             "wall_s": round(time.perf_counter() - started, 2),
             "versions": versions(),
+            "files": contents_of(fresh),
         }
         (fresh / "run.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 

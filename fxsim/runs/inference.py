@@ -113,6 +113,8 @@ class Trained:
                 f"{directory}: a run under {kind} has no integer inference; its accuracy is in"
                 " run.json"
             )
+        run.verify("workload.yaml")
+        run.verify("weights.npz" if checkpoint is None else "checkpoints/")
         policy = run.policy()
         assert isinstance(policy, IntegerPolicy)
         inputs = prepare(

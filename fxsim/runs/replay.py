@@ -36,6 +36,7 @@ def replay(run: Run, data_directory: Path | None = None, watcher: Watcher | None
     ------
     ReplayError : if a bit differs
     """
+    run.verify()
     policy, kind = run.policy(), run.manifest["policy"]["kind"]
     inputs = prepare(
         run.directory / "workload.yaml",

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import typer
-from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only
+from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only, written_again
 
 from fxsim.cli import main
 from fxsim.cli.commands import training
@@ -90,6 +90,7 @@ def test_a_trace_of_another_version_is_refused_by_its_number(study, tmp_path):
     for version, words in refused.items():
         metadata = {} if version is None else {b"fxsim.trace.version": version}
         pq.write_table(table.replace_schema_metadata(metadata), path)
+        written_again(run)
         done = fxsim("estimate", run, "-a", "loom", at=tmp_path, code=2)
         assert done.stderr.count("\n") == 1
         assert f"{path}: " in done.stderr
@@ -125,10 +126,12 @@ def test_a_replay_that_differs_fails_with_code_1(study, tmp_path):
     decisions = pd.read_parquet(run / "decisions.parquet")
     decisions.loc[len(decisions) - 1, "threshold.weight"] = 0
     decisions.to_parquet(run / "decisions.parquet")
+    written_again(run)
     done = fxsim("replay", run, at=tmp_path, code=1)
     assert "differ" in done.stderr or "SHA-256 must be" in done.stderr
     assert "Traceback" not in done.stderr
     decisions.rename(columns={"threshold.weight": "limit"}).to_parquet(run / "decisions.parquet")
+    written_again(run)
     done = fxsim("replay", run, at=tmp_path, code=2)
     assert "decisions.parquet: decisions must not have a column 'limit'" in done.stderr
 

@@ -90,15 +90,22 @@ def _sizes(shapes: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="YAML files, and directories of runs.")
+    ],
 ) -> None:
     """Check workloads, accelerators, studies, sweeps and mappings without running anything.
 
+    Of a run's directory, check that all its files are those that the run wrote.
+
     Example: fxsim check accelerators/*.yaml
+
+    Example: fxsim check reports/quickstart/runs/*
     """
     from fxsim.config import yaml_document
     from fxsim.hardware import accelerator
     from fxsim.mapping import mapping
+    from fxsim.runs.directory import Run
     from fxsim.studies import spec as study_spec
     from fxsim.sweeps import spec
     from fxsim.training import workload
@@ -111,6 +118,12 @@ def check(
         "sweep": spec.load,
     }
     for path in files:
+        if path.is_dir():
+            run = Run.load(path)
+            run.verify()
+            run.warnings()  # which reads the trace
+            typer.echo(f"{path}: a whole run, {len(run.manifest['files'])} files")
+            continue
         document = yaml_document.read(path)
         kind = document.data.get("kind") if isinstance(document.data, dict) else None
         if not isinstance(kind, str) or kind not in loaders:
