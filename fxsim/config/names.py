@@ -41,7 +41,7 @@ def file_name(name: str) -> str:
     >>> file_name("lenet5-mnist-uniform-seed0")
     'lenet5-mnist-uniform-seed0'
     >>> file_name("ds_cnn-npz:sub/kws.npz")
-    'ds_cnn-npz_sub_kws.npz-7ee7d1'
+    'ds_cnn-npz_sub_kws.npz-9e9e79'
     """
     plain = re.sub(r"[^A-Za-z0-9._+=-]+", "_", name)
     plain = re.sub(r"^[.-]+|^$", "_", plain)[:_LONGEST]
