@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fxsim.config.names import file_name
 from fxsim.hardware.accelerator import Accelerator
 from fxsim.identifiers import LAYER, OPERATION, PASS, PROBE_MARK, Operation, Pass
 from fxsim.report.style import FAINT, INK, MARKERS, Plot, colours, dots, legend, panel, unit
@@ -104,7 +103,7 @@ def roofline(table: pd.DataFrame, machine: Accelerator, hues: dict[str, str]) ->
     )
     legend(axes, len(hues) + len(passes))
     return Plot(
-        f"roofline_{file_name(machine.name)}",
+        f"roofline_{machine.name}",
         f"Each layer and pass on {machine.name}, first seed. Slope: off-chip bandwidth;"
         " grey: the array's peak at a word length.",
         figure,

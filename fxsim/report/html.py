@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -22,13 +25,21 @@ def html(page: Page, drawings: Mapping[str, str]) -> str:
 
     drawings : {figure's name: its SVG}
     """
-    return _render(
+    text = _render(
         "report.html.jinja",
         page,
         table=_html_table,
         svg=lambda plot: Markup(inline(drawings[plot.name], plot.caption)),
         manifest=json.dumps(page.manifest, indent=2),
     )
+    return text.replace("SCRIPTS", " ".join(_script_hashes(text)), 1)
+
+
+def _script_hashes(text: str) -> list[str]:
+    """The page's own scripts as its content-security policy names them: no other one runs."""
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    return [f"'sha256-{b64encode(digest).decode()}'" for digest in digests] or ["'none'"]
 
 
 def markdown(page: Page, formats: Sequence[str]) -> str:
@@ -45,7 +56,14 @@ def _render(name: str, page: Page, **more: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["plain"] = _plain
     return environment.from_string(text).render(page=page, **more)
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that shows it, and neither links nor runs anything."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`\[\]*|])", r"\\\1", text)
 
 
 def _html_table(table: pd.DataFrame) -> Markup:
@@ -58,8 +76,9 @@ def _html_table(table: pd.DataFrame) -> Markup:
 def _markdown_table(table: pd.DataFrame) -> str:
     """A GitHub-flavoured table; text to the left, numbers to the right."""
     numeric = [_is_number(column) for _, column in table.items()]
-    lines = [list(map(str, table.columns)), ["---:" if n else "---" for n in numeric]]
-    lines += [[str(v).replace("|", "\\|") for v in row] for row in table.itertuples(index=False)]
+    lines = [[_plain(str(name)) for name in table.columns]]
+    lines.append(["---:" if n else "---" for n in numeric])
+    lines += [[_plain(str(value)) for value in row] for row in table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fxsim.config.names import file_name
 from fxsim.persistence.atomic import atomic_file
 
 # Okabe and Ito's colour-blind safe palette, without its yellow, which white paper swallows
@@ -80,12 +81,15 @@ def unit(kind: str, most: float) -> tuple[float, str]:
 class Plot:
     """A figure of a report.
 
-    name : of its files; caption : what is seen
+    name : of its files, made plain; caption : what is seen
     """
 
     name: str
     caption: str
     figure: Figure
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", file_name(self.name))
 
 
 def panel(height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from fxsim.report.page import Page
 from fxsim.report.style import save, styled, svg
 from fxsim.studies.study import StudyResult
 from fxsim.sweeps.sweep import SweepResult
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?!([\d.]+\s*[%x]?)?$)")  # a sign alone is part of a number
 
 
 def study(
@@ -40,6 +43,18 @@ def sweep(
         page = sweep_page.page(result)
     tables = {"points": result.table, "front": sweep_page.pareto(result)}
     return page.table, files(page, tables, result.directory, ("png", "svg"), tell)
+
+
+def inert(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose text no spreadsheet takes for a formula: a quote stands before it."""
+    table = table.copy()
+    for name, column in table.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            table[name] = [
+                f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+                for value in column
+            ]
+    return table
 
 
 def files(
@@ -70,7 +85,7 @@ def files(
             path = directory / "tables" / f"{name}{suffix}"
             with atomic_file(path) as fresh:
                 if suffix == ".csv":
-                    table.to_csv(fresh, index=False)
+                    inert(table).to_csv(fresh, index=False)
                 else:
                     table.to_parquet(fresh, index=False)
             written.append(path)
