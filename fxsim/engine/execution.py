@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,7 +48,21 @@ def multiply(
     else:
         rows = geometry.written_out(product.a.codes, product.gather, PAD)
         overflows = apply_epilogue(_plain(rows, _padded(b.codes), plan), arguments, place)
+        if plan.wraps and plan.exact_bound > dispatch.INT64_MAX:
+            overflows = _counted_in_two_words(product, overflows)
     return overflows.placed(product.width, place.stride, place.first)
+
+
+def _counted_in_two_words(product: Product, overflows: OverflowStatistics) -> OverflowStatistics:
+    """What wraps where even 64 bits, in which sums are executed, may not hold the exact ones."""
+    a = geometry.written_out(product.a.codes, product.gather).astype(np.int64)
+    b = product.b.codes.astype(np.int64)
+    work, bits = 4 * a.shape[1] * b.shape[0], product.plan.register.bits
+    parts = split(gemm.leaving_range, a.shape[0], work, a, b, np.int64(bits))
+    firsts = [first for _, first in parts if first >= 0]
+    return replace(
+        overflows, altered=sum(count for count, _ in parts), first=min(firsts, default=None)
+    )
 
 
 def _largest_row(codes: Codes) -> int:

@@ -390,3 +390,36 @@ def test_images_of_the_wrong_shape_are_refused():
     x, w = operand(rng, (1, 4, 4, 1), 8), operand(rng, (3, 18), 8)
     with pytest.raises(ShapeError, match="activation must be \\(N, 4, 4, 2\\), not"):
         matmul.convolution_forward(x, w, g, WIDE)
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.sampled_from([33, 48, 62, 63, 64]),
+    st.integers(0, 2**32),
+)
+def test_what_wraps_is_counted_where_the_exact_sum_leaves_int64(m, n, k, bits, seed):
+    rng = np.random.default_rng(seed)
+    least, most = -(1 << 31), (1 << 31) - 1
+    a, b = (
+        rng.choice([least, least + 1, most, 0, 1, -1, 12345], (rows, k)).astype(np.int32)
+        for rows in (m, n)
+    )
+    accumulator = Accumulator(bits, Overflow.WRAP)
+    tensors = (FixedTensor(codes, FixedPoint(32, 0)) for codes in (a, b))
+    sums, lost = matmul.linear_forward(*tensors, accumulator, None)
+    exact = [sum(int(x) * int(y) for x, y in zip(u, v, strict=True)) for u in a for v in b]
+    half = 1 << (bits - 1)
+    wrapped = [(total + half) % (2 * half) - half for total in exact]
+    leaving = [i for i, (one, other) in enumerate(zip(exact, wrapped, strict=True)) if one != other]
+    assert sums.codes.ravel().tolist() == wrapped
+    assert lost.altered == len(leaving)
+    assert lost.first == (leaving[0] if leaving else None)
+
+
+def test_two_products_fill_more_than_64_bits():
+    least = FixedTensor(np.full((1, 2), -(1 << 31), np.int32), FixedPoint(32, 0))
+    sums, lost = matmul.linear_forward(least, least, Accumulator(64, Overflow.WRAP), None)
+    assert sums.codes.tolist() == [[-(1 << 63)]]
+    assert (lost.altered, lost.first) == (1, 0)

@@ -55,3 +55,27 @@ def gemm_int64_range(start, stop, a, b, out):
             for k in range(a.shape[1]):
                 total += np.int64(a[i, k]) * np.int64(b[j, k])
             out[i, j] = total
+
+
+@kernel
+def leaving_range(start, stop, a, b, bits):
+    """(sums outside a signed register of `bits`, number of the first or -1), in two words each.
+
+    a (M, K), b (N, K) int64 codes, whose products fit int64; ranges are ranges of rows of a
+    """
+    leaving, first = np.int64(0), np.int64(-1)
+    spare = np.int64(64) - bits
+    for i in range(start, stop):
+        for j in range(b.shape[0]):
+            high, low = np.int64(0), np.uint64(0)
+            for k in range(a.shape[1]):
+                product = a[i, k] * b[j, k]
+                before = low
+                low += np.uint64(product)
+                high += (product >> np.int64(63)) + np.int64(low < before)
+            word = np.int64(low)
+            if high != word >> np.int64(63) or (word << spare) >> spare != word:
+                leaving += 1
+                if first < 0:
+                    first = np.int64(i * b.shape[0] + j)
+    return leaving, first
