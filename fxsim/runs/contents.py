@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ def contents_of(directory: Path) -> Contents:
                 entry["rows"] = pq.read_metadata(path).num_rows
             contents[path.relative_to(directory).as_posix()] = entry
     return contents
+
+
+def recorded(directory: Path) -> Contents:
+    """What a run's manifest says of its files; DataError if it says nothing."""
+    try:
+        files = json.loads((directory / "run.json").read_text(encoding="utf-8"))["files"]
+        return {str(name): dict(entry) for name, entry in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{directory}: its run.json must say what its files hold") from None
 
 
 def verify(directory: Path, contents: Mapping[str, Any], below: str = "") -> None:

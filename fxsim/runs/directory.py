@@ -38,6 +38,10 @@ _MANIFEST = (
 _TABLES = ("metrics", "evaluations", "decisions")
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Run(Displayed):
     """A finished run.
@@ -217,24 +221,33 @@ class Run(Displayed):
         return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
 
     def warnings(self) -> list[str]:
-        """A line for each accumulator that overflowed: which, how often, and where first.
+        """A line for each accumulator that overflowed, and each operand that is largely lost.
 
         Returns
         -------
-        Lines for people.
+        Lines for people: which, how often, and since when.
         """
         if not self.integer:
             return []
-        return [
+        trace = self.trace()
+        lines = [
             f"{self.label}: {row.layer} {row.pass_}: its {row.accumulator_bits}-bit accumulator"
             f" overflowed and altered {row.altered:,} of {row.sums:,} sums"
-            f" ({100 * row.altered / row.sums:.2g} %) in {row.steps} steps, first at step"
+            f" ({_percent(row.altered / row.sums)}) in {row.steps} steps, first at step"
             f" {row.first_step}, sum {row.first_sum}; widen it with accumulator_bits"
-            for row in self.trace()
-            .accumulator_overflows()
-            .rename(columns={PASS: "pass_"})
-            .itertuples()
+            for row in trace.accumulator_overflows().rename(columns={PASS: "pass_"}).itertuples()
         ]
+        for row in trace.operand_losses().itertuples():
+            lost = f"{row.words:,} of {row.elements:,} words ({_percent(row.words / row.elements)})"
+            remedy = {
+                "saturated": "leave the word; a coarser or dynamic scale, or more bits, holds them",
+                "zero": "are 0; a finer or dynamic scale, or more bits, keeps them",
+            }[str(row.loss)]
+            lines.append(
+                f"{self.label}: {row.layer} {row.role}: {lost} {remedy}; so at the last step, since"
+                f" step {row.since}"
+            )
+        return lines
 
     def trace(self) -> Trace:
         """The recorded trace.

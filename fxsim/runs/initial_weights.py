@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fxsim.errors import ConfigError, DataError
-from fxsim.runs.directory import Run
+from fxsim.runs import contents
 from fxsim.training import checkpoint
 from fxsim.training.model import Model
 
@@ -16,7 +16,7 @@ from fxsim.training.model import Model
 def find(directory: Path) -> Path:
     """The `.npz` of a run's weights, of those that it began from, or of a checkpoint's."""
     if (directory / "run.json").is_file():
-        Run.load(directory).verify("weights.npz")
+        contents.verify(directory, contents.recorded(directory), "weights.npz")
     for name in ("weights.npz", "state.npz"):
         if (directory / name).is_file():
             return directory / name

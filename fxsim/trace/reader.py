@@ -17,11 +17,12 @@ from fxsim.engine.contractions import Contraction, Matrix, Pairwise
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.window import Window
 from fxsim.errors import DataError
-from fxsim.identifiers import LAYER, PASS, STEP, Role
+from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Role
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
 from fxsim.trace.schema import KINDS, SCHEMAS, WORD_COLUMNS, check_version
 
+SATURATED_SHARE, SATURATED_WORDS = 0.5, 4  # from which on an operand is largely lost; ours
 _KEPT_MAPS = 64  # that stay unpacked
 
 
@@ -174,6 +175,49 @@ class Trace:
                         "first_sum": int(first["first_altered"]),
                     }
                 )
+        return pd.DataFrame(rows)
+
+    def operand_losses(self) -> pd.DataFrame:
+        """Operands whose words are largely lost at the last step: saturated, or all zero.
+
+        Returns
+        -------
+        A row an operand: layer, role, loss ["saturated" or "zero"], words [lost in the last step],
+        elements, since [the first step from which on it has been so].
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace.operand_losses().empty
+        True
+        """
+        o = self.operands
+        elements = o["rows"] * o["columns"]
+        lost = {
+            "saturated": o["saturated"].clip(lower=0)
+            >= (SATURATED_SHARE * elements).clip(lower=SATURATED_WORDS),
+            "zero": (o["zeros"] == elements) & (o["word_bits"] > 0),
+        }
+        rows = []
+        for loss, share in lost.items():
+            for (layer, role), one in o.assign(lost=share, elements=elements).groupby(
+                [LAYER, ROLE], sort=False
+            ):
+                one = one.sort_values(STEP, kind="stable")
+                kept = np.flatnonzero(~one["lost"].to_numpy())
+                begins = kept[-1] + 1 if kept.size else 0
+                if begins < len(one) and len(one) > 1:
+                    last = one.iloc[-1]
+                    rows.append(
+                        {
+                            LAYER: layer,
+                            ROLE: role,
+                            "loss": loss,
+                            "words": int(last["zeros" if loss == "zero" else loss]),
+                            "elements": int(last["elements"]),
+                            "since": int(one[STEP].iloc[begins]),
+                        }
+                    )
         return pd.DataFrame(rows)
 
     def sampled(self) -> list[int]:
