@@ -164,7 +164,7 @@ def _network(path: Path, sizes: Mapping[str, Shape]) -> tuple[Network, Shape, in
     if last is None or not net.layers:
         raise DataError(f"{path}: nothing gives its output {graph.outputs[0]!r}")
     _joined(net, outputs)
-    return net, shape, net.made[outputs[-1]][1][-1]
+    return net, net.made[first][1], net.made[outputs[-1]][1][-1]
 
 
 def _further_input(net: Network, name: str) -> None:

@@ -15,6 +15,14 @@ from fxsim.training.layers.cost_only import MatrixProduct
 
 Shape = tuple[int, ...]
 YAML_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")  # taken for values
+WITH_WEIGHTS = (
+    "conv1d",
+    "conv2d",
+    "depthwise_conv2d",
+    "conv_transpose2d",
+    "linear",
+    "opaque",
+)
 NARROWEST, WIDEST = 2, 16  # words of the `uniform` policy
 Spec = dict[str, Any]
 
@@ -30,6 +38,7 @@ class Network:
     made : {tensor: (layer that gives it, its shape without the batch, channels last)}
     remarks : what was assumed, a line each; refused : (layer, operator and why)
     unknown : operators whose work is not known, and why
+    turned : sequences in the order (channels, positions), whose layers have (positions, channels)
     macs : multiply-accumulates of a sample, of all operators so far
     bits : {layer: {role: bits}} of QONNX
     padded : zeros that a tensor has got: top, left, bottom, right
@@ -41,6 +50,7 @@ class Network:
     remarks: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    turned: set[str] = field(default_factory=set)
     macs: int = 0
     bits: dict[str, dict[str, int]] = field(default_factory=dict)
     padded: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
@@ -94,7 +104,7 @@ class Network:
         self.made[node.output[0]] = (name, shape or layout)
 
     def _quantised(self, node: Any, name: str, inputs: list[str], kind: str) -> None:
-        if kind not in ("conv2d", "depthwise_conv2d", "conv_transpose2d", "linear", "opaque"):
+        if kind not in WITH_WEIGHTS:
             return
         roles = {}
         for index, role in ((0, "activation"), (1, "weight")):

@@ -12,9 +12,11 @@ from typing import Any
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.window import Window, Windows
 from fxsim.errors import DataError, ShapeError
+from fxsim.integrations.onnx import sequences
 from fxsim.integrations.onnx.cost_only import append_cost_only
 from fxsim.integrations.onnx.network import Network, NotExecutableError, Shape, Spec
 from fxsim.integrations.onnx.nodes import attributes, described, domain_of, id_of
+from fxsim.integrations.onnx.sequences import KEEPS_TURNED
 from fxsim.integrations.onnx.work import UnknownWorkError
 from fxsim.training.layers.pooling import MOST_PLACES
 from fxsim.training.layers.windows import check_fits, same
@@ -73,12 +75,18 @@ def _check_batched(net: Network, name: str) -> None:
 def _execute(net: Network, node: Any, tensors: list[str], handler: Handler) -> None:
     """Append layers for a node; undone where they do not give what ONNX says."""
     before = len(net.layers), dict(net.made), dict(net.bits), len(net.remarks)
-    name, padded = id_of(node), set(net.padded)
+    name, padded, turned = id_of(node), set(net.padded), [t in net.turned for t in tensors]
+    if any(turned) and not (all(turned) and node.op_type in (*KEEPS_TURNED, "Transpose")):
+        raise NotExecutableError("channels that lie before positions")
     try:
         handler(net, node, tensors, attributes(node))
     except _MISFITS:
         raise NotExecutableError("its attributes and shapes do not fit") from None
-    if set(net.padded) == padded and net.made[name][1] != net.shape_of(name):
+    if any(turned) and node.op_type in KEEPS_TURNED:
+        net.turned.add(name)
+    wanted = net.shape_of(name)
+    wanted = wanted[::-1] if name in net.turned else wanted
+    if set(net.padded) == padded and net.made[name][1] != wanted:
         del net.layers[before[0] :], net.remarks[before[3] :]
         net.made, net.bits = before[1], before[2]
         raise NotExecutableError("as a layer of fxsim it would give another shape")
@@ -153,6 +161,9 @@ def _convolution(net: Network, node: Any, tensors: list[str], given: dict[str, A
     filters, _, *kernel = _weights(net, node)
     if len(tensors) > 1:
         raise NotExecutableError("a computed bias")
+    if len(kernel) == 1 and len(net.shape(tensors[0])) == 2:
+        sequences.convolution(net, node, tensors[0], filters, kernel[0], _has_bias(node))
+        return
     windows = _windows(net, node, given, kernel)
     groups, (height, width, channels) = int(given.get("group", 1)), net.shape(tensors[0])
     fields = _fields(windows) | ({} if _has_bias(node) else {"bias": False})
@@ -269,7 +280,7 @@ def _layer_norm(net: Network, node: Any, tensors: list[str], given: dict[str, An
 
 def _batch_norm(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
     shape = net.shape(tensors[0])
-    if len(shape) == 2:
+    if len(shape) == 2 and tensors[0] not in net.turned:
         raise NotExecutableError("its input is no image and no vector")
     net.add(node, "batch_norm", shape, tensors[:1])
 
@@ -529,6 +540,7 @@ _HANDLERS: dict[str, Handler] = {
     "Unsqueeze": _reshaped,
     "Dropout": _dropout,
     "Pad": _pad,
+    "Transpose": sequences.transpose,
     "Gather": _gather,
 }
 EXECUTABLE = tuple(_HANDLERS)
