@@ -640,3 +640,15 @@ def test_any_name_makes_a_good_file(tmp_path, name):
         "linear",
         "opaque",
     ]
+
+
+def test_a_shape_that_the_file_says_must_be_its_operators(tmp_path):
+    nodes = [node("Relu", ["x"], ["a"]), node("MatMul", ["a", "w"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 9, 6]}, w=[6, 7])
+    model = onnx.load(path)
+    model.graph.value_info.append(helper.make_tensor_value_info("a", FLOAT, [1, 3, 6]))
+    onnx.save(model, path)
+    with pytest.raises(
+        DataError, match=r"'a': it says \[1, 3, 6\], its operator gives \[1, 9, 6\]"
+    ):
+        import_model(path, tmp_path / "m.yaml")

@@ -135,6 +135,8 @@ def _without_functions(path: Path, model: Any) -> Any:
 
 def _types(onnx: Any, path: Path, model: Any, constants: dict[str, NDArray[Any]]) -> Types:
     """The types of tensors that ONNX infers for the model as a whole."""
+    stated = {value.name: value.type for value in model.graph.value_info}
+    del model.graph.value_info[:]  # or they would be believed
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as problem:
@@ -145,6 +147,13 @@ def _types(onnx: Any, path: Path, model: Any, constants: dict[str, NDArray[Any]]
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
         if static(value.type) is not None
     }
+    for name, kind in stated.items():
+        shape = static(kind)
+        if shape is not None and shape != static(by_name.setdefault(name, kind)):
+            raise DataError(
+                f"{path}: tensor {name!r}: it says {list(shape)}, its operator gives"
+                f" {list(static(by_name[name]) or ())}"
+            )
     return Types(by_name, constants, list(model.opset_import))
 
 
