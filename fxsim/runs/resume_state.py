@@ -75,7 +75,7 @@ class ResumeState:
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
-        if self.directory.is_dir() and {*os.listdir(self.directory)} <= {"lock"}:
+        if self.directory.is_dir() and {*os.listdir(self.directory)} <= {"lock", "inputs.json"}:
             self.remove()  # nothing was begun
         self._lock.release()
 
