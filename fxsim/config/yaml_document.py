@@ -6,6 +6,7 @@ user typed; duplicate keys are refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +20,7 @@ from fxsim.errors import ConfigError, hint
 MOST_CHARACTERS = 1 << 22  # of a file
 MOST_LEVELS = 32  # of collections in collections
 MOST_PARTS = 100_000  # keys, entries and values, aliases written out
+_UNDERSCORED = re.compile(r"[+-]?\d+(_\d+)+(\.\d*)?")  # a number to Python, and to YAML 1.1
 Location = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
@@ -205,8 +207,9 @@ class _Plain(
         yaml.resolver.BaseResolver.__init__(self)
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Plain; "null", "~" and nothing in quotes, or they would not be text."""
-        style = '"' if data.lower() in ("null", "~", "") else None
+        """Plain; in quotes what would not be text: null, ~, nothing, 1_0."""
+        is_text = data.lower() not in ("null", "~", "") and not _UNDERSCORED.fullmatch(data)
+        style = None if is_text else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
 
@@ -249,6 +252,12 @@ def _plain(
         return [_plain(path, item, (*at, i), marks, above) for i, item in enumerate(node.value)]
     if node.tag == "tag:yaml.org,2002:null":
         return None
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    if plain and _UNDERSCORED.fullmatch(node.value):
+        raise ConfigError(
+            f"{path}:{line}:{column}: a number must be written without _, not {node.value};"
+            " in quotes if it is text"
+        )
     return node.value
 
 

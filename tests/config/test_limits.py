@@ -83,6 +83,15 @@ def test_what_no_machine_has_is_refused_with_its_unit(tmp_path, key, value, said
     assert str(caught.value).startswith(f"{path}:")
 
 
+@pytest.mark.parametrize("number", ["1_0", "-1_000", "1_000.5"])
+def test_numbers_are_written_without_underscores(tmp_path, number):
+    path = changed(tmp_path, "workloads", "digits_cnn", epochs=number)
+    with pytest.raises(ConfigError, match=rf"digits_cnn\.yaml:\d+:\d+: .*without _, not {number}"):
+        workload.load(path)
+    path = changed(tmp_path, "workloads", "digits_cnn", source="'1_0'")
+    assert workload.load(path)[0].source == "1_0"
+
+
 def test_what_machines_hardly_have_is_doubted(tmp_path):
     odd = package.machine(
         "dynasty",
