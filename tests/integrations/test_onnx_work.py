@@ -652,3 +652,16 @@ def test_a_shape_that_the_file_says_must_be_its_operators(tmp_path):
         DataError, match=r"'a': it says \[1, 3, 6\], its operator gives \[1, 9, 6\]"
     ):
         import_model(path, tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize(("name", "asks"), [("N", True), ("batch_size", False)])
+def test_an_axis_of_the_batchs_name_elsewhere_is_asked_for(tmp_path, name, asks):
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Reshape", ["p", "s"], ["b"]),
+             node("Concat", ["a", "b"], ["y"], axis=0)]  # fmt: skip
+    inputs = {"x": [name, 6], "p": [2, name, 7]}
+    path = save(tmp_path / "m.onnx", nodes, inputs, w=[6, 7], s=np.array([-1, 7], I64))
+    if asks:
+        with pytest.raises(ConfigError, match=r"input 'p' must have a length on each axis"):
+            import_model(path, tmp_path / "m.yaml")
+    else:
+        assert import_model(path, tmp_path / "m.yaml").macs == 42

@@ -167,7 +167,7 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> None:
     initialisers = {t.name for t in graph.initializer}
     values = [v for v in graph.input if v.name not in initialisers]
     axes = {v.name: _batch_axis(graph.node, v.name) for v in values}
-    resized = bool(sizes)
+    resized, batches = bool(sizes), set()
     for dim in (d for v in values for d in _dims(v)):
         if dim.HasField("dim_value") and dim.dim_value < 1:  # some exporters' way to say: free
             dim.Clear()
@@ -192,11 +192,14 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> None:
             if dim.HasField("dim_value"):
                 continue
             name = dim.dim_param
+            if name in batches and i != axes[value.name] and "batch" not in name.lower():
+                continue  # of one name with the batch, but perhaps no batch
             if name in sizes:
                 (dim.dim_value,) = sizes[name]
             elif i == axes[value.name] and not _OTHER_AXES.search(name):
                 dim.dim_value = 1
                 sizes |= {name: (1,)} if name else {}
+                batches.add(name)
     _without_length(path, values)
     for value in [*graph.output, *graph.value_info]:
         for dim in _dims(value):
