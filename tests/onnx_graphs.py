@@ -70,3 +70,25 @@ def classified(b, x, channels, path, **shapes):
 
 def flat(b, x):
     return b.node("Flatten", b.node("GlobalAveragePool", x))
+
+
+def save_model(path, nodes, inputs, outputs=("y",), opset=17, functions=(), **constants):
+    """A model; constants are shapes of zeros, or arrays."""
+    arrays = [
+        numpy_helper.from_array(v if isinstance(v, np.ndarray) else np.zeros(v, np.float32), n)
+        for n, v in constants.items()
+    ]
+    domains = {n.domain for n in nodes if n.domain}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, FLOAT, None) for n in outputs],
+        arrays,
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=8 if not functions else 9, functions=functions
+    )
+    onnx.save(model, path)
+    return path

@@ -120,10 +120,10 @@ _Rule = Callable[[Graph, Any, list[Shape], Shape, _Labels], _Label]
 
 def _one(labels: Sequence[_Label | None]) -> _Label:
     """What several operands agree on."""
-    found = {label for label in labels if label is not None}
-    if len(found) != 1:
+    distinct = {label for label in labels if label is not None}
+    if len(distinct) != 1:
         raise _MixedError
-    return found.pop()
+    return distinct.pop()
 
 
 def _element_by_element(
@@ -170,8 +170,8 @@ def _along(*names: str) -> _Rule:
     """What mixes the axes that an attribute, or the second input, names, and keeps the others."""
 
     def rule(graph: Graph, node: Any, shapes: list[Shape], result: Shape, here: _Labels) -> _Label:
-        given, rank = attributes(node), len(shapes[0])
-        axes: Any = next((given[name] for name in names if name in given), None)
+        attrs, rank = attributes(node), len(shapes[0])
+        axes: Any = next((attrs[name] for name in names if name in attrs), None)
         if axes is None and "axes" in names:
             place = 3 if node.op_type == "Slice" else 1
             stored = node.input[place] if len(node.input) > place else ""
@@ -204,7 +204,7 @@ _DEFAULT = {"Concat": 0, "Split": 0, "ArgMax": 0, "ArgMin": 0}
 
 def _product(graph: Graph, node: Any, shapes: list[Shape], result: Shape, here: _Labels) -> _Label:
     """Rows and features stay, and axes before them; the depth is summed."""
-    given, moved = attributes(node), []
+    attrs, moved = attributes(node), []
     second = 3 if node.op_type in ("QLinearMatMul", "QGemm") else 1
     for place, (label, shape) in enumerate(zip(here, shapes, strict=True)):
         if label is None:
@@ -219,7 +219,7 @@ def _product(graph: Graph, node: Any, shapes: list[Shape], result: Shape, here: 
             moved.append(label.moved(shape, result, min(at, len(result) - 1)))
             continue
         axis = label.axis(shape) - len(shape)  # from the right
-        if given.get("transA" if place == 0 else "transB", 0) and axis >= -2:
+        if attrs.get("transA" if place == 0 else "transB", 0) and axis >= -2:
             axis = -3 - axis
         if axis == (-1 if place == 0 else -2):
             raise _MixedError

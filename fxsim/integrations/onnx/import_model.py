@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fxsim.errors import ConfigError, DataError, FxsimError
+from fxsim.integrations.onnx.convert import convert
 from fxsim.integrations.onnx.cost_only import written
 from fxsim.integrations.onnx.network import YAML_WORDS, Network, Shape
 from fxsim.integrations.onnx.nodes import printable
-from fxsim.integrations.onnx.operators import convert
 from fxsim.integrations.onnx.read import read
 from fxsim.integrations.onnx.work import UnknownWorkError, products_of
 from fxsim.persistence.atomic import atomic_file

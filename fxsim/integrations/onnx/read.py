@@ -174,10 +174,10 @@ def _sized(path: Path, graph: Any, sizes: dict[str, Shape]) -> None:
     names = {name for v in values for d in _dims(v) if (name := d.dim_param)}
     for name in sizes:
         if name not in {*axes, *names}:
-            known = sorted({*axes, *names})
+            choices = sorted({*axes, *names})
             raise ConfigError(
-                f"--shape: {path} has no input or axis {name!r}{hint(name, known)}; it has"
-                f" {', '.join(known)}"
+                f"--shape: {path} has no input or axis {name!r}{hint(name, choices)}; it has"
+                f" {', '.join(choices)}"
             )
         shown = f"--shape {name}={','.join(map(str, sizes[name]))}"
         if max(sizes[name], default=0) > LARGEST:

@@ -38,8 +38,8 @@ KEEPS_TURNED = frozenset(
 def convolution(net: Network, node: Any, tensor: str, filters: int, size: int, bias: bool) -> None:
     """A convolution along positions."""
     _turn(net, tensor)
-    given, (length, channels) = attributes(node), net.shape(tensor)
-    window, groups = _window(given, length, size), int(given.get("group", 1))
+    attrs, (length, channels) = attributes(node), net.shape(tensor)
+    window, groups = _window(attrs, length, size), int(attrs.get("group", 1))
     geometry = Convolution(length, 1, channels, filters, window, Window(1), groups)
     check_fits((window, Window(1)), (length, channels))
     fields: dict[str, Any] = {"filters": filters, "kernel": size}
@@ -55,9 +55,9 @@ def convolution(net: Network, node: Any, tensor: str, filters: int, size: int, b
     net.turned.add(id_of(node))
 
 
-def _window(given: dict[str, Any], length: int, size: int) -> Window:
-    (stride,), (dilation,) = given.get("strides", [1]), given.get("dilations", [1])
-    automatic, pads = given.get("auto_pad", "NOTSET"), given.get("pads", [0, 0])
+def _window(attrs: dict[str, Any], length: int, size: int) -> Window:
+    (stride,), (dilation,) = attrs.get("strides", [1]), attrs.get("dilations", [1])
+    automatic, pads = attrs.get("auto_pad", "NOTSET"), attrs.get("pads", [0, 0])
     if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise ShapeError(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER: {automatic}")
     if automatic.startswith("SAME"):
@@ -86,9 +86,9 @@ def _turn(net: Network, tensor: str) -> None:
     net.turned.add(tensor)
 
 
-def transpose(net: Network, node: Any, tensors: list[str], given: dict[str, Any]) -> None:
+def transpose(net: Network, node: Any, tensors: list[str], attrs: dict[str, Any]) -> None:
     """Positions and channels change places: nothing but another order of axes."""
-    if given.get("perm") != [0, 2, 1] or len(net.shape(tensors[0])) != 2:
+    if attrs.get("perm") != [0, 2, 1] or len(net.shape(tensors[0])) != 2:
         raise NotExecutableError("axes in another order")
     net.alias(node, tensors[0])
     if tensors[0] not in net.turned:

@@ -22,8 +22,8 @@ def static(value: Any) -> Shape | None:
     if not value.HasField("tensor_type") or not value.tensor_type.HasField("shape"):
         return None
     dims = value.tensor_type.shape.dim
-    known = all(d.HasField("dim_value") and d.dim_value >= 0 for d in dims)
-    return tuple(d.dim_value for d in dims) if known else None
+    fixed = all(d.HasField("dim_value") and d.dim_value >= 0 for d in dims)
+    return tuple(d.dim_value for d in dims) if fixed else None
 
 
 @dataclass(slots=True)
@@ -46,8 +46,10 @@ class Types:
 
         if name in self.constants:
             return int(onnx.helper.np_dtype_to_tensor_dtype(self.constants[name].dtype))
-        known = name in self.by_name and self.by_name[name].HasField("tensor_type")
-        return int(self.by_name[name].tensor_type.elem_type if known else onnx.TensorProto.FLOAT)
+        is_tensor = name in self.by_name and self.by_name[name].HasField("tensor_type")
+        return int(
+            self.by_name[name].tensor_type.elem_type if is_tensor else onnx.TensorProto.FLOAT
+        )
 
     def infer(self, node: Any) -> None:
         """Learn the types of a node's results from those of its inputs."""
@@ -83,12 +85,12 @@ class Types:
             else:
                 return {}
         try:
-            found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
+            results: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self.opsets
             )
         except Exception:  # it is named where its work is asked for
             return {}
-        return found
+        return results
 
     def _by_rule(self, domain: str, node: Any) -> list[Shape]:
         rule = _RULES.get((domain, node.op_type))
@@ -124,13 +126,13 @@ _Values = list[NDArray[Any] | None]
 _Rule = Callable[[dict[str, Any], list[Any], _Values], list[Shape]]
 
 
-def matrices(left: Shape, right: Shape, given: Mapping[str, Any]) -> tuple[Shape, Shape]:
+def matrices(left: Shape, right: Shape, attrs: Mapping[str, Any]) -> tuple[Shape, Shape]:
     """The operands of a product as (..., rows, depth) and (..., depth, features)."""
     left = (1, *left) if len(left) == 1 else left
     right = (*right, 1) if len(right) == 1 else right
     return (
-        _turned(left, given.get("transA", 0), given.get("transBatchA", 0)),
-        _turned(right, given.get("transB", 0), given.get("transBatchB", 0)),
+        _turned(left, attrs.get("transA", 0), attrs.get("transBatchA", 0)),
+        _turned(right, attrs.get("transB", 0), attrs.get("transBatchB", 0)),
     )
 
 
@@ -141,8 +143,8 @@ def _turned(shape: Shape, last: int, batch: int) -> Shape:
 
 
 def _product(second: int = 1) -> _Rule:
-    def rule(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
-        left, right = matrices(shapes[0], shapes[second], given)
+    def rule(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+        left, right = matrices(shapes[0], shapes[second], attrs)
         batch = np.broadcast_shapes(left[:-2], right[:-2])
         return [(*batch, left[-2], right[-1])]
 
@@ -150,14 +152,14 @@ def _product(second: int = 1) -> _Rule:
 
 
 def _same(place: int = 0) -> _Rule:
-    def rule(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    def rule(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
         return [tuple(shapes[place])]
 
     return rule
 
 
 def _broadcast(*places: int) -> _Rule:
-    def rule(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    def rule(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
         return [np.broadcast_shapes(*(shapes[place] for place in places))]
 
     return rule
@@ -166,23 +168,23 @@ def _broadcast(*places: int) -> _Rule:
 def _windows(weight: int, channels_last: bool = False) -> _Rule:
     """A convolution's results: its windows along each axis."""
 
-    def rule(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    def rule(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
         batch, *sides = shapes[0]
         filters, *taps = shapes[weight]
         if channels_last:
             sides = [sides[-1], *sides[:-1]]
         lengths, kernel = sides[1:], taps[1:]
-        out = tuple(windows_along(given, lengths, kernel))
+        out = tuple(windows_along(attrs, lengths, kernel))
         return [(batch, *out, filters) if channels_last else (batch, filters, *out)]
 
     return rule
 
 
-def windows_along(given: Mapping[str, Any], lengths: list[int], kernel: list[int]) -> list[int]:
+def windows_along(attrs: Mapping[str, Any], lengths: list[int], kernel: list[int]) -> list[int]:
     """How many windows there are along each axis."""
-    rank, automatic = len(lengths), given.get("auto_pad", "NOTSET")
-    strides, dilations = given.get("strides", [1] * rank), given.get("dilations", [1] * rank)
-    pads = given.get("pads", [0] * 2 * rank) if automatic == "NOTSET" else [0] * 2 * rank
+    rank, automatic = len(lengths), attrs.get("auto_pad", "NOTSET")
+    strides, dilations = attrs.get("strides", [1] * rank), attrs.get("dilations", [1] * rank)
+    pads = attrs.get("pads", [0] * 2 * rank) if automatic == "NOTSET" else [0] * 2 * rank
     if str(automatic).startswith("SAME"):
         return [-(-n // s) for n, s in zip(lengths, strides, strict=True)]
     return [
@@ -192,37 +194,37 @@ def windows_along(given: Mapping[str, Any], lengths: list[int], kernel: list[int
     ]
 
 
-def _pooled(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _pooled(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     batch, *sides = shapes[0]
-    last = bool(given.get("channels_last", 0))
+    last = bool(attrs.get("channels_last", 0))
     channels, lengths = (sides[-1], sides[:-1]) if last else (sides[0], sides[1:])
-    out = windows_along(given, lengths, given["kernel_shape"])
+    out = windows_along(attrs, lengths, attrs["kernel_shape"])
     return [(batch, *out, channels) if last else (batch, channels, *out)]
 
 
-def _pooled_whole(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _pooled_whole(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     batch, *sides = shapes[0]
     ones = [1] * (len(sides) - 1)
     return [
-        (batch, *ones, sides[-1]) if given.get("channels_last", 0) else (batch, sides[0], *ones)
+        (batch, *ones, sides[-1]) if attrs.get("channels_last", 0) else (batch, sides[0], *ones)
     ]
 
 
-def _bit_packed(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
-    return [(*shapes[0][:-1], int(given["N"]))]
+def _bit_packed(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    return [(*shapes[0][:-1], int(attrs["N"]))]
 
 
-def _concatenated(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _concatenated(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     parts = [shapes[i] for i in range(2, len(shapes), 3)]
-    axis = given["axis"] % len(parts[0])
+    axis = attrs["axis"] % len(parts[0])
     return [(*parts[0][:axis], sum(p[axis] for p in parts), *parts[0][axis + 1 :])]
 
 
 def _packed_attention(past_at: int) -> _Rule:
-    def rule(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    def rule(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
         batch, steps, _ = shapes[0]
-        width, heads = shapes[1][1], given["num_heads"]
-        sizes = given.get("qkv_hidden_sizes") or [width // 3] * 3
+        width, heads = shapes[1][1], attrs["num_heads"]
+        sizes = attrs.get("qkv_hidden_sizes") or [width // 3] * 3
         past = shapes[past_at][3] if len(shapes) > past_at and shapes[past_at] else 0
         present = (2, batch, heads, past + steps, sizes[0] // heads)
         return [(batch, steps, sizes[2]), present]
@@ -230,8 +232,8 @@ def _packed_attention(past_at: int) -> _Rule:
     return rule
 
 
-def _multi_head(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
-    query, heads = shapes[0], given["num_heads"]
+def _multi_head(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    query, heads = shapes[0], attrs["num_heads"]
     if len(query) == 5:
         return [(query[0], query[1], query[2] * query[4])]
     value = shapes[2] if len(shapes) > 2 and shapes[2] else query
@@ -242,44 +244,44 @@ def _multi_head(given: dict[str, Any], shapes: list[Any], values: _Values) -> li
     return [(query[0], query[1], width), present, present]
 
 
-def _grouped_query(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _grouped_query(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     batch, steps, width = shapes[0]
-    heads, groups = given["num_heads"], given["kv_num_heads"]
+    heads, groups = attrs["num_heads"], attrs["kv_num_heads"]
     channels = width // (heads if len(shapes) > 1 and shapes[1] else heads + 2 * groups)
     past = shapes[3][2] if len(shapes) > 3 and shapes[3] else 0
     present = (batch, groups, past + steps, channels)
     return [(batch, steps, heads * channels), present, present]
 
 
-def _recurrent(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _recurrent(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     steps, batch, _ = shapes[0]
-    directions, units = shapes[1][0], given["hidden_size"]
+    directions, units = shapes[1][0], attrs["hidden_size"]
     state = (directions, batch, units)
     return [(steps, directions, batch, units), state, state]
 
 
-def _regressed(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _regressed(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     rows, depth = (1, *shapes[0])[-2:]
-    return [(rows, len(given["coefficients"]) // depth)]
+    return [(rows, len(attrs["coefficients"]) // depth)]
 
 
-def _classified(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
-    scores = _regressed(given, shapes, values)
+def _classified(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+    scores = _regressed(attrs, shapes, values)
     return [scores[0][:1], *scores]
 
 
-def _embedded(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _embedded(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     batch, steps = shapes[0]
     return [(batch, steps, shapes[2][1]), (batch,), (batch, steps, shapes[2][1])]
 
 
-def _skipped(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _skipped(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     """Results, mean, inverse deviation, and the sum before the norm."""
     each = (*shapes[0][:-1], 1)
     return [shapes[0], each, each, shapes[0]]
 
 
-def _selected(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _selected(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     """Non-maximum suppression: as many as it may keep at most."""
     batch, boxes, _ = shapes[0]
     limit = values[2] if len(values) > 2 else None
@@ -288,7 +290,7 @@ def _selected(given: dict[str, Any], shapes: list[Any], values: _Values) -> list
     return [(batch * shapes[1][1] * min(boxes, int(limit.item())), 3)]
 
 
-def _scanned(given: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
+def _scanned(attrs: dict[str, Any], shapes: list[Any], values: _Values) -> list[Shape]:
     """All places at most."""
     return [(len(shapes[0]), prod(shapes[0]))]
 
@@ -332,8 +334,8 @@ _RULES: dict[tuple[str, str], _Rule] = {
     (_MICROSOFT, "QLinearAdd"): _broadcast(0, 3),
     (_MICROSOFT, "QLinearMul"): _broadcast(0, 3),
     (_MICROSOFT, "QLinearAveragePool"): _pooled,
-    (_MICROSOFT, "NhwcMaxPool"): lambda given, shapes, values: _pooled(
-        {**given, "channels_last": 1}, shapes, values
+    (_MICROSOFT, "NhwcMaxPool"): lambda attrs, shapes, values: _pooled(
+        {**attrs, "channels_last": 1}, shapes, values
     ),
     (_MICROSOFT, "QLinearGlobalAveragePool"): _pooled_whole,
     **{

@@ -44,12 +44,12 @@ class _Simplifier:
             for i, name in enumerate(node.input):
                 node.input[i] = self.renamed.get(name, name)
             inputs = [name for name in node.input if name]
-            known = domain_of(node) == ""
-            if known and node.op_type in _PASSED and inputs and inputs[0] not in graph.constants:
+            standard = domain_of(node) == ""
+            if standard and node.op_type in _PASSED and inputs and inputs[0] not in graph.constants:
                 self.renamed[node.output[0]] = inputs[0]
                 continue
             graph.types.infer(node)
-            if self._folded(node, inputs, known):
+            if self._folded(node, inputs, standard):
                 continue
             try:
                 opened = self._opened(node, inside, times)
@@ -65,14 +65,14 @@ class _Simplifier:
             left.append(node)
         return left
 
-    def _folded(self, node: Any, inputs: list[str], known: bool) -> bool:
+    def _folded(self, node: Any, inputs: list[str], standard: bool) -> bool:
         """Whether its results are constants, which are then known."""
         graph = self.graph
-        if known and node.op_type in ("Shape", "Size"):
+        if standard and node.op_type in ("Shape", "Size"):
             shape = graph.shape(inputs[0])
             if shape is not None:
-                given = attributes(node)
-                part = shape[given.get("start", 0) : given.get("end", len(shape))]
+                attrs = attributes(node)
+                part = shape[attrs.get("start", 0) : attrs.get("end", len(shape))]
                 value = part if node.op_type == "Shape" else prod(shape)
                 graph.constants[node.output[0]] = np.array(value, np.int64)
                 return True
@@ -80,7 +80,7 @@ class _Simplifier:
         drawn = node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial")
         if inner or drawn or not all(name in graph.constants for name in inputs):
             return False
-        if not inputs and not (known and node.op_type == "Constant"):
+        if not inputs and not (standard and node.op_type == "Constant"):
             return False
         arrays = {name: np.asarray(graph.constants[name]) for name in inputs}
         shapes = {name: graph.shape(name) for name in node.output if name}
@@ -126,8 +126,8 @@ class _Simplifier:
             raise _UnopenedError("its attributes, inputs and bodies do not fit") from None
 
     def _conditional(self, node: Any, inside: str, times: int) -> list[Any]:
-        given = attributes(node)
-        bodies = {"then": given["then_branch"], "else": given["else_branch"]}
+        attrs = attributes(node)
+        bodies = {"then": attrs["then_branch"], "else": attrs["else_branch"]}
         condition = self.graph.constants.get(node.input[0])
         if condition is not None:
             taken = "then" if condition.item() else "else"
@@ -184,18 +184,21 @@ class _Simplifier:
         ):
             raise _UnopenedError("when it ends depends on data")
         shapes = [self._shape(name) for name in results[1:]]
-        kept = len(carried)
-        whole = [*shapes[:kept], *(_with(shape, 0, turns) for shape in shapes[kept:])]
+        states_count = len(carried)
+        whole = [
+            *shapes[:states_count],
+            *(_with(shape, 0, turns) for shape in shapes[states_count:]),
+        ]
         return [*before, *nodes, *self._given(node, carried, results[1:], whole)]
 
     def _scan(self, node: Any, inside: str, times: int) -> list[Any]:
-        given, graph = attributes(node), self.graph
+        attrs, graph = attributes(node), self.graph
         if next(o.version for o in graph.types.opsets if o.domain in ("", "ai.onnx")) < 9:
             raise _UnopenedError("a scan of opset 8 is not known")
-        body, scanned = given["body"], int(given["num_scan_inputs"])
+        body, scanned = attrs["body"], int(attrs["num_scan_inputs"])
         carried = list(node.input[: len(node.input) - scanned])
         sequences = list(node.input[len(carried) :])
-        axes = given.get("scan_input_axes", [0] * scanned)
+        axes = attrs.get("scan_input_axes", [0] * scanned)
         lengths, parts = set(), []
         for i, (name, axis) in enumerate(zip(sequences, axes, strict=True)):
             shape = graph.shape(name)
@@ -209,10 +212,10 @@ class _Simplifier:
         before = [*self._states(node, carried), *parts]
         results = [f"{id_of(node)}/result{i}" for i in range(len(body.output))]
         nodes = self._body(node, body, before, results, inside, times * turns)
-        kept, shapes = len(carried), [self._shape(name) for name in results]
-        out_axes = given.get("scan_output_axes", [0] * (len(results) - kept))
-        stacked = zip(shapes[kept:], out_axes, strict=True)
-        whole = [*shapes[:kept], *(_with(shape, axis, turns) for shape, axis in stacked)]
+        states_count, shapes = len(carried), [self._shape(name) for name in results]
+        out_axes = attrs.get("scan_output_axes", [0] * (len(results) - states_count))
+        stacked = zip(shapes[states_count:], out_axes, strict=True)
+        whole = [*shapes[:states_count], *(_with(shape, axis, turns) for shape, axis in stacked)]
         return [*before, *nodes, *self._given(node, carried, results, whole)]
 
     def _states(self, node: Any, carried: list[str]) -> list[Any]:
@@ -243,10 +246,10 @@ class _Simplifier:
         self, node: Any, carried: list[str], results: list[str], shapes: list[Shape | None]
     ) -> list[Any]:
         """What a loop gives; each result needs what goes from turn to turn."""
-        kept, types = len(carried), self.graph.types
-        if [*map(types.shape, carried)] != shapes[:kept]:
+        states_count, types = len(carried), self.graph.types
+        if [*map(types.shape, carried)] != shapes[:states_count]:
             raise _UnopenedError("what it carries from turn to turn changes its shape")
-        linked = results[:kept]
+        linked = results[:states_count]
         nodes = []
         for name, result, shape in zip(node.output, results, shapes, strict=True):
             if name:

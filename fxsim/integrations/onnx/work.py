@@ -87,11 +87,11 @@ def _product(
 
 
 def _convolution(weight: int, channels_last: bool = False) -> _Rule:
-    def rule(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+    def rule(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
         filters, *taps = _shape(graph, node, weight)
         batch, *sides = _result(graph, node)
         places = prod(sides[:-1] if channels_last else sides[1:])
-        groups, image = int(given.get("group", 1)), _shape(graph, node, 0)
+        groups, image = int(attrs.get("group", 1)), _shape(graph, node, 0)
         channels = image[-1 if channels_last else 1]
         fits = len(image) == len(taps) + 1 and channels == taps[0] * groups
         if not fits or filters % groups:
@@ -107,20 +107,20 @@ def _convolution(weight: int, channels_last: bool = False) -> _Rule:
     return rule
 
 
-def _transposed(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _transposed(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     channels, *taps = _shape(graph, node, 1)
     batch, depth, *sides = _shape(graph, node, 0)
     if depth != channels or len(sides) != len(taps) - 1:
         raise UnknownWorkError(f"{depth} channels do not fit weights {[channels, *taps]}")
-    groups, stored = int(given.get("group", 1)), _stored(graph, node, 1)
+    groups, stored = int(attrs.get("group", 1)), _stored(graph, node, 1)
     return [
         ("", _product(batch * prod(sides), channels // groups, prod(taps), groups, weights=stored))
     ]
 
 
 def _matmul(second: int = 1) -> _Rule:
-    def rule(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
-        left, right = matrices(_shape(graph, node, 0), _shape(graph, node, second), given)
+    def rule(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
+        left, right = matrices(_shape(graph, node, 0), _shape(graph, node, second), attrs)
         if "Gemm" in node.op_type and (len(left), len(right)) != (2, 2):
             raise UnknownWorkError(f"its operands, {list(left)} and {list(right)}, are no matrices")
         if left[-1] != right[-2]:
@@ -143,16 +143,16 @@ def _matmul(second: int = 1) -> _Rule:
     return rule
 
 
-def _bit_packed(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _bit_packed(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     """Weights that are packed: only the attributes say their shape."""
     *rows, depth = _shape(graph, node, 0)
-    if depth != given["K"]:
-        raise UnknownWorkError(f"rows of {depth} words do not fit weights of {given['K']} (K)")
-    return [("", _product(prod(rows), depth, int(given["N"])))]
+    if depth != attrs["K"]:
+        raise UnknownWorkError(f"rows of {depth} words do not fit weights of {attrs['K']} (K)")
+    return [("", _product(prod(rows), depth, int(attrs["N"])))]
 
 
-def _einsum(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
-    equation = str(given["equation"]).replace(" ", "")
+def _einsum(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
+    equation = str(attrs["equation"]).replace(" ", "")
     inputs, arrow, result = equation.partition("->")
     shapes = [_shape(graph, node, i) for i in range(len(node.input))]
     rank = max(len(shape) for shape in shapes)
@@ -171,34 +171,34 @@ def _einsum(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
     sizes = {letter: size for sized in axes for letter, size in sized.items() if size > 1}
     every = [letter for sized in axes for letter in sized]
     sizes = dict.fromkeys(every, 1) | sizes
-    kept = set(result) if arrow else {letter for letter in every if every.count(letter) == 1}
-    kept |= {letter for letter in every if letter.isdigit()}  # those of the dots
+    in_result = set(result) if arrow else {letter for letter in every if every.count(letter) == 1}
+    in_result |= {letter for letter in every if letter.isdigit()}  # those of the dots
     products: Products = []
     left = axes[0]
     for i, right in enumerate(axes[1:], 1):  # from left to right
         later = {letter for sized in axes[i + 1 :] for letter in sized}
         both = set(left) & set(right)
-        batch = {c for c in both if c in kept | later}
+        batch = {c for c in both if c in in_result | later}
         depth = prod(sizes[c] for c in both - batch)
         rows = prod(sizes[c] for c in set(left) - both)
         features = prod(sizes[c] for c in set(right) - both)
         repeats = prod(sizes[c] for c in batch)
         stored = _stored(graph, node, i)
         products.append((f"of_{i + 1}", _product(rows, depth, features, repeats, stored)))
-        left = {c: sizes[c] for c in set(left) | set(right) if c in kept | later}
+        left = {c: sizes[c] for c in set(left) | set(right) if c in in_result | later}
     return [("", products[0][1])] if len(products) == 1 else products
 
 
 def _recurrent(gates: int, packed_last: bool = False) -> _Rule:
     """Recurrent layers; weights are (directions, gates x units, features), or turned."""
 
-    def rule(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+    def rule(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
         steps, batch, features = _shape(graph, node, 0)
-        if given.get("layout", 0):
+        if attrs.get("layout", 0):
             steps, batch = batch, steps
         directions, *sides = _shape(graph, node, 1)
         rows, columns = sides[::-1] if packed_last else sides
-        units = int(given.get("hidden_size", rows // gates))
+        units = int(attrs.get("hidden_size", rows // gates))
         if (rows, columns) != (gates * units, features):
             raise UnknownWorkError(
                 f"{units} units and rows of {features} words do not fit weights of {sides}"
@@ -221,7 +221,7 @@ def _scores_and_values(
     ]
 
 
-def _attention(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _attention(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     """Source: ONNX operators, Attention, opset 23."""
     query, key, value = (_shape(graph, node, i) for i in range(3))
     past = _shape(graph, node, 4)[2] if _has(node, 4) else 0
@@ -230,7 +230,7 @@ def _attention(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
         keys, values = key[2], value[3]
     else:
         batch, queries, width = query
-        heads, groups = int(given["q_num_heads"]), int(given["kv_num_heads"])
+        heads, groups = int(attrs["q_num_heads"]), int(attrs["kv_num_heads"])
         keys, channels, values = key[1], width // heads, value[2] // groups
     return _scores_and_values(batch, heads, queries, past + keys, channels, values)
 
@@ -238,10 +238,10 @@ def _attention(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
 def _packed_attention(past_at: int) -> _Rule:
     """Query, key and value are computed inside; source: ONNX Runtime's contrib operators."""
 
-    def rule(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+    def rule(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
         batch, steps, depth = _shape(graph, node, 0)
-        width, heads = _shape(graph, node, 1)[1], int(given["num_heads"])
-        sizes = given.get("qkv_hidden_sizes") or [width // 3] * 3
+        width, heads = _shape(graph, node, 1)[1], int(attrs["num_heads"])
+        sizes = attrs.get("qkv_hidden_sizes") or [width // 3] * 3
         past = _shape(graph, node, past_at)[3] if _has(node, past_at) else 0
         projection = ("qkv", _product(batch * steps, depth, width))
         channels, values = int(sizes[0]) // heads, int(sizes[2]) // heads
@@ -253,9 +253,9 @@ def _packed_attention(past_at: int) -> _Rule:
     return rule
 
 
-def _multi_head(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _multi_head(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     """Source: ONNX Runtime's contrib operators, MultiHeadAttention."""
-    query, heads = _shape(graph, node, 0), int(given["num_heads"])
+    query, heads = _shape(graph, node, 0), int(attrs["num_heads"])
     past = _shape(graph, node, 6)[2] if _has(node, 6) else 0
     if len(query) == 5:  # (batch, steps, heads, 3, channels)
         batch, steps, _, _, channels = query
@@ -270,19 +270,19 @@ def _multi_head(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
     return _scores_and_values(batch, heads, steps, past + keys, width // heads, values)
 
 
-def _grouped_query(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _grouped_query(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     """Source: ONNX Runtime's contrib operators, GroupQueryAttention."""
     batch, steps, width = _shape(graph, node, 0)
-    heads, groups = int(given["num_heads"]), int(given["kv_num_heads"])
+    heads, groups = int(attrs["num_heads"]), int(attrs["kv_num_heads"])
     channels = width // (heads if _has(node, 1) else heads + 2 * groups)
     past = _shape(graph, node, 3)[2] if _has(node, 3) else 0
     return _scores_and_values(batch, heads, steps, past + steps, channels, channels)
 
 
-def _linear_model(graph: Graph, node: Any, given: dict[str, Any]) -> Products:
+def _linear_model(graph: Graph, node: Any, attrs: dict[str, Any]) -> Products:
     """ONNX-ML's linear models: coefficients are attributes."""
     rows, depth = (1, *_shape(graph, node, 0))[-2:]
-    return [("", _product(rows, depth, len(given["coefficients"]) // depth))]
+    return [("", _product(rows, depth, len(attrs["coefficients"]) // depth))]
 
 
 _MICROSOFT = "com.microsoft"
