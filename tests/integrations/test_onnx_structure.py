@@ -421,3 +421,12 @@ def test_an_axis_of_the_batchs_name_elsewhere_is_asked_for(tmp_path, name, asks)
             import_model(path, tmp_path / "m.yaml")
     else:
         assert import_model(path, tmp_path / "m.yaml").macs == 42
+
+
+def test_words_of_what_has_time_first_are_counted_whole(tmp_path):
+    nodes = [node("LSTM", ["x", "w", "r"], ["y"], hidden_size=5, direction="bidirectional")]
+    path = save_model(tmp_path / "m.onnx", nodes, {"x": [9, 1, 4]}, w=[2, 20, 4], r=[2, 20, 5])
+    import_model(path, tmp_path / "m.yaml")
+    loaded, _ = workload.load(tmp_path / "m.yaml")
+    assert loaded.input == (9, 4)
+    assert loaded.layers[-1].out == (9, 2, 5)

@@ -170,8 +170,7 @@ def _network(path: Path, sizes: Mapping[str, Shape]) -> tuple[Network, Shape, in
 def _further_input(net: Network, name: str) -> None:
     """A network has one input: another one's words are taken as computed from the first."""
     label = net.unused(name)
-    whole = net.graph.inputs[name]
-    shape = net.sample(whole) if whole[:1] == (net.graph.batch,) else whole or (1,)
+    shape = net.sample(net.graph.inputs[name])
     operator = f"input {name!r}"
     net.layers.append(
         {

@@ -67,8 +67,11 @@ class Network:
         return self.sample(shape)
 
     def sample(self, shape: Shape) -> Shape:
-        """One sample of a tensor of that shape, channels last."""
-        return channels_last(shape[1:]) or (1,)
+        """One sample of a tensor of that shape, channels last; all of it where none is apart."""
+        if shape[:1] == (self.graph.batch,):
+            return channels_last(shape[1:]) or (1,)
+        axis = shape.index(self.graph.batch) if self.graph.batch in shape else len(shape)
+        return shape[:axis] + shape[axis + 1 :] or (1,)
 
     def products(self, node: Any) -> Products:
         """An operator's products, of one sample."""
