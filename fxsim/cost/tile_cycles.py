@@ -275,7 +275,9 @@ def _sums_stay(table: Table, a: Levels, b: Levels) -> Table:
     for level in range(1, len(table)):
         here = a == level
         if here.any():
-            total += here.astype(kind) @ table[level].astype(kind)[b]
+            # all are finite: what BLAS flags lies in lanes beyond small matrices
+            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+                total += here.astype(kind) @ table[level].astype(kind)[b]
     return total.astype(np.float64)
 
 
