@@ -6,7 +6,8 @@ The command line prints any `FxsimError` as one line, without a traceback, and e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class FxsimError(Exception):
@@ -35,6 +36,31 @@ class ReplayError(FxsimError):
 
 class ThresholdError(FxsimError):
     """A comparison met a condition under which it was to fail."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Put a name in front of what a FormatError says that is raised inside.
+
+    Parameters
+    ----------
+    what : whose numbers they are
+
+    Raises
+    ------
+    FormatError : the one raised inside, with the name
+
+    Examples
+    --------
+    >>> with naming("activation of layer 'conv1'"):
+    ...     raise FormatError("2 of 8 codes do not fit")
+    Traceback (most recent call last):
+    fxsim.errors.FormatError: activation of layer 'conv1': 2 of 8 codes do not fit
+    """
+    try:
+        yield
+    except FormatError as problem:
+        raise FormatError(f"{what}: {problem}") from None
 
 
 def missing_extra(what: str, extra: str, instead: str = "") -> ConfigError:

@@ -132,6 +132,7 @@ class Reference:
             "l1.bias": [[0] * 3],
         }
         self.momentum = {n: [[0] * len(r) for r in m] for n, m in self.master.items()}
+        self.momentum_frac: dict[str, int] = {}
 
     def step(self, step: int, images, labels, rate: int) -> None:
         self.at = step
@@ -284,18 +285,33 @@ class Reference:
     def update(self, name: str, codes, frac: int, rate: int) -> None:
         flat = [c for row in codes for c in row]
         gradient, dropped = ref.quantise_tensor(flat, 16, "RND_CONV", 0)
-        friction, decay = 29491, 1049 if name.endswith(".weight") else 0
+        friction = vec.multiplier(Fraction(9, 10), 30)
+        decay = vec.multiplier(Fraction(1, 1000) if name.endswith(".weight") else Fraction(0), 24)
         stream, width = self.key(name, "update"), len(self.master[name][0])
+        old = self.momentum_frac.get(name, 24)
+
+        def largest(rows, places: int) -> Fraction:
+            return Fraction(max(max(map(abs, row)) for row in rows)) / Fraction(2) ** places
+
+        bound = Fraction(friction[0], 1 << friction[1]) * largest(self.momentum[name], old)
+        bound += largest([gradient], frac - dropped)
+        bound += decay[0] / Fraction(2) ** decay[1] * largest(self.master[name], 26)
+        new = vec.fitting_frac(bound, 32) if bound else old
         for i, code in enumerate(gradient):
-            word = ref.cast(code, frac - dropped - 24, 32)[0]
             r, c = divmod(i, width)
             self.master[name][r][c], self.momentum[name][r][c] = vec.sgd(
                 self.master[name][r][c],
                 self.momentum[name][r][c],
-                word,
-                friction,
-                rate,
-                decay,
-                "STOCHASTIC",
-                ref.draw(stream, i),
+                code,
+                momentum_frac=old,
+                gradient_frac=frac - dropped,
+                frac=new,
+                bits=32,
+                friction=friction,
+                rate=vec.multiplier(Fraction(rate, 1 << 40), 24),
+                decay=decay,
+                modes=("TRN_ZERO", "STOCHASTIC"),
+                overflow="SAT",
+                draws=(0, ref.draw(stream, i)),
             )
+        self.momentum_frac[name] = new

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from fxsim.config.yaml_document import known_keys
 from fxsim.errors import ConfigError, hint
 from fxsim.policies.registry import POLICIES
 
@@ -62,7 +63,7 @@ def one_of(option: str, value: str, choices: Sequence[str]) -> Any:
 
 
 def policy_of(kind: str, settings: list[str]) -> Any:
-    """The policy of a kind with `name=value` settings."""
+    """The policy of a kind with `name=value` settings; a part of a parameter is `master.bits=8`."""
     from pydantic import ValidationError
 
     if kind not in POLICIES:
@@ -73,18 +74,40 @@ def policy_of(kind: str, settings: list[str]) -> Any:
         name, equals, value = setting.partition("=")
         if not equals:
             fail(f"--set must be name=value, not {setting!r}")
-        if name not in fields:
-            fail(f"--set {setting}: {kind} has no parameter {name!r}{hint(name, fields)}")
-        several = "tuple" in str(fields[name].annotation)
-        values[name] = value.strip("[]()").split(",") if several else value
+        parameter, *parts = name.split(".")
+        if parameter not in fields:
+            fail(f"--set {setting}: {kind} has no parameter {parameter!r}{hint(parameter, fields)}")
+        given: Any = value
+        if "tuple" in str(fields[parameter].annotation):
+            given = value.strip("[]()").split(",")
         if value.lower() in ("none", "null"):
-            values[name] = None
+            given = None
+        place, key = values, parameter
+        for part in parts:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                fail(f"--set {setting}: {key} was given whole before")
+            key = part
+        place[key] = given
     try:
         return POLICIES[kind].model_validate(values)
     except ValidationError as problem:
         error = problem.errors()[0]
-        where = f"{error['loc'][0]}={error['input']}" if error["loc"] else " ".join(settings)
-        fail(f"--set {where}: {error['msg'].removeprefix('Value error, ')}")
+        named = ".".join(str(part) for part in error["loc"])
+        fail(f"--set {_refused(POLICIES[kind], named, settings, error)}")
+
+
+def _refused(policy: Any, named: str, settings: list[str], error: Any) -> str:
+    """What a policy says of a setting that it does not take."""
+    if not named:
+        return f"{' '.join(settings)}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "extra_forbidden":
+        known = known_keys(policy, error["loc"])
+        return f"{named}: must be one of {', '.join(known)}{hint(str(error['loc'][-1]), known)}"
+    if error["type"] == "model_type":
+        parts = ", ".join(f"{named}.{key}" for key in known_keys(policy, (*error["loc"], "")))
+        return f"{named}={error['input']}: must be given in parts: {parts}"
+    return f"{named}={error['input']}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def use_threads(threads: int | None) -> None:

@@ -292,7 +292,7 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     if kind == "missing":
         return f"{where} is required; it is missing"
     if kind == "extra_forbidden":
-        keys = _known_keys(schema, location)
+        keys = known_keys(schema, location)
         return (
             f"{where}: unknown key {str(location[-1])!r}{hint(str(location[-1]), keys)};"
             f" known here: {', '.join(sorted(keys))}"
@@ -352,7 +352,7 @@ def _explain(error: Any, location: Location, schema: type[BaseModel]) -> str:
     return f"{where}: {error['msg']}"
 
 
-def _known_keys(schema: Any, location: Location) -> list[str]:
+def known_keys(schema: Any, location: Location) -> list[str]:
     """The fields of the (sub)schema that refused the last key of a location."""
     models = [schema]
     for part in location[:-1]:

@@ -192,9 +192,16 @@ def cast(
         first = _first_outside(x, shift, to, draws)
         raise FormatError(
             f"cast: {overflows.overflowed} of {x.size} codes do not fit {target}; the first is"
-            f" element {first}, value {int(x[first])} * 2**{-tensor.format.frac}"
+            f" element {element(first, tensor.shape)}, value {int(x[first])} *"
+            f" 2**{-tensor.format.frac} = {int(x[first]) / 2.0**tensor.format.frac:.6g}"
         )
     return FixedTensor.trusted(out.reshape(tensor.shape), target), overflows
+
+
+def element(number: int, shape: tuple[int, ...]) -> str:
+    """An element by its indices: 5, or [0, 2, 1]."""
+    indices = [int(i) for i in np.unravel_index(number, shape)] if len(shape) > 1 else number
+    return str(indices)
 
 
 def _is_narrow(length: int, shift: int, to: Cast) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ PROBABILITY = FixedPoint(32, 30)
 LOG2_E = 47274  # 15 fractional bits
 OCTAVES = 10
 SHARE_BITS = 11
+MANTISSA_BITS = 7  # of NITI's, without the sign
+LEAST_EXPONENT = -7  # at which whole powers of two are all alike
 ERROR_BITS = 12  # more fractional bits in the gradient of the squared error
 
 
@@ -84,22 +87,40 @@ def cross_entropy(
 def power_of_two_error(
     logits: FixedTensor, labels: NDArray[np.int64]
 ) -> tuple[FixedTensor, FixedTensor]:
-    """As `cross_entropy`, with the gradient of a softmax that knows whole powers of two only.
+    """As `cross_entropy`, with the gradient of NITI's integer softmax.
 
     exp(x) becomes 2**o - 1 with o = floor(x * 47274 / 2**15) - (its largest - 10), at least 0;
-    shares have 11 bits, rounded down; the label's takes what makes the errors sum to 0.
-    Source: Wang et al., NITI, arXiv 2009.13108, section 3.4 (integer cross-entropy); the constants
-    are from memory of its code, a reconstruction.
+    where the exponent of the logits' 8-bit mantissas is -7 or less, the second-order form
+    1 + x + x**2 / 2. Shares have 11 bits, rounded down; the label's takes what makes the errors
+    sum to 0.
+
+    Source: Wang et al., NITI, arXiv 2009.13108, section 3.4, and `ti_loss.py` of the authors' code.
+    Ours: its divisions round down (the code's are of floats since PyTorch 1.6).
     """
-    scores = casts.cast(logits, LOGIT)[0].matrix()
-    octaves = scores.astype(np.int64) * LOG2_E >> (15 + LOGIT.frac)
-    octaves -= octaves.max(axis=1, keepdims=True) - OCTAVES
-    powers = (np.int64(1) << np.maximum(octaves, 0)) - 1
+    exponent = max(casts.bit_length(casts.peak(logits.codes)) - MANTISSA_BITS, 0)
+    small = exponent - logits.format.frac <= LEAST_EXPONENT
+    powers = _second_order(logits) if small else _whole_powers(logits)
     shares = (powers << SHARE_BITS) // powers.sum(axis=1, keepdims=True)
     flat = np.ascontiguousarray(labels).reshape(-1)
     shares[np.arange(len(flat)), flat] -= shares.sum(axis=1)
-    error = (shares << (PROBABILITY.frac - SHARE_BITS)) // len(flat)
+    error = (shares.astype(np.int64) << (PROBABILITY.frac - SHARE_BITS)) // len(flat)
     return softmax(logits), FixedTensor.trusted(error.reshape(logits.shape), PROBABILITY)
+
+
+def _whole_powers(logits: FixedTensor) -> NDArray[Any]:
+    """exp of each row's logits, to whole powers of two, less 1."""
+    scores = casts.cast(logits, LOGIT)[0].matrix()
+    octaves = scores.astype(np.int64) * LOG2_E >> (15 + LOGIT.frac)
+    octaves -= octaves.max(axis=1, keepdims=True) - OCTAVES
+    powers: NDArray[Any] = (np.int64(1) << np.maximum(octaves, 0)) - 1
+    return powers
+
+
+def _second_order(logits: FixedTensor) -> NDArray[Any]:
+    """2 exp(x) to the second order, times 2**(2 frac): exact, in Python integers."""
+    codes, frac = logits.matrix().astype(object), logits.format.frac
+    powers: NDArray[Any] = (1 << 2 * frac + 1) + (codes << frac + 1) + codes * codes
+    return powers
 
 
 def squared_error(

@@ -1,4 +1,9 @@
-"""The weight update on integer state: SGD, Adam and AdamW, and clipping of gradients."""
+"""The weight update on integer state: SGD, Adam and AdamW, and clipping of gradients.
+
+A gradient keeps the words that it has. Momentum and moments have the words of an
+`UpdateFormats`: their dynamic scales follow from a bound on the new values, which is known before
+the first of them is computed, so that a step is one pass and no word overflows.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +11,102 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fxsim.engine import casts
 from fxsim.engine.kernels import update
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.numerics.formats import FixedPoint, Rounding
+from fxsim.errors import FormatError
+from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
+from fxsim.numerics.operand_formats import TensorFormat
+from fxsim.numerics.state_formats import (
+    FINEST,
+    MASTER,
+    MAX_MOMENT_BITS,
+    StateFormat,
+    UpdateFormats,
+    finest_frac,
+)
 
-MASTER = FixedPoint(32, 26)
-MOMENTUM = FixedPoint(32, 24)
-FIRST = FixedPoint(40, 36)
-SECOND = FixedPoint(62, 56)
-ADAM_GRADIENT = FixedPoint(31, 28)
-RATE_FRAC = 20
-FRICTION_FRAC = 15
+MOMENTUM = FixedPoint(32, 24)  # of a velocity that is zero, and of normalised gradients
+DEFAULT = UpdateFormats()
+RATE_FRAC = 40  # of a step's learning rate, as it is decided and recorded
+RATE_BITS = 24  # of a rate's multiplier
+FRICTION_BITS = 30
+GUARD = int(update.GUARD)
 NORM_FRAC = 6  # of a norm, beyond those of its codes
 FACTOR_BITS = 15  # of the factor that clips gradients
+SIGN_BITS = 12  # of the factor of an L1 decay
 
 
-def constant(value: Fraction, frac: int) -> int:
-    """A non-negative constant as a code with `frac` fractional bits, nearest, ties up."""
-    return int((2 * value * (1 << frac) + 1) // 2)
+class Multiplier(NamedTuple):
+    """A non-negative rate, `code * 2**-places`."""
+
+    code: int
+    places: int
+
+    @property
+    def value(self) -> Fraction:
+        """The rate, exactly."""
+        return self.code / Fraction(2) ** self.places
+
+
+def multiplier(value: Fraction, bits: int = RATE_BITS) -> Multiplier:
+    """The nearest multiplier of `bits` bits with its top bit set: within 2**-bits of the rate."""
+    if not value:
+        return Multiplier(0, 0)
+    places = bits - value.numerator.bit_length() + value.denominator.bit_length()
+    while value * Fraction(2) ** places >= 1 << bits:
+        places -= 1
+    code = round(value * Fraction(2) ** places)
+    return Multiplier(code >> 1, places - 1) if code == 1 << bits else Multiplier(code, places)
+
+
+def rate_code(rate: Fraction) -> int:
+    """A learning rate as it is decided and recorded: nearest, ties up."""
+    return int((2 * rate * (1 << RATE_FRAC) + 1) // 2)
+
+
+def rate_of(code: int) -> Fraction:
+    """A recorded learning rate."""
+    return Fraction(code, 1 << RATE_FRAC)
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What a step leaves of a parameter.
+
+    master, momentum, square : its new state; square: Adam's second moment
+    overflowed : momenta or moments that lay outside their static scale's word
+    saturated : weights that lay outside the master's word, and ratios of Adam's beyond 256
+    vanished : gradients other than zero that moved no weight because of rounding. Steps that are
+        rounded stochastically do not count, for they move it now and then
+    """
+
+    master: FixedTensor
+    momentum: FixedTensor
+    overflowed: int
+    saturated: int
+    vanished: int
+    square: FixedTensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SgdConstants:
-    """The constants of one step, as codes.
+    """The constants of a step; the rates become multipliers.
 
-    friction : momentum coefficient, 15 fractional bits; rate, decay : 20 fractional bits
-    rounding : of rate * momentum before it is subtracted
+    friction : momentum coefficient, below 1; rate, decay : learning rate and weight decay
     """
 
-    friction: int
-    rate: int
-    decay: int
-    rounding: Rounding
+    friction: Fraction
+    rate: Fraction
+    decay: Fraction = Fraction(0)
     nesterov: bool = False
+    formats: UpdateFormats = DEFAULT
 
 
 def sgd(
@@ -51,55 +114,85 @@ def sgd(
     momentum: FixedTensor,
     gradient: FixedTensor,
     constants: SgdConstants,
-    key: int,
-) -> tuple[FixedTensor, FixedTensor, int]:
-    """New (master weights, momentum), and how many sums saturated.
+    keys: tuple[int, int] = (0, 0),
+) -> Updated:
+    """The weights and the momentum after one step.
 
-    gradient : any format; cast to the momentum's, 32 bits with 24 fractional
+    Parameters
+    ----------
+    master : weights, 32 bits with 26 fractional
+    momentum, gradient : at most 32 bits, at any scale
+    keys : of the draws that round momentum and step
+
+    Raises
+    ------
+    FormatError : for values far outside a static scale
 
     Source: Sutskever et al., ICML 2013, in the form of PyTorch's SGD (no dampening).
     """
-    words = casts.cast(gradient, MOMENTUM, dtype=np.int32)[0].codes.reshape(-1)
-    weights, velocity = master.codes.copy(), momentum.codes.copy()
+    formats = constants.formats
+    friction = multiplier(constants.friction, FRICTION_BITS)
+    rate, decay = multiplier(constants.rate), multiplier(constants.decay)
+    bound = friction.value * _largest(momentum) + _largest(gradient)
+    if decay.code:
+        bound += decay.value * _largest(master)
+    new = _chosen("momentum", formats.momentum, bound, momentum.format, GUARD)
+    fine, own = new.frac + GUARD, formats.master
+    weights, velocity = _copies(master, momentum, np.int32)
     parts = split(
         update.sgd_range,
-        words.size,
+        weights.size,
         8,
         weights.reshape(-1),
         velocity.reshape(-1),
-        np.ascontiguousarray(words),
-        constants.friction,
-        constants.rate,
-        constants.decay,
+        np.ascontiguousarray(gradient.codes).reshape(-1),
+        friction.code,
+        momentum.format.frac + friction.places - fine,
+        friction.places - GUARD,
+        rate.code,
+        new.frac + rate.places - own.frac,
+        decay.code,
+        MASTER.frac + decay.places - fine,
+        gradient.format.frac - fine,
+        new.bits,
+        _overflow(formats.momentum),
         constants.nesterov,
-        int(constants.rounding),
-        np.uint64(key),
+        (int(formats.momentum.rounding), int(formats.rounding)),
+        tuple(np.uint64(key) for key in keys),
+        MASTER.frac - own.frac,
+        own.bits,
     )
-    return FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, MOMENTUM), sum(parts)
+    counts = _counts(parts, master.shape, formats.momentum)
+    return Updated(
+        FixedTensor.trusted(weights, MASTER), FixedTensor.trusted(velocity, new), *counts
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class AdamConstants:
-    """The constants of one step, as codes; see `kernels.update.adam_range`."""
+    """The constants of a step, as multipliers; rate and epsilon with the bias corrections.
 
-    fade_first: int
-    fade_second: int
-    rate: int
-    epsilon: int
-    pull: int
-    decay: int
+    fades : 1 - beta of both moments; pull : rate * weight decay (AdamW);
+    decay : added to the gradient (Adam with L2)
+    """
+
+    fades: tuple[Multiplier, Multiplier]
+    rate: Multiplier
+    epsilon: Multiplier
+    pull: Multiplier
+    decay: Multiplier
 
     @classmethod
     def of(
         cls,
         betas: tuple[Fraction, Fraction],
         epsilon: Fraction,
-        rate: int,
+        rate: Fraction,
         decay: Fraction,
         decoupled: bool,
         step: int,
     ) -> AdamConstants:
-        """Of step number `step` (from 0), with the bias corrections in rate and epsilon.
+        """Of step number `step` (from 0).
 
         Source: Kingma and Ba, arXiv 1412.6980, end of section 2; decoupled: Loshchilov and Hutter,
         arXiv 1711.05101. Powers of beta are taken at 64 fractional bits, roots rounded down.
@@ -107,14 +200,17 @@ class AdamConstants:
         one = 1 << 64
         first, second = (one - _power(round(beta * one), step + 1) for beta in betas)
         root = isqrt(second << 64)
-        corrected = rate * root // first
+        none = Multiplier(0, 0)
+        fades = (
+            multiplier(1 - betas[0], update.FADE_BITS),
+            multiplier(1 - betas[1], update.FADE_BITS),
+        )
         return cls(
-            constant(1 - betas[0], 16),
-            constant(1 - betas[1], 20),
-            corrected,
-            max(int(epsilon * (1 << 28) * root) >> 64, 1),
-            (rate * constant(decay, 26)) >> RATE_FRAC if decoupled else 0,
-            0 if decoupled else constant(decay, RATE_FRAC),
+            fades,
+            multiplier(rate * Fraction(root, first)),
+            multiplier(epsilon * Fraction(root, one)),
+            multiplier(rate * decay) if decoupled else none,
+            none if decoupled else multiplier(decay),
         )
 
 
@@ -135,40 +231,131 @@ def adam(
     second: FixedTensor,
     gradient: FixedTensor,
     constants: AdamConstants,
-    rounding: Rounding,
-    key: int,
-) -> tuple[FixedTensor, FixedTensor, FixedTensor, int]:
-    """New (master weights, first moment, second moment), and how many weights saturated.
+    formats: UpdateFormats = DEFAULT,
+    keys: tuple[int, int, int] = (0, 0, 0),
+) -> Updated:
+    """The weights and both moments after one step.
 
-    gradient : any format; cast to 31 bits with 28 fractional. The root and the quotient are
-    integer ones, rounded down: within 2**-28 of themselves and of the quotient.
+    Parameters
+    ----------
+    master : weights, 32 bits with 26 fractional
+    first, second : moments of at most 62 bits, at any scale; gradient : of at most 32
+    keys : of the draws that round the moments and the step
+
+    Raises
+    ------
+    FormatError : for values far outside a static scale
     """
-    words = casts.cast(gradient, ADAM_GRADIENT, dtype=np.int32)[0].codes.reshape(-1)
-    weights = master.codes.copy()
-    moments = [moment.codes.astype(np.int64) for moment in (first, second)]
-    c = constants
+    c, own = constants, formats.master
+    bound = _largest(gradient) + (c.decay.value * _largest(master) if c.decay.code else 0)
+    g = finest_frac(bound, 32) if bound else gradient.format.frac
+    bounds = (max(_largest(first), bound), max(_largest(second), bound * bound))
+    sums = [  # the moments are summed in wide words, those of the first may be of both signs
+        finest_frac(most, bits, FINEST + GUARD) if most else own_frac
+        for most, bits, own_frac in zip(
+            bounds,
+            (MAX_MOMENT_BITS - 1, MAX_MOMENT_BITS),
+            (first.format.frac, second.format.frac),
+            strict=True,
+        )
+    ]
+    new = [
+        _chosen("first moment", formats.first, bounds[0], first.format, 0),
+        _chosen("second moment", formats.second, bounds[1], second.format, 0),
+    ]
+    weights, m = _copies(master, first, np.int64)
+    v = second.codes.astype(np.int64)
+    fine = own.frac + GUARD
     parts = split(
         update.adam_range,
-        words.size,
+        weights.size,
         64,
         weights.reshape(-1),
-        *(moment.reshape(-1) for moment in moments),
-        np.ascontiguousarray(words),
-        c.fade_first,
-        c.fade_second,
-        c.rate,
-        c.epsilon,
-        c.pull,
-        c.decay,
-        int(rounding),
-        np.uint64(key),
+        m.reshape(-1),
+        v.reshape(-1),
+        np.ascontiguousarray(gradient.codes).reshape(-1),
+        (gradient.format.frac - g, g - sums[0]),
+        c.decay.code,
+        MASTER.frac + c.decay.places - g,
+        tuple(fade.code for fade in c.fades),
+        tuple(fade.places for fade in c.fades),
+        (first.format.frac - sums[0], second.format.frac - sums[1]),
+        (sums[0] - new[0].frac, sums[1] - new[1].frac),
+        (new[0].frac, new[1].frac),
+        2 * g - sums[1],
+        (new[0].bits, new[1].bits),
+        (_overflow(formats.first), _overflow(formats.second)),
+        (int(formats.first.rounding), int(formats.second.rounding), int(formats.rounding)),
+        tuple(np.uint64(key) for key in keys),
+        *c.epsilon,
+        c.rate.code,
+        update.RATIO_FRAC + c.rate.places - fine,
+        c.pull.code,
+        MASTER.frac + c.pull.places - fine,
+        MASTER.frac - own.frac,
+        own.bits,
     )
-    return (
-        FixedTensor.trusted(weights, MASTER),
-        FixedTensor.trusted(moments[0], FIRST),
-        FixedTensor.trusted(moments[1], SECOND),
-        sum(parts),
-    )
+    counts = _counts(parts, master.shape, formats.first, formats.second)
+    moments = FixedTensor.trusted(m, new[0]), FixedTensor.trusted(v, new[1])
+    return Updated(FixedTensor.trusted(weights, MASTER), moments[0], *counts, moments[1])
+
+
+def _largest(tensor: FixedTensor) -> Fraction:
+    """The largest magnitude of a tensor's values."""
+    return casts.peak(tensor.codes) / Fraction(2) ** tensor.format.frac
+
+
+def _copies(
+    master: FixedTensor, state: FixedTensor, kind: type[np.signedinteger]
+) -> tuple[NDArray[np.int32], NDArray[np.signedinteger]]:
+    """Weights and state, to be overwritten."""
+    return np.array(master.codes, np.int32), np.array(state.codes, kind)
+
+
+def _overflow(form: StateFormat) -> int:
+    """Of a state's words; a dynamic scale holds all values but for the lack of a spare code."""
+    return int(Overflow.SAT if form.frac is None else form.overflow)
+
+
+def _counts(
+    parts: Sequence[tuple[int, int, int, int]], shape: tuple[int, ...], *forms: StateFormat
+) -> tuple[int, int, int]:
+    """What overflowed, saturated and vanished; an overflow that is to be an error is one."""
+    overflowed, saturated, vanished = (sum(part[i] for part in parts) for i in range(3))
+    if overflowed and any(_overflow(form) == Overflow.ERROR for form in forms):
+        first = next(part[3] for part in parts if part[3] >= 0)
+        raise FormatError(
+            f"{overflowed} words of its momentum or moments do not fit their static format; the"
+            f" first is element {casts.element(first, shape)}"
+        )
+    return overflowed, saturated, vanished
+
+
+def _chosen(
+    what: str, form: StateFormat, bound: Fraction, old: FixedPoint, guard: int
+) -> FixedPoint:
+    """A step's format, whose sums, `guard` places finer, stay inside 62 bits."""
+    new = form.chosen(bound, old)
+    if bound * Fraction(2) ** (new.frac + guard) >= 1 << (MAX_MOMENT_BITS - 1):
+        raise FormatError(
+            f"{what}: values of up to {float(bound):.3g} lie far outside {new.bits} bits with"
+            f" {new.frac} fractional; training has diverged, or needs a dynamic scale"
+        )
+    return new
+
+
+def on_master_grid(codes: NDArray[np.int64], own: FixedPoint) -> NDArray[np.int64]:
+    """Initial weights (26 fractional bits) at the nearest words of a master format, ties to even.
+
+    Raises
+    ------
+    FormatError : for a weight that the words do not hold
+    """
+    if own == MASTER:
+        return codes
+    tensor = FixedTensor.trusted(codes, MASTER)
+    words, _ = casts.cast(tensor, Cast(own, Rounding.RND_CONV, Overflow.ERROR))
+    return words.codes.astype(np.int64) << (MASTER.frac - own.frac)
 
 
 def clip_factor(gradients: Sequence[FixedTensor], limit: Fraction) -> tuple[int, int] | None:
@@ -206,10 +393,14 @@ def normalised(gradient: FixedTensor) -> FixedTensor:
 
 
 def plus_sign(gradient: FixedTensor, weight: FixedTensor, factor: Fraction) -> FixedTensor:
-    """gradient + factor * sign(weight), the factor rounded to the gradient's scale."""
-    step = round(factor * Fraction(2) ** gradient.format.frac)
-    codes = gradient.codes.astype(np.int64) + step * np.sign(weight.codes.astype(np.int64))
-    return FixedTensor.trusted(codes, FixedPoint(62, gradient.format.frac))
+    """gradient + factor * sign(weight), at a scale that gives the factor 12 bits where 62 allow."""
+    frac, wanted = gradient.format.frac, multiplier(factor, SIGN_BITS).places
+    room = MAX_MOMENT_BITS - 2 - casts.bit_length(casts.peak(gradient.codes))
+    finer = min(max(wanted - frac, 0), max(room, 0))
+    step = round(factor * Fraction(2) ** (frac + finer))
+    codes = gradient.codes.astype(np.int64) << finer
+    codes += step * np.sign(weight.codes.astype(np.int64))
+    return FixedTensor.trusted(codes, FixedPoint(MAX_MOMENT_BITS, frac + finer))
 
 
 def _squares(tensor: FixedTensor) -> int:
@@ -221,8 +412,9 @@ def _squares(tensor: FixedTensor) -> int:
 
 
 def clipped(gradient: FixedTensor, factor: int, shift: int) -> FixedTensor:
-    """gradient * factor * 2**-shift, to nearest even, at the gradient's own scale."""
+    """gradient * factor * 2**-shift, to nearest even, in its bits at a scale that fits."""
     product = FixedTensor.trusted(
         gradient.codes.astype(np.int64) * factor, FixedPoint(48, gradient.format.frac + shift)
     )
-    return casts.cast(product, gradient.format)[0]
+    fitting = TensorFormat(gradient.format.bits)
+    return casts.quantise_tensor(product, fitting, key=0, operand=False)[0]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from fxsim.engine import casts
 from fxsim.engine.casts import bit_length
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER
 from fxsim.numerics.formats import Cast, FixedPoint, Rounding
+from fxsim.numerics.state_formats import MASTER
 
-RATE_FRAC = 16
+RATE_FRAC = 24
 
 
 def nearest_octave(code: int) -> int:
@@ -38,14 +38,14 @@ def wage(
 ) -> FixedTensor:
     """Weights less round(rate * g / 2**round(log2 max|g|)) grid steps, stochastically.
 
-    rate : 16 fractional bits
+    rate : 24 fractional bits, at most 128
     Source: Wu et al., WAGE, arXiv 1802.04680, equations 10 to 13.
     """
     largest = casts.peak(gradient.codes)
     if not largest:
         return master
     scaled = FixedTensor.trusted(
-        gradient.codes.astype(np.int64) * rate, FixedPoint(62, RATE_FRAC + nearest_octave(largest))
+        gradient.codes.astype(np.int64) * rate, FixedPoint(63, RATE_FRAC + nearest_octave(largest))
     )
     steps, _ = casts.cast(scaled, Cast(FixedPoint(32, 0), Rounding.STOCHASTIC), key)
     return moved(master, steps.codes, grid, bits)

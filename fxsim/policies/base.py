@@ -15,7 +15,9 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import Accumulator, Overflow, Rounding
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
-from fxsim.policies.enum_fields import RoundingName
+from fxsim.numerics.state_formats import UpdateFormats
+from fxsim.policies.enum_fields import OverflowName, RoundingName
+from fxsim.policies.update_words import MasterWords, MomentumWords, MomentWords, StaticFrac
 from fxsim.training.decisions import D
 from fxsim.training.policy import (
     BitCostRequest,
@@ -59,6 +61,11 @@ class IntegerPolicy(Policy, Generic[D]):
 
     Errors and updates are rounded stochastically by default, as in Gupta et al., "Deep Learning
     with Limited Numerical Precision", arXiv 1502.02551; the word lengths are ours.
+
+    weight_gradient_bits, weight_gradient_frac, weight_gradient_overflow : words of gradients of
+        parameters; no `frac` is a dynamic scale
+    master : words of weight matrices, without a wider copy; biases, gains and the like keep 32 bits
+    momentum : of SGD; first_moment, second_moment : of Adam
     """
 
     loss_gradient: ClassVar[LossGradient] = LossGradient.SOFTMAX
@@ -66,11 +73,17 @@ class IntegerPolicy(Policy, Generic[D]):
     folds: ClassVar[bool] = True  # whether batch norms can be folded into its weights
 
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 16
+    weight_gradient_frac: StaticFrac = None
+    weight_gradient_overflow: OverflowName = Overflow.SAT
     accumulator_bits: Annotated[int, Field(ge=16, le=64)] = 32
     word_scale: Literal["bound", "peak"] = "bound"
     rounding: RoundingName = Rounding.RND_CONV
     error_rounding: RoundingName = Rounding.STOCHASTIC
     update_rounding: RoundingName = Rounding.STOCHASTIC
+    master: MasterWords = MasterWords()
+    momentum: MomentumWords = MomentumWords()
+    first_moment: MomentWords = MomentWords(bits=40)
+    second_moment: MomentWords = MomentWords(bits=62)
 
     @classmethod
     def decisions_type(cls) -> type[D]:
@@ -84,6 +97,18 @@ class IntegerPolicy(Policy, Generic[D]):
     def accumulator(self) -> Accumulator:
         """The register of all dot products; it saturates at every addition."""
         return Accumulator(self.accumulator_bits, Overflow.SAT)
+
+    @property
+    def update_formats(self) -> UpdateFormats:
+        """As `master`, `momentum`, `first_moment`, `second_moment` and `update_rounding` say."""
+        own_rounding = self.master.rounding
+        return UpdateFormats(
+            self.master.format,
+            self.update_rounding if own_rounding is None else own_rounding,
+            self.momentum.format,
+            self.first_moment.format,
+            self.second_moment.format,
+        )
 
     def operand_rounding(self, role: Role) -> Rounding:
         """How an operand is rounded."""
@@ -144,8 +169,13 @@ class IntegerPolicy(Policy, Generic[D]):
         return None
 
     def gradient_format(self, decisions: D, parameter: str) -> TensorFormat:
-        """The same for all, at a dynamic scale."""
-        return TensorFormat(self.weight_gradient_bits, rounding=self.rounding)
+        """The same for all, at a dynamic scale unless `weight_gradient_frac` is given."""
+        return TensorFormat(
+            self.weight_gradient_bits,
+            self.weight_gradient_frac,
+            self.rounding,
+            self.weight_gradient_overflow,
+        )
 
     def on_gradient(
         self, gains: NDArray[np.int64] | None, role: Role, gradient: FixedTensor

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import isqrt
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from fxsim.engine.update import MASTER
+from fxsim.numerics.state_formats import MASTER
+from fxsim.policies.base import IntegerPolicy
+from fxsim.policies.update_words import MasterWords
 
 
 def _shares(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -20,6 +22,12 @@ def _shares(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Shares = Annotated[tuple[float, ...], AfterValidator(_shares)]  # of a run
+
+
+def refuse_master(policy: IntegerPolicy[Any]) -> None:
+    """Refuse words of master weights where the grid decides them."""
+    if policy.master != MasterWords():
+        raise ValueError("master must not be given: this policy keeps weights in words of its own")
 
 
 def stretched(codes: NDArray[np.int64], square: Fraction) -> NDArray[np.int64]:

@@ -13,9 +13,8 @@ from pydantic import Field, field_validator
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MOMENTUM
 from fxsim.identifiers import OperandId, ParameterId, Role
-from fxsim.numerics.formats import Rounding
+from fxsim.numerics.formats import FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import RoundingName
@@ -24,6 +23,7 @@ from fxsim.training.decisions import Decisions, table
 from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 FLOAT_BITS = 32
+SUMMED = FixedPoint(62, 44)  # of gradients: up to 131,072, in steps of 6e-14
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class Muppet(IntegerPolicy[MuppetDecisions]):
         squares, sums = dict(state["squares"]), {}
         for name, gradient in seen.gradients.items():
             if ParameterId.parse(name).is_weight:
-                codes = casts.cast(gradient, MOMENTUM)[0].codes.astype(np.int64)
+                codes = casts.cast(gradient, SUMMED)[0].codes.astype(np.int64)
                 sums[name] = memory.get(name, np.zeros_like(codes)) + codes
                 squares[name] = squares.get(name, 0.0) + _square(codes)
         epochs = state["epochs"] + 1

@@ -14,7 +14,7 @@ from fxsim.identifiers import LayerId, ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.coarse_grid import Shares, on_grid, stretched
+from fxsim.policies.coarse_grid import Shares, on_grid, refuse_master, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
 from fxsim.training.decisions import NitiDecisions
@@ -33,7 +33,8 @@ class Niti(IntegerPolicy[NitiDecisions]):
     - Update: the weights' gradient, shifted to `gradient_bits` bits with pseudo-stochastic
       rounding, is subtracted from the mantissa, its exponent ignored: the bits are the learning
       rate, 5, then 4 and 3 at `drops` of the run (epochs 100 and 150 of 200).
-    - The loss's gradient knows whole powers of two only (`engine.softmax.power_of_two_error`).
+    - The loss's gradient knows whole powers of two, and of small logits the second-order form
+      (`engine.softmax.power_of_two_error`).
     - Weights are drawn as Xavier's: U(+-sqrt(6 / (fan_in + fan_out))), fan_out counting a
       convolution's filters.
 
@@ -54,6 +55,7 @@ class Niti(IntegerPolicy[NitiDecisions]):
 
     @model_validator(mode="after")
     def _phases(self) -> Niti:
+        refuse_master(self)
         if len(self.gradient_bits) != len(self.drops) + 1 or min(self.gradient_bits) < 1:
             raise ValueError(
                 f"gradient_bits must be one more than the {len(self.drops)} drops, each at least 1,"

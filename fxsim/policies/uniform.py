@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.identifiers import OPERAND_ROLES, LayerId, Role
-from fxsim.numerics.formats import MAX_FRAC, Overflow
+from fxsim.numerics.formats import Overflow
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.enum_fields import OverflowName
+from fxsim.policies.update_words import StaticFrac
 from fxsim.training.decisions import Decisions
 
 OperandBits = Annotated[int, Field(ge=2, le=16)]
-StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
 
 
 class LayerBits(BaseModel):
@@ -32,7 +32,8 @@ class Uniform(IntegerPolicy[Decisions]):
     weight, activation, error : word lengths
     weight_frac, activation_frac, error_frac : a role's fractional bits; None is dynamic, the finest
         scale at which a tensor's largest value fits
-    overflow : what becomes of values outside a static scale's word
+    overflow : what becomes of values outside a static scale's word; weight_overflow,
+        activation_overflow, error_overflow : of a role that has its own
     layers : {layer: {role: bits}} of layers that have their own; a layer's parts count as the layer
     With a static scale, which may leave a bound on sums far from them, `word_scale` is "peak"
     unless it is given.
@@ -50,6 +51,9 @@ class Uniform(IntegerPolicy[Decisions]):
     activation_frac: StaticFrac = None
     error_frac: StaticFrac = None
     overflow: OverflowName = Overflow.SAT
+    weight_overflow: OverflowName | None = None
+    activation_overflow: OverflowName | None = None
+    error_overflow: OverflowName | None = None
     layers: dict[str, LayerBits] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -72,11 +76,12 @@ class Uniform(IntegerPolicy[Decisions]):
 
     def operand_format(self, decisions: Decisions, layer: str, role: Role) -> TensorFormat:
         """The role's bits and scale."""
-        bits, frac = {
-            Role.WEIGHT: (self.weight, self.weight_frac),
-            Role.ACTIVATION: (self.activation, self.activation_frac),
-            Role.ERROR: (self.error, self.error_frac),
+        bits, frac, overflow = {
+            Role.WEIGHT: (self.weight, self.weight_frac, self.weight_overflow),
+            Role.ACTIVATION: (self.activation, self.activation_frac, self.activation_overflow),
+            Role.ERROR: (self.error, self.error_frac, self.error_overflow),
         }[role]
         own = self.layers.get(layer) or self.layers.get(LayerId.parse(layer).layer)
         bits = (own and getattr(own, role.value)) or bits
-        return TensorFormat(bits, frac, self.operand_rounding(role), self.overflow)
+        overflow = self.overflow if overflow is None else overflow
+        return TensorFormat(bits, frac, self.operand_rounding(role), overflow)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
@@ -17,7 +17,7 @@ from fxsim.identifiers import LayerId, OperandId, ParameterId, Role
 from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.coarse_grid import Shares, on_grid, stretched
+from fxsim.policies.coarse_grid import Shares, on_grid, refuse_master, stretched
 from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.uniform import OperandBits
 from fxsim.training.decisions import WageDecisions
@@ -57,6 +57,11 @@ class Wage(IntegerPolicy[WageDecisions]):
     weight_gradient_bits: Annotated[int, Field(ge=2, le=32)] = 32
     error_rounding: RoundingName = Rounding.RND_CONV
 
+    @model_validator(mode="after")
+    def _own_master(self) -> Wage:
+        refuse_master(self)
+        return self
+
     @property
     def name(self) -> str:
         return "wage"
@@ -93,7 +98,7 @@ class Wage(IntegerPolicy[WageDecisions]):
         self, state: State, step_info: StepInfo, feedback: Feedback | None
     ) -> tuple[State, WageDecisions]:
         dropped = sum(step_info.step >= share * step_info.steps for share in self.drops)
-        rate = round(self.learning_rate * (1 << RATE_FRAC)) >> 3 * dropped
+        rate = round(Fraction(self.learning_rate) * (1 << RATE_FRAC) / 8**dropped)
         return state, WageDecisions(grid=state["grids"], stored_bits=self.gradient, rate=rate)
 
     def on_operand(

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from fxsim.config.yaml_document import Document
 from fxsim.display import Displayed
 from fxsim.errors import DataError, hint
-from fxsim.identifiers import PASS
 from fxsim.policies.base import Policy
 from fxsim.policies.registry import POLICIES
+from fxsim.runs import losses
 from fxsim.runs.contents import verify
 from fxsim.trace.reader import Trace
 from fxsim.training.decisions import D
@@ -36,10 +36,6 @@ _MANIFEST = (
     "files",
 )
 _TABLES = ("metrics", "evaluations", "decisions")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,33 +217,13 @@ class Run(Displayed):
         return f"{self.manifest['workload']} {kind} seed {self.manifest['seed']}"
 
     def warnings(self) -> list[str]:
-        """A line for each accumulator that overflowed, and each operand that is largely lost.
+        """A line for each loss: of accumulators, operands and updates; the likely cause of chance.
 
         Returns
         -------
         Lines for people: which, how often, and since when.
         """
-        if not self.integer:
-            return []
-        trace = self.trace()
-        lines = [
-            f"{self.label}: {row.layer} {row.pass_}: its {row.accumulator_bits}-bit accumulator"
-            f" overflowed and altered {row.altered:,} of {row.sums:,} sums"
-            f" ({_percent(row.altered / row.sums)}) in {row.steps} steps, first at step"
-            f" {row.first_step}, sum {row.first_sum}; widen it with accumulator_bits"
-            for row in trace.accumulator_overflows().rename(columns={PASS: "pass_"}).itertuples()
-        ]
-        for row in trace.operand_losses().itertuples():
-            lost = f"{row.words:,} of {row.elements:,} words ({_percent(row.words / row.elements)})"
-            remedy = {
-                "saturated": "leave the word; a coarser or dynamic scale, or more bits, holds them",
-                "zero": "are 0; a finer or dynamic scale, or more bits, keeps them",
-            }[str(row.loss)]
-            lines.append(
-                f"{self.label}: {row.layer} {row.role}: {lost} {remedy}; so at the last step, since"
-                f" step {row.since}"
-            )
-        return lines
+        return [f"{self.label}: {line}" for line in losses.lines(self)] if self.integer else []
 
     def trace(self) -> Trace:
         """The recorded trace.

@@ -17,12 +17,13 @@ from fxsim.engine.contractions import Contraction, Matrix, Pairwise
 from fxsim.engine.geometry import Convolution
 from fxsim.engine.window import Window
 from fxsim.errors import DataError
-from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Role
+from fxsim.identifiers import LAYER, PASS, ROLE, STEP, Pass, Role
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.word_statistics import WordStatistics
 from fxsim.trace.schema import KINDS, SCHEMAS, WORD_COLUMNS, check_version
 
 SATURATED_SHARE, SATURATED_WORDS = 0.5, 4  # from which on an operand is largely lost; ours
+VANISHED_SHARE = 0.9  # of gradients, from which on an update moves hardly any weight; ours
 _KEPT_MAPS = 64  # that stay unpacked
 
 
@@ -216,6 +217,47 @@ class Trace:
                             "words": int(last["zeros" if loss == "zero" else loss]),
                             "elements": int(last["elements"]),
                             "since": int(one[STEP].iloc[begins]),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def update_losses(self) -> pd.DataFrame:
+        """Layers whose weight update clips words, or moves hardly any weight.
+
+        Returns
+        -------
+        A row a layer and loss: layer, loss ["saturated" or "vanished"], words [of all steps],
+        elements [of all steps], steps [that had it], since [the first of them]. Vanished: where
+        rounding took 90 % of the gradients' steps in at least half of the updates.
+
+        Examples
+        --------
+        >>> import fxsim
+        >>> fxsim.estimate("lenet5", "dynasty", batch=2).arrays.trace.update_losses().empty
+        True
+        """
+        updates = self.vectors[self.vectors[PASS] == Pass.UPDATE]
+        totals = updates.groupby([LAYER, STEP], sort=False)[
+            ["elements", "saturated", "vanished"]
+        ].sum()
+        rows = []
+        for layer, one in totals.groupby(LAYER, sort=False):
+            stalled = one["vanished"] >= VANISHED_SHARE * one["elements"]
+            hits = {
+                "saturated": one["saturated"] > 0,
+                "vanished": stalled & (2 * stalled.sum() >= len(one)),
+            }
+            for loss, hit in hits.items():
+                if hit.any():
+                    steps = one.index.get_level_values(STEP)[hit]
+                    rows.append(
+                        {
+                            LAYER: layer,
+                            "loss": loss,
+                            "words": int(one.loc[hit, loss].sum()),
+                            "elements": int(one.loc[hit, "elements"].sum()),
+                            "steps": len(steps),
+                            "since": int(steps.min()),
                         }
                     )
         return pd.DataFrame(rows)

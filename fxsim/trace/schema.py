@@ -10,7 +10,8 @@ A trace is a directory of Parquet tables:
   [multiply-accumulates]
 - `operands`: a row a step, layer and role: stored bits, metadata, histogram of word lengths,
   saturated and zero codes, and the bits of the words (or masters) that were cast
-- `vectors`: a row a step, layer and pass of elementwise work, with what it saturated
+- `vectors`: a row a step, layer and pass of elementwise work, with what it saturated, and of an
+  update the gradients other than zero that rounding kept from moving a weight
 - `maps`: full block maps (bits and exponents, zlib-compressed) of every operand, for sampled steps,
   what its words were like (`fxsim.numerics.word_statistics`), and sums of squares of what its cast
   changed (noise) and of what was cast (signal), as floats
@@ -29,7 +30,7 @@ from fxsim.engine.contractions import Convolved, Matrix, Pairwise, Transposed
 from fxsim.errors import DataError
 from fxsim.identifiers import LAYER, PASS, PROBE_MARK, ROLE, STEP
 
-VERSION = 6  # of the tables; one more with every change of what they hold
+VERSION = 7  # of the tables; one more with every change of what they hold
 _VERSION_KEY = b"fxsim.trace.version"
 
 KINDS: dict[Any, str] = {
@@ -99,6 +100,7 @@ SCHEMAS = {
         "stash_read_bits": pa.int64(),
         "resident_bits": pa.int64(),
         "saturated": pa.int64(),
+        "vanished": pa.int64(),
     },
     "maps": {
         STEP: pa.int32(),

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from fxsim.engine import update
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import DataError
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.state_formats import MASTER
 from fxsim.persistence.atomic import atomic_directory
 from fxsim.training.context import Parameter
 from fxsim.training.loop import Progress
@@ -53,16 +53,18 @@ def state_of(arrays: Any) -> Trained:
         name, _, part = key.rpartition("/")
         parts_by_name.setdefault(name, {})[part] = arrays[key]
 
-    def tensor(codes: Any, format: FixedPoint) -> FixedTensor:
-        return FixedTensor.trusted(codes, format)
+    def tensor(parts: dict[str, Any], part: str) -> FixedTensor:
+        bits, frac = (int(number) for number in parts[f"{part}_format"])
+        return FixedTensor.trusted(parts[part], FixedPoint(bits, frac))
 
     parameters, running = {}, {}
     for name, parts in parts_by_name.items():
         if "master" in parts:
-            adam = "square" in parts
-            momentum = tensor(parts["momentum"], update.FIRST if adam else update.MOMENTUM)
-            square = tensor(parts["square"], update.SECOND) if adam else None
-            parameters[name] = Parameter(tensor(parts["master"], update.MASTER), momentum, square)
+            parameters[name] = Parameter(
+                FixedTensor.trusted(parts["master"], MASTER),
+                tensor(parts, "momentum"),
+                tensor(parts, "square") if "square" in parts else None,
+            )
         elif "running_mean" in parts:
             running[name] = RunningStatistics(parts["running_mean"], parts["running_variance"])
     return parameters, running

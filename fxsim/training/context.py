@@ -17,7 +17,7 @@ from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS, to_int16
-from fxsim.errors import FormatError
+from fxsim.errors import FormatError, naming
 from fxsim.identifiers import LayerId, ParameterId, Pass, Role
 from fxsim.numerics.draws import stream_key
 from fxsim.numerics.formats import FixedPoint
@@ -29,6 +29,7 @@ from fxsim.numerics.operand_formats import (
     TanhFormat,
     TensorFormat,
 )
+from fxsim.numerics.state_formats import MASTER
 from fxsim.training.decisions import Decisions, GridDecisions
 from fxsim.training.policy import PrecisionPolicy, State, StepInfo
 
@@ -38,18 +39,21 @@ CLIPPING = FixedPoint(32, 24)  # of clipping levels
 
 @dataclass(slots=True)
 class Parameter:
-    """A trained tensor: its master weights, momentum, and Adam's second moment, all wide."""
+    """A trained tensor: its master weights, momentum, and Adam's second moment."""
 
     master: FixedTensor
     momentum: FixedTensor
     square: FixedTensor | None = None
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The codes by name, in order."""
-        codes = {"master": self.master.codes, "momentum": self.momentum.codes}
-        if self.square is not None:
-            codes["square"] = self.square.codes
-        return codes
+        """The codes by name, in order, each but the master's with its bits and fractional bits."""
+        kept = {"momentum": self.momentum, "square": self.square}
+        arrays: dict[str, NDArray[Any]] = {"master": self.master.codes}
+        for name, tensor in kept.items():
+            if tensor is not None:
+                form = tensor.format
+                arrays |= {name: tensor.codes, f"{name}_format": np.array([form.bits, form.frac])}
+        return arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class VectorWork:
     stash_write_bits, stash_read_bits : kept for the backward pass, or fetched back [bits]
     resident_bits : what must be held at once, because statistics come before results [bits]
     saturated : results that were limited
+    vanished : gradients other than zero that rounding kept from moving a weight
     """
 
     elements: int
@@ -72,6 +77,7 @@ class VectorWork:
     stash_read_bits: int = 0
     resident_bits: int = 0
     saturated: int = 0
+    vanished: int = 0
 
 
 class Tracer(Protocol):
@@ -160,6 +166,7 @@ class StepContext:
     state : the policy's, to which tensors that are cast may add; None where all is decided: at
         inference, and in a replay
     exact, taken : gradients by parameter, as exact sums, and as the update took them
+    clipped_gradients : by parameter, how many words a static scale's word did not hold
     probed : the batch's loss under the policy's probes
     """
 
@@ -178,6 +185,7 @@ class StepContext:
     weights: dict[str, FixedTensor] = field(default_factory=dict)
     exact: dict[str, FixedTensor] = field(default_factory=dict)
     taken: dict[str, FixedTensor] = field(default_factory=dict)
+    clipped_gradients: dict[str, int] = field(default_factory=dict)
     probed: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[Role, int] = field(default_factory=dict)
     signal: dict[Role, int] = field(default_factory=dict)
@@ -214,7 +222,9 @@ class StepContext:
         key = self.key(layer, role)
         saturated = analysed = 0
         if isinstance(form, TensorFormat):
-            result, overflows = casts.quantise_tensor(tensor, form, key)
+            # a forward pass names the layer itself
+            with naming(f"{role} of layer {layer!r}" if role is Role.ERROR else role):
+                result, overflows = casts.quantise_tensor(tensor, form, key)
             saturated = overflows.overflowed
         elif isinstance(form, BlockFormat):
             gain = self.gains.get((layer, role), np.ones((1, 1), np.int64))
@@ -240,9 +250,11 @@ class StepContext:
 
     @property
     def stored_bits(self) -> int:
-        """The word length in which weights are kept."""
+        """The word length in which weight matrices are kept."""
         decided = self.decisions
-        return decided.stored_bits if isinstance(decided, GridDecisions) else update.MASTER.bits
+        if isinstance(decided, GridDecisions):
+            return decided.stored_bits
+        return self.policy.update_formats.master.bits
 
     def clipping_level(self, layer: str, form: ClippedFormat) -> Fraction:
         """The learned clipping level of a layer's input, a parameter since it was first asked."""
@@ -252,9 +264,9 @@ class StepContext:
                 raise FormatError(
                     f"no clipping level {name!r}: these weights are of another policy"
                 )
-            first = np.array([form.alpha << update.MASTER.frac], np.int32)
+            first = np.array([form.alpha << MASTER.frac], np.int32)
             self.parameters[name] = Parameter(
-                FixedTensor.trusted(first, update.MASTER),
+                FixedTensor.trusted(first, MASTER),
                 FixedTensor.trusted(np.zeros(1, np.int32), update.MOMENTUM),
             )
         code = int(self.working_copy(name, CLIPPING)[0])
@@ -285,7 +297,9 @@ class StepContext:
                     exact = update.plus_sign(exact, master, policy.l1_decay)
             target = policy.gradient_format(self.decisions, name)
             key = self.key(name, Role.WEIGHT_GRADIENT)
-            rounded = casts.quantise_tensor(exact, target, key, operand=False)[0]
+            with naming(f"gradient of {name!r}"):
+                rounded, lost = casts.quantise_tensor(exact, target, key, operand=False)
+            self.clipped_gradients[name] = lost.overflowed
             yield name, update.normalised(rounded) if policy.normalises_gradients else rounded
 
     def on_gradient(self, layer: str, role: Role, gradient: FixedTensor) -> None:

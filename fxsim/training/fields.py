@@ -33,9 +33,18 @@ def _decimal(value: Any) -> Any:
     return exact
 
 
+_LEAST_RATE = Fraction(1, 10**9)  # held to 0.1 % by the 40 fractional bits of a step's rate
+
+
 def _rate(value: Fraction) -> Fraction:
-    if not Fraction(1, 1 << 20) <= value <= 2:
-        raise ValueError(f"must be between 2**-20 and 2, not {float(value)}")
+    if not _LEAST_RATE <= value <= 1000:
+        raise ValueError(f"must be between 1e-9 and 1000, not {float(value)}")
+    return value
+
+
+def _weight_decay(value: Fraction) -> Fraction:
+    if value and not Fraction(1, 10**12) <= value < 1:
+        raise ValueError(f"must be 0, or between 1e-12 and 1, not {float(value)}")
     return value
 
 
@@ -66,6 +75,7 @@ def _fading(value: Fraction) -> Fraction:
 ExactDecimal = Annotated[Fraction, BeforeValidator(_decimal, json_schema_input_type=float | str)]
 Share = Annotated[ExactDecimal, AfterValidator(_fraction)]
 Beta = Annotated[ExactDecimal, AfterValidator(_fading)]
+WeightDecay = Annotated[ExactDecimal, AfterValidator(_weight_decay)]
 Rate = Annotated[ExactDecimal, AfterValidator(_rate)]
 AboveZero = Annotated[ExactDecimal, AfterValidator(_positive)]
 Small = Annotated[ExactDecimal, AfterValidator(_small)]

@@ -16,9 +16,10 @@ from threadpoolctl import threadpool_limits
 from fxsim.engine import normalisation
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.engine.update import MOMENTUM, rate_of
 from fxsim.identifiers import STEP
 from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.state_formats import MASTER
 from fxsim.training.context import Parameter
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.float_math import Floats
@@ -198,7 +199,7 @@ def _train(
         for chosen in batches(data, seed, epoch, settings.batch):
             code = settings.schedule.rate_code(settings.learning_rate, number, steps, plateau.drops)
             batch = data.train_batch(chosen, seed, epoch)
-            batch_metrics = step(model, state, batch, settings, code / 2**20, seed, number)
+            batch_metrics = step(model, state, batch, settings, float(rate_of(code)), seed, number)
             metrics = {STEP: number, "epoch": epoch, **batch_metrics}
             network.metrics.append(metrics)
             number += 1

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fxsim.engine import casts, normalisation
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER
 from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.state_formats import MASTER
 from fxsim.training.context import Parameter
 from fxsim.training.layers import Layer
 from fxsim.training.layers.base import parameter

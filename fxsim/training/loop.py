@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -15,8 +15,10 @@ from fxsim.engine.allocator import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
-from fxsim.errors import DataError, FormatError, ShapeError
+from fxsim.errors import DataError, FormatError, ShapeError, naming
 from fxsim.identifiers import OPERAND_ROLES, STEP, ParameterId, Pass, Role
+from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.state_formats import MASTER, UpdateFormats
 from fxsim.training.context import Parameter, Probed, StepContext, Tracer, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
 from fxsim.training.decisions import D, Decisions, GridDecisions, NitiDecisions, WageDecisions
@@ -95,8 +97,11 @@ def begin(
     }
     for name, parameter in parameters.items():
         codes = policy.initial_codes(name, parameter.master.codes.astype(np.int64), initial is None)
+        if ParameterId.parse(name).is_weight:
+            with naming(f"initial {name!r}"):
+                codes = update.on_master_grid(codes, policy.update_formats.master)
         parameters[name] = Parameter(
-            FixedTensor(codes.astype(np.int32), update.MASTER),
+            FixedTensor(codes.astype(np.int32), MASTER),
             FixedTensor.trusted(np.zeros(codes.shape, np.int32), update.MOMENTUM),
         )
     state = {**policy.initial_state(shapes), **(bit_costs or {})}
@@ -294,14 +299,16 @@ def _update(context: StepContext, settings: TrainingSettings) -> None:
             _on_a_grid(context, name, gradient)
             _work(context, name, size, 2, 1, (context.stored_bits + gradient.format.bits) * size)
             continue
-        saturated = (_sgd if sgd else _adam)(context, settings, name, gradient)
-        parameter = context.parameters[name]
-        held = [parameter.master, parameter.momentum]
-        held += [parameter.square] if parameter.square is not None else []
-        state = sum(tensor.format.bits for tensor in held) * size
-        moved = state + gradient.format.bits * size
+        formats = context.policy.update_formats
+        if not ParameterId.parse(name).is_weight:
+            formats = replace(formats, master=MASTER)
+        with naming(f"update of {name!r}"):
+            done = (_sgd if sgd else _adam)(context, settings, name, gradient, formats)
+        context.parameters[name] = Parameter(done.master, done.momentum, done.square)
+        words = formats.master.bits + done.momentum.format.bits + gradient.format.bits
+        words += done.square.format.bits if done.square is not None else 0
         adds, multiplies = (4, 3) if sgd else (6, 8)
-        _work(context, name, size, adds, multiplies, moved, saturated)
+        _work(context, name, size, adds, multiplies, words * size, done)
 
 
 def _work(
@@ -311,9 +318,10 @@ def _work(
     adds: int,
     multiplies: int,
     moved: int,
-    saturated: int = 0,
+    done: update.Updated | None = None,
 ) -> None:
     """Tell of the update of a parameter, whose state and gradient have so many bits."""
+    clipped = context.clipped_gradients[name]
     context.vector(
         ParameterId.parse(name).owner,
         Pass.UPDATE,
@@ -325,7 +333,8 @@ def _work(
             moved,
             stash_write_bits=moved,
             stash_read_bits=moved,
-            saturated=saturated,
+            saturated=clipped + (done.overflowed + done.saturated if done else 0),
+            vanished=done.vanished if done else 0,
         ),
     )
 
@@ -346,52 +355,54 @@ def _on_a_grid(context: StepContext, name: str, gradient: FixedTensor) -> None:
         )
 
 
-def _sgd(context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor) -> int:
+def _sgd(
+    context: StepContext,
+    settings: TrainingSettings,
+    name: str,
+    gradient: FixedTensor,
+    formats: UpdateFormats,
+) -> update.Updated:
     parameter = context.parameters[name]
-    decay = settings.weight_decay if decays(name) else Fraction(0)
-    parameter.master, parameter.momentum, saturated = update.sgd(
-        parameter.master,
-        parameter.momentum,
-        gradient,
-        update.SgdConstants(
-            update.constant(settings.momentum, update.FRICTION_FRAC),
-            context.decisions.learning_rate,
-            update.constant(decay, update.RATE_FRAC),
-            context.policy.update_rounding,
-            settings.nesterov,
-        ),
-        context.key(name, "update"),
+    constants = update.SgdConstants(
+        settings.momentum,
+        update.rate_of(context.decisions.learning_rate),
+        settings.weight_decay if decays(name) else Fraction(0),
+        settings.nesterov,
+        formats,
     )
-    return saturated
+    keys = context.key(name, "momentum"), context.key(name, "update")
+    return update.sgd(parameter.master, parameter.momentum, gradient, constants, keys)
 
 
 def _adam(
-    context: StepContext, settings: TrainingSettings, name: str, gradient: FixedTensor
-) -> int:
+    context: StepContext,
+    settings: TrainingSettings,
+    name: str,
+    gradient: FixedTensor,
+    formats: UpdateFormats,
+) -> update.Updated:
     parameter = context.parameters[name]
-    if parameter.square is None:
+    first, second = parameter.momentum, parameter.square
+    if second is None:
         empty = np.zeros(parameter.master.shape, np.int64)
-        parameter.momentum = FixedTensor.trusted(empty, update.FIRST)
-        parameter.square = FixedTensor.trusted(empty.copy(), update.SECOND)
-    decay = settings.weight_decay if decays(name) else Fraction(0)
+        first, second = (
+            FixedTensor.trusted(empty, FixedPoint(form.bits, form.frac or 0))
+            for form in (formats.first, formats.second)
+        )
     constants = update.AdamConstants.of(
         settings.betas,
         settings.epsilon,
-        context.decisions.learning_rate,
-        decay,
+        update.rate_of(context.decisions.learning_rate),
+        settings.weight_decay if decays(name) else Fraction(0),
         settings.optimizer == "adamw",
         context.step,
     )
-    parameter.master, parameter.momentum, parameter.square, saturated = update.adam(
-        parameter.master,
-        parameter.momentum,
-        parameter.square,
-        gradient,
-        constants,
-        context.policy.update_rounding,
+    keys = (
+        context.key(name, "first moment"),
+        context.key(name, "second moment"),
         context.key(name, "update"),
     )
-    return saturated
+    return update.adam(parameter.master, first, second, gradient, constants, formats, keys)
 
 
 def evaluate(model: Model, context: StepContext, data: Dataset) -> dict[str, float]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
-from fxsim.numerics.formats import Accumulator, Rounding
+from fxsim.numerics.formats import Accumulator
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
+from fxsim.numerics.state_formats import UpdateFormats
 from fxsim.training.decisions import D
 
 State = dict[str, Any]  # JSON values
@@ -138,8 +139,8 @@ class PrecisionPolicy(Protocol[D]):
         """How sums become words: at the scale their "bound" proves, or their "peak" needs."""
 
     @property
-    def update_rounding(self) -> Rounding:
-        """How rate * momentum is rounded before it is subtracted."""
+    def update_formats(self) -> UpdateFormats:
+        """The words of master weights, momentum and moments, and how a step is rounded."""
 
     @property
     def rate_factor(self) -> Fraction:

@@ -1,11 +1,11 @@
-"""Learning-rate schedules, as integers: the rate of a step is a code with 20 fractional bits."""
+"""Learning-rate schedules, as integers: the rate of a step is a code with 40 fractional bits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fxsim.engine.update import RATE_FRAC, constant
+from fxsim.engine.update import rate_code
 
 _FINE = 64
 
@@ -49,7 +49,7 @@ class Schedule:
 
     def rate_code(self, rate: Fraction, step: int, steps: int, drops: int = 0) -> int:
         """The rate of a step; drops : how often the plateau was reached."""
-        code = constant(rate, RATE_FRAC)
+        code = rate_code(rate)
         if step < self.warmup:
             return code * (step + 1) // (self.warmup + 1)
         done, span = step - self.warmup, max(steps - self.warmup, 1)

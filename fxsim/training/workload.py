@@ -23,6 +23,7 @@ from fxsim.training.fields import (
     Share,
     Small,
     Text,
+    WeightDecay,
 )
 from fxsim.training.layer_specs import CostOnlySpec, LayerBase, LayerSpec, MatrixProductSpec
 from fxsim.training.layers import KINDS, Layer
@@ -51,8 +52,8 @@ class TrainingSpec(Part):
     epochs: Positive
     batch: Positive
     learning_rate: Rate
-    momentum: Share = Fraction(9, 10)
-    weight_decay: Share = Fraction(0)
+    momentum: Beta = Fraction(9, 10)
+    weight_decay: WeightDecay = Fraction(0)
     schedule: Literal["constant", "linear", "cosine"] | ScheduleSpec = "constant"
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     nesterov: bool = False

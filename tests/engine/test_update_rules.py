@@ -14,15 +14,16 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics import specification
 from fxsim.numerics import specification_vector as spec
 from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.state_formats import MASTER
 
 GRADIENTS = st.lists(st.integers(-(2**31) + 1, 2**31 - 1), min_size=1, max_size=12)
 
 
 def master(units, places) -> FixedTensor:
-    return FixedTensor((np.array(units) << places).astype(np.int32), update.MASTER)
+    return FixedTensor((np.array(units) << places).astype(np.int32), MASTER)
 
 
-@given(GRADIENTS, st.integers(1, 2**20), st.integers(0, 2**64 - 1), st.integers(6, 12))
+@given(GRADIENTS, st.integers(1, 2**31), st.integers(0, 2**64 - 1), st.integers(6, 12))
 def test_wage_equals_the_specification(codes, rate, key, grid):
     places, units = 26 - grid, np.arange(len(codes)) * 20 - 100
     weights = master(units, places)
@@ -42,9 +43,9 @@ def test_wage_equals_the_specification(codes, rate, key, grid):
 def test_wage_by_hand():
     # max|g| = 96: log2 is 6.58, so Shift is 2**7; rate 8: steps of 8 * g / 128, exact here
     gradient = FixedTensor(np.array([96, -32, 16]), FixedPoint(32, 0))
-    found = update_rules.wage(master([0, 0, 125], 19), gradient, 8 << 16, 7, 8, 1)
+    found = update_rules.wage(master([0, 0, 125], 19), gradient, 8 << 24, 7, 8, 1)
     assert (found.codes >> 19).tolist() == [-6, 2, 124]
-    up = update_rules.wage(master([-125, 126, 0], 19), gradient, 8 << 16, 7, 8, 1)
+    up = update_rules.wage(master([-125, 126, 0], 19), gradient, 8 << 24, 7, 8, 1)
     assert (up.codes >> 19).tolist() == [-127, 127, -1]  # limited to what 8 bits hold but -128
 
 
@@ -92,9 +93,12 @@ def test_a_normalised_gradient_by_hand():
 
 def test_l1_adds_the_sign():
     gradient = FixedTensor(np.array([5, 5, 5]), FixedPoint(16, 4))
-    weights = FixedTensor(np.array([9, 0, -9]), update.MASTER)
+    weights = FixedTensor(np.array([9, 0, -9]), MASTER)
     found = update.plus_sign(gradient, weights, Fraction(1, 8))  # two steps of 1/16
-    assert found.codes.tolist() == [7, 5, 3]
+    assert found.to_float().tolist() == [7 / 16, 5 / 16, 3 / 16]
+    # a factor far below the gradient's scale keeps 12 bits of itself
+    small = update.plus_sign(gradient, weights, Fraction(1, 10**7))
+    assert small.to_float()[0] - 5 / 16 == pytest.approx(1e-7, rel=2**-12)
 
 
 @given(
@@ -104,10 +108,34 @@ def test_l1_adds_the_sign():
     st.integers(0, 3),
 )
 def test_the_power_of_two_error_equals_the_specification(scores, label):
+    scores[0][0] = 1 << 16  # a logit of 1, too large for the second-order form
     logits = FixedTensor(np.array(scores), softmax.LOGIT)
     _, error = softmax.power_of_two_error(logits, np.full(len(scores), label))
     wanted = [spec.power_of_two_error(row, label, len(scores)) for row in scores]
     assert error.codes.tolist() == wanted
+
+
+@given(
+    scores=st.lists(
+        st.lists(st.integers(-127, 127), min_size=4, max_size=4), min_size=1, max_size=5
+    ),
+    exponent=st.integers(-40, -7),
+    label=st.integers(0, 3),
+)
+def test_the_error_of_small_logits_equals_the_specification(scores, exponent, label):
+    logits = FixedTensor(np.array(scores), FixedPoint(8, -exponent))
+    _, error = softmax.power_of_two_error(logits, np.full(len(scores), label))
+    wanted = [spec.second_order_error(row, exponent, label, len(scores)) for row in scores]
+    assert error.codes.tolist() == wanted
+
+
+def test_small_logits_by_hand():
+    """What NITI's `ti_loss.py` gives for logits -1, 1 and eight zeros, exponent -7."""
+    logits = FixedTensor(np.array([[-1, 1, *[0] * 8]]), FixedPoint(8, 7))
+    _, error = softmax.power_of_two_error(logits, np.array([9]))
+    assert (error.codes[0, :3] >> 19).tolist() == [203, 206, 204]
+    same = FixedTensor(logits.codes << 9, softmax.LOGIT)  # as words of another scale
+    assert (softmax.power_of_two_error(same, np.array([9]))[1].codes == error.codes).all()
 
 
 def test_the_power_of_two_error_by_hand():

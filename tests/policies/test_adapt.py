@@ -9,10 +9,11 @@ import pytest
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.engine.update import MOMENTUM
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
+from fxsim.numerics.state_formats import MASTER
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.adapt import Adapt, AdaptDecisions, diversity
 from fxsim.training.policy import StepInfo, UpdateInfo

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint
 from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
+from fxsim.numerics.state_formats import MASTER
 from fxsim.policies.adaqat import Adaqat
 from fxsim.training.policy import Feedback, StepInfo, UpdateInfo
 

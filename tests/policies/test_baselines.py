@@ -9,10 +9,11 @@ import pytest
 
 from fxsim.engine import casts
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.engine.update import MOMENTUM
 from fxsim.identifiers import Role
 from fxsim.numerics.formats import FixedPoint, Overflow
 from fxsim.numerics.operand_formats import ClippedFormat, TanhFormat
+from fxsim.numerics.state_formats import MASTER
 from fxsim.policies.dorefa_pact import DorefaPact
 from fxsim.policies.level_formats import LevelDecisions
 from fxsim.policies.muppet import Muppet, scale_of
@@ -179,7 +180,7 @@ def test_wages_rate_falls_to_an_eighth_twice():
     policy = Wage()
     state = policy.initial_state({})
     rates = [policy.decide(state, StepInfo(step, 300, 1), None)[1].rate for step in (0, 200, 250)]
-    assert [rate / 2**16 for rate in rates] == [8, 1, 0.125]
+    assert [rate / 2**24 for rate in rates] == [8, 1, 0.125]
     assert policy.decisions_type() is WageDecisions
 
 

@@ -64,7 +64,7 @@ def test_what_the_update_saturates_is_recorded(tmp_path):
             0,
             True,
             Uniform(),
-            Decisions(learning_rate=1 << 20),
+            Decisions(learning_rate=1 << 40),
             model.initial_parameters(0),
             model.initial_running(),
             {},

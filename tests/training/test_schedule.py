@@ -10,7 +10,7 @@ import pytest
 from fxsim.training.schedule import Plateau, Schedule, cosine
 
 RATE = Fraction(1, 10)
-FULL = 104858
+FULL = 109951162778  # 0.1 with 40 fractional bits
 
 
 def codes(schedule, steps=100):

@@ -40,7 +40,7 @@ def test_a_training_run_has_the_bits_of_the_pure_integer_reference(policy, numbe
     data = tiny.data()
     trained = loop.train(tiny.model(), data, policy, tiny.SETTINGS, seed)
     want = tiny.Reference(seed, numbers)
-    rate = update.constant(tiny.SETTINGS.learning_rate, update.RATE_FRAC)
+    rate = update.rate_code(tiny.SETTINGS.learning_rate)
     for step in range(2):
         chosen = tiny.order(seed, step)
         images = [data.train_images[i].tolist() for i in chosen]

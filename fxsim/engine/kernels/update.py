@@ -1,55 +1,163 @@
-"""The weight update on flat arrays of codes; see `fxsim.engine.update` for formats.
+"""The weight update on flat arrays of codes; see `fxsim.engine.update` for formats and bounds.
 
-SGD: 32-bit codes; master: 26 fractional bits; momentum and gradient: 24; rate and decay: 20;
-friction (the momentum coefficient): 15. Adam: gradient: 28 fractional bits, |code| < 2**30; first
-moment: 36; second: 56.
+Codes are at most 62 bits, rates a multiplier and the places that it is shifted down. Master weights
+have 26 fractional bits and 32 in all; those of fewer are multiples of 2**grid. Left shifts that
+leave 61 bits stop there, which lies outside every word.
 """
 
 import numpy as np
 
 from fxsim.engine.jit import kernel
 from fxsim.engine.kernels.normalisation import integer_root
-from fxsim.engine.kernels.rounding import DRAW_BITS, RND_CONV, draw, round_shift
+from fxsim.engine.kernels.rounding import (
+    DRAW_BITS,
+    RND_CONV,
+    STOCHASTIC,
+    TRN_ZERO,
+    draw,
+    limit,
+    round_shift,
+)
 
-HIGH = 2**31 - 1
-LOW = -(2**31)
-LARGEST_RATIO = 1 << 32  # of the moments, 28 fractional bits: 16
+GUARD = np.int64(16)  # places beyond a word's, at which terms are summed
+MASTER_FRAC = 26
+RATIO_FRAC = 28
+LARGEST_RATIO = 1 << 36  # of the moments: 256
+FADE_BITS = 20
+AHEAD_BITS = 34  # of Nesterov's momentum, which is not kept
+_OUTSIDE = 1 << 61
 
 
 @kernel
-def limited(code):
-    """A code inside 32 bits."""
-    return min(max(code, np.int64(LOW)), np.int64(HIGH))
+def shifted(code, shift, mode, draw_code):
+    """code * 2**-shift, rounded; 0 beyond 62 places."""
+    if code == 0 or shift > 62:
+        return np.int64(0)
+    if shift >= 0:
+        return round_shift(code, shift, mode, draw_code)
+    left = min(-shift, np.int64(62))
+    most = np.int64(_OUTSIDE) >> left
+    if code > most:
+        return np.int64(_OUTSIDE)
+    if code < -most:
+        return np.int64(-_OUTSIDE)
+    return code << left
+
+
+@kernel
+def cut(code, shift):
+    """code * 2**-shift, towards zero."""
+    return shifted(code, shift, TRN_ZERO, np.int64(0))
+
+
+@kernel
+def word(code, bits, overflow):
+    """A code brought into a word, and whether it lay outside."""
+    high = (np.int64(1) << (bits - 1)) - 1
+    low = -high if overflow == 2 else -high - 1  # SAT_SYM
+    if low <= code <= high:
+        return code, np.int64(0)
+    return limit(code, low, high, bits, True, overflow, 0), np.int64(1)
 
 
 @kernel
 def sgd_range(
-    start, stop, master, momentum, gradient, friction, rate, decay, nesterov, rounding, key
+    start,
+    stop,
+    master,
+    momentum,
+    gradient,
+    friction,
+    kept_shift,
+    ahead_shift,
+    rate,
+    step_shift,
+    decay,
+    decay_shift,
+    gradient_shift,
+    bits,
+    overflow,
+    nesterov,
+    modes,
+    keys,
+    grid,
+    master_bits,
 ):
     """momentum = friction * momentum + pull; master -= rate * (momentum, or pull + friction * it).
 
-    pull = gradient + decay * master. Each product is rounded once (to nearest even; the last as
-    `rounding` says), each sum saturates. Returns how many sums saturated.
+    pull = gradient + decay * master; modes, keys: how momentum and step are rounded, and drawn.
+    Returns how many momenta overflowed, how many weights saturated, how many gradients moved
+    nothing because of rounding; and the first element whose momentum overflowed, or -1.
     """
-    saturated = 0
+    overflowed, saturated, vanished, first_outside = 0, 0, 0, -1
     for i in range(start, stop):
-        weight = np.int64(master[i])
-        rubbed = round_shift(np.int64(momentum[i]) * friction, np.int64(15), RND_CONV, np.int64(0))
-        pull = round_shift(weight * decay, np.int64(22), RND_CONV, np.int64(0))
-        pull += np.int64(gradient[i])
-        velocity = limited(rubbed + pull)
-        saturated += np.int64(velocity != rubbed + pull)
+        weight, pulled = np.int64(master[i]), np.int64(gradient[i])
+        pull = cut(pulled, gradient_shift) + cut(weight * decay, decay_shift)
+        kept = cut(np.int64(momentum[i]) * friction, kept_shift)
+        noise = draw(keys[0], i, DRAW_BITS) if modes[0] == STOCHASTIC else np.int64(0)
+        exact = round_shift(kept + pull, GUARD, modes[0], noise)
+        velocity, outside = word(exact, bits, overflow)
         ahead = velocity
         if nesterov:
-            more = round_shift(velocity * friction, np.int64(15), RND_CONV, np.int64(0)) + pull
-            ahead = limited(more)
-            saturated += np.int64(ahead != more)
-        step = round_shift(ahead * rate, np.int64(18), rounding, draw(key, i, DRAW_BITS))
-        moved = limited(weight - step)
-        saturated += np.int64(moved != weight - step)
+            further = cut(velocity * friction, ahead_shift) + pull
+            ahead, further_outside = word(
+                round_shift(further, GUARD, RND_CONV, np.int64(0)), AHEAD_BITS, 0
+            )
+            outside += further_outside
+        overflowed += outside
+        if outside > 0 and first_outside < 0:
+            first_outside = i
+        step = shifted(ahead * rate, step_shift, modes[1], draw(keys[1], i, DRAW_BITS))
+        moved, outside = word((weight >> grid) - step, master_bits, 0)
+        saturated += outside
+        lost = step == 0 and pulled != 0 and (velocity == 0 or modes[1] != STOCHASTIC)
+        vanished += np.int64(lost)
         momentum[i] = velocity
-        master[i] = moved
-    return saturated
+        master[i] = moved << grid
+    return overflowed, saturated, vanished, first_outside
+
+
+@kernel
+def headroom(value):
+    """By how much a positive value can be shifted up and stay below 2**62."""
+    up = np.int64(0)
+    for step in (32, 16, 8, 4, 2, 1):
+        if value < np.int64(1) << (62 - up - step):
+            up += step
+    return up
+
+
+@kernel
+def faded(old, new, fade, fade_shift):
+    """old + fade * (new - old), the product rounded down; |new - old| < 2**62, fade of 20 bits."""
+    rest = new - old
+    low_bits = np.int64(FADE_BITS - 1)
+    high, low = rest >> low_bits, rest & ((np.int64(1) << low_bits) - 1)
+    return old + ((high * fade + (low * fade >> low_bits)) >> (fade_shift - low_bits))
+
+
+@kernel
+def adam_ratio(first, second, first_frac, second_frac, epsilon, epsilon_shift):
+    """first / (root of second + epsilon), 28 fractional bits, at most 256, towards zero.
+
+    second < 2**61
+    """
+    if second == 0:
+        denominator, frac = epsilon, epsilon_shift
+    else:
+        up = headroom(second)
+        up -= (second_frac + up) & 1
+        root, frac = integer_root(second << up), (second_frac + up) >> 1
+        down = max(frac - epsilon_shift - 7, np.int64(0))
+        frac -= down
+        denominator = (root >> min(down, np.int64(62))) + cut(epsilon, epsilon_shift - frac)
+    if first == 0:
+        return np.int64(0)
+    magnitude = abs(first)
+    up = headroom(magnitude)
+    quotient = (magnitude << up) // denominator
+    ratio = min(cut(quotient, up - (RATIO_FRAC + frac - first_frac)), np.int64(LARGEST_RATIO))
+    return ratio if first > 0 else -ratio
 
 
 @kernel
@@ -60,39 +168,59 @@ def adam_range(
     first,
     second,
     gradient,
-    fade_first,
-    fade_second,
-    rate,
-    epsilon,
-    pull,
+    gradient_shift,
     decay,
-    rounding,
-    key,
+    decay_shift,
+    fades,
+    fade_shifts,
+    into,
+    out,
+    fracs,
+    square_shift,
+    bits,
+    overflows,
+    modes,
+    keys,
+    epsilon,
+    epsilon_shift,
+    rate,
+    rate_shift,
+    pull,
+    pull_shift,
+    grid,
+    master_bits,
 ):
     """first += fade * (g - first); second += fade * (g*g - second); master -= rate * ratio + pull.
 
-    fade_first : 1 - beta1, 16 fractional bits; fade_second : 1 - beta2, 20; rate : 20, with the
-    bias corrections; epsilon : 28, corrected; pull : rate * weight decay, 26 (AdamW);
-    decay : 20, added to the gradient (Adam with L2)
-    ratio = first / (root of second + epsilon), 28 fractional bits, rounded down, |ratio| <= 16.
-    Returns how many weights saturated.
+    g = gradient + decay * master; ratio: see `adam_ratio`; pull: of the master weight itself
+    fades, into, out, fracs, bits, overflows : of both moments: into the scale of the sum, out of
+    it, and then; modes, keys : of both moments and of the step
+    Returns how many moments overflowed, how many weights (or ratios) saturated, how many
+    gradients moved nothing because of rounding; and the first element of which a moment
+    overflowed, or -1.
     """
-    saturated, low_mask = 0, (np.int64(1) << 24) - 1
-    most = (np.int64(1) << 30) - 1
+    overflowed, saturated, vanished, first_outside = 0, 0, 0, -1
     for i in range(start, stop):
-        weight = np.int64(master[i])
-        g = np.int64(gradient[i])
-        g += round_shift(weight * decay, np.int64(18), RND_CONV, np.int64(0))
-        g = min(max(g, -most), most)
-        first[i] += ((g << 8) - first[i]) * fade_first >> 16
-        rest = g * g - second[i]
-        second[i] += (rest >> 24) * fade_second * 16 + ((rest & low_mask) * fade_second >> 20)
-        root = integer_root(second[i]) + epsilon
-        ratio = (first[i] << 20) // max(root, np.int64(1))
-        ratio = min(max(ratio, np.int64(-LARGEST_RATIO)), np.int64(LARGEST_RATIO))
-        exact = (ratio * rate << 4) + weight * pull
-        step = round_shift(exact, np.int64(26), rounding, draw(key, i, DRAW_BITS))
-        moved = limited(weight - step)
-        saturated += np.int64(moved != weight - step)
-        master[i] = moved
-    return saturated
+        weight, pulled = np.int64(master[i]), np.int64(gradient[i])
+        g = cut(pulled, gradient_shift[0]) + cut(weight * decay, decay_shift)
+        m = faded(cut(first[i], into[0]), cut(g, gradient_shift[1]), fades[0], fade_shifts[0])
+        m = shifted(m, out[0], modes[0], draw(keys[0], i, DRAW_BITS))
+        m, outside = word(m, bits[0], overflows[0])
+        v = faded(cut(second[i], into[1]), cut(g * g, square_shift), fades[1], fade_shifts[1])
+        v = shifted(v, out[1], modes[1], draw(keys[1], i, DRAW_BITS))
+        v, second_outside = word(v, bits[1], overflows[1])
+        outside += second_outside
+        overflowed += outside
+        if outside > 0 and first_outside < 0:
+            first_outside = i
+        first[i], second[i] = m, v
+        ratio = adam_ratio(m, max(v, np.int64(0)), fracs[0], fracs[1], epsilon, epsilon_shift)
+        saturated += np.int64(abs(ratio) == LARGEST_RATIO)
+        exact = cut(ratio * rate, rate_shift) + cut(weight * pull, pull_shift)
+        step = round_shift(exact, GUARD, modes[2], draw(keys[2], i, DRAW_BITS))
+        moved, outside = word((weight >> grid) - step, master_bits, 0)
+        saturated += outside
+        lost = step == 0 and pulled != 0 and (ratio == 0 or modes[2] != STOCHASTIC)
+        vanished += np.int64(lost)
+        master[i] = moved << grid
+    return overflowed, saturated, vanished, first_outside

@@ -13,9 +13,10 @@ import numpy as np
 
 from fxsim.engine.kernels import casting
 from fxsim.engine.tensor import FixedTensor
-from fxsim.engine.update import MASTER, MOMENTUM
+from fxsim.engine.update import MOMENTUM
 from fxsim.errors import ShapeError
 from fxsim.numerics.draws import stream_key
+from fxsim.numerics.state_formats import MASTER
 from fxsim.training.context import Parameter
 from fxsim.training.operations import Operations
 from fxsim.training.tape import Value

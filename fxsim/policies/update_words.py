@@ -1,0 +1,68 @@
+"""The words of a weight update as a policy's parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fxsim.errors import FormatError
+from fxsim.numerics.formats import MAX_FRAC, FixedPoint, Overflow, Rounding
+from fxsim.numerics.state_formats import (
+    MASTER,
+    MAX_MOMENT_BITS,
+    MAX_MOMENTUM_BITS,
+    StateFormat,
+    UpdateFormats,
+)
+from fxsim.policies.enum_fields import OverflowName, RoundingName
+
+StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
+
+
+class _Words(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MasterWords(_Words):
+    """Master weights: bits, fractional bits, and how a step is rounded.
+
+    rounding : None is `update_rounding`
+    """
+
+    bits: Annotated[int, Field(ge=2, le=MASTER.bits)] = MASTER.bits
+    frac: Annotated[int, Field(ge=0, le=MASTER.frac)] = MASTER.frac
+    rounding: RoundingName | None = None
+
+    @model_validator(mode="after")
+    def _held(self) -> MasterWords:
+        try:
+            UpdateFormats(self.format)
+        except FormatError as problem:
+            raise ValueError(str(problem)) from None
+        return self
+
+    @property
+    def format(self) -> FixedPoint:
+        """The words."""
+        return FixedPoint(self.bits, self.frac)
+
+
+class MomentWords(_Words):
+    """A moment of Adam's: bits, fractional bits (none: a dynamic scale), rounding and overflow."""
+
+    bits: Annotated[int, Field(ge=2, le=MAX_MOMENT_BITS)]
+    frac: StaticFrac = None
+    rounding: RoundingName = Rounding.TRN_ZERO
+    overflow: OverflowName = Overflow.SAT
+
+    @property
+    def format(self) -> StateFormat:
+        """The words."""
+        return StateFormat(self.bits, self.frac, self.rounding, self.overflow)
+
+
+class MomentumWords(MomentWords):
+    """SGD's momentum, the same way."""
+
+    bits: Annotated[int, Field(ge=2, le=MAX_MOMENTUM_BITS)] = MAX_MOMENTUM_BITS
