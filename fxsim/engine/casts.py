@@ -199,7 +199,22 @@ def cast(
 
 
 def element(number: int, shape: tuple[int, ...]) -> str:
-    """An element by its indices: 5, or [0, 2, 1]."""
+    """An element by its indices.
+
+    Parameters
+    ----------
+    number : in the order of the codes
+    shape : of the tensor
+
+    Returns
+    -------
+    Text for messages.
+
+    Examples
+    --------
+    >>> element(5, (8,)), element(5, (2, 4))
+    ('5', '[1, 1]')
+    """
     indices = [int(i) for i in np.unravel_index(number, shape)] if len(shape) > 1 else number
     return str(indices)
 

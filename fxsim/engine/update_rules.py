@@ -69,10 +69,11 @@ def niti(
 def pseudo_stochastic(codes: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
     """codes * 2**-shift, away from zero where the dropped bits' upper half exceeds the lower.
 
-    Of an odd number of dropped bits the middle one decides nothing (ours: NITI drops even ones).
+    Of an odd number the upper half is one bit longer, and the lower counts twice.
+    Source: PstoShift in `ti_torch.py` of NITI's code.
     """
     magnitude, half = np.abs(codes), shift // 2
     dropped = magnitude & ((1 << shift) - 1)
-    upper, lower = dropped >> (shift - half), dropped & ((1 << half) - 1)
+    upper, lower = dropped >> half, (dropped & ((1 << half) - 1)) << shift % 2
     rounded: NDArray[np.int64] = np.sign(codes) * ((magnitude >> shift) + (upper > lower))
     return rounded

@@ -517,7 +517,7 @@ def pseudo_stochastic(code: int, shift: int) -> int:
     """NITI's rounding: the dropped bits' upper half against their lower half."""
     magnitude, half = abs(code), shift // 2
     dropped = magnitude % (1 << shift)
-    upper, lower = dropped >> (shift - half), dropped % (1 << half)
+    upper, lower = dropped >> half, dropped % (1 << half) * (1 + shift % 2)
     rounded = (magnitude >> shift) + (upper > lower)
     return rounded if code >= 0 else -rounded
 

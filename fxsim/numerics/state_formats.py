@@ -33,8 +33,8 @@ class StateFormat:
 
     Examples
     --------
-    >>> StateFormat(32).chosen(Fraction(3, 2), FixedPoint(32, 24))
-    FixedPoint(bits=32, frac=30)
+    >>> StateFormat(32).chosen(Fraction(3, 2), FixedPoint(32, 24)).frac
+    30
     """
 
     bits: int

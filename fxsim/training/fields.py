@@ -68,7 +68,7 @@ def _small(value: Fraction) -> Fraction:
 
 def _fading(value: Fraction) -> Fraction:
     if not 0 <= value <= 1 - Fraction(1, 1 << 20):
-        raise ValueError(f"must be 0 to 1 - 2**-20, not {float(value)}")
+        raise ValueError(f"must be at least 0 and at most 1 - 2**-20, not {float(value)}")
     return value
 
 

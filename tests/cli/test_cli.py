@@ -83,8 +83,8 @@ def test_a_trace_of_another_version_is_refused_by_its_number(study, tmp_path):
     path = run / "trace" / "maps.parquet"
     table = pq.read_table(path)
     refused = {
-        b"4": "must be a trace of version 6, not of version 4; make the run again",
-        b"7": "must be a trace of version 6, not of version 7; make the run again",
+        b"4": "must be a trace of version 7, not of version 4; make the run again",
+        b"8": "must be a trace of version 7, not of version 8; make the run again",
         None: "not of a version before 5, which stated none; make the run again",
     }
     for version, words in refused.items():

@@ -236,16 +236,23 @@ CASES = [
     (
         "workloads",
         "learning_rate: 0.05",
-        "learning_rate: 7",
-        "learning_rate: 7",
-        "between 2\\*\\*-20 and 2, not 7",
+        "learning_rate: 7000",
+        "learning_rate: 7000",
+        "between 1e-9 and 1000, not 7000",
     ),
     (
         "workloads",
         "momentum: 0.9",
         "momentum: 1.0",
         "momentum: 1.0",
-        "at least 0 and below 1, not 1.0",
+        "at least 0 and at most 1 - 2\\*\\*-20, not 1.0",
+    ),
+    (
+        "workloads",
+        "weight_decay: 0.0005",
+        "weight_decay: 1e-13",
+        "weight_decay: 1e-13",
+        "must be 0, or between 1e-12 and 1, not 1e-13",
     ),
     ("workloads", "name: relu2", "name: bn1", "bn1, kind: relu", "'bn1' is already a layer's name"),
     (

@@ -124,8 +124,8 @@ def test_adam_equals_reference(
     bound = Fraction(abs(codes[3])) / Fraction(2) ** scales[2]
     bound += c.decay.value * abs(master) / 2**26
     place = update.finest_frac(bound, 32) if bound else scales[2]
-    g = spec.shifted(codes[3], scales[2] - place)
-    g += spec.shifted(master * c.decay.code, 26 + c.decay.places - place)
+    g = spec.shift_down(codes[3], scales[2] - place)
+    g += spec.shift_down(master * c.decay.code, 26 + c.decay.places - place)
     new = []
     for old, frac, square, bits, form, fade, drawn, result in zip(
         codes[1:3], scales[:2], (1, 2), (61, 62), forms, c.fades, draws[:2],
@@ -135,7 +135,7 @@ def test_adam_equals_reference(
         fine = update.finest_frac(most, bits, 250 + 16) if most else frac
         moment = spec.moment(
             old,
-            spec.shifted(g**square, square * place - fine),
+            spec.shift_down(g**square, square * place - fine),
             tuple(fade),
             (frac, fine, result.format.frac),
             form.bits,
@@ -283,7 +283,7 @@ def test_narrow_words_say_what_they_do_not_hold():
     constants = update.SgdConstants(Fraction(0), Fraction(1), formats=form)
     master = FixedTensor(np.zeros(1, np.int32), MASTER)
     gradient = FixedTensor(np.array([9]), FixedPoint(16, 0))
-    with pytest.raises(FormatError, match="1 words of its momentum .* element 0"):
+    with pytest.raises(FormatError, match=r"1 words of its momentum .* element 0"):
         update.sgd(master, ZERO, gradient, constants)
     saturating = replace(form, momentum=StateFormat(16, 12))
     done = update.sgd(master, ZERO, gradient, replace(constants, formats=saturating))

@@ -73,6 +73,9 @@ def test_pseudo_stochastic_rounding_by_hand():
     # 4 dropped bits: upper half 3 > lower half 1 rounds away; 1 < 2 and 2 = 2 do not
     codes = np.array([0b101_1101, -0b101_1101, 0b101_0110, 0b101_1010])
     assert update_rules.pseudo_stochastic(codes, 4).tolist() == [6, -6, 5, 5]
+    # 3 dropped bits: upper two against twice the lowest: 2 > 2 no, 3 > 2 yes, 1 > 0 yes
+    odd = np.array([0b1_101, 0b1_111, -0b1_010])
+    assert update_rules.pseudo_stochastic(odd, 3).tolist() == [1, 2, -2]
     assert update_rules.pseudo_stochastic(codes, 0).tolist() == codes.tolist()
 
 

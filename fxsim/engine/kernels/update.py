@@ -17,6 +17,7 @@ from fxsim.engine.kernels.rounding import (
     draw,
     limit,
     round_shift,
+    shift_left_exactly,
 )
 
 GUARD = np.int64(16)  # places beyond a word's, at which terms are summed
@@ -41,7 +42,7 @@ def shifted(code, shift, mode, draw_code):
         return np.int64(_OUTSIDE)
     if code < -most:
         return np.int64(-_OUTSIDE)
-    return code << left
+    return shift_left_exactly(code, left, mode)
 
 
 @kernel
