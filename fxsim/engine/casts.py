@@ -402,14 +402,15 @@ def from_float(
 
     Raises
     ------
-    FormatError : for NaN and infinity, naming the element; for a value beyond 64 bits
+    FormatError : for NaN and infinity, naming the element; for integers beyond 2**53, which are no
+        floats
 
     Examples
     --------
     >>> from_float([0.3, -9.0], FixedPoint(4, 2))[0].codes.tolist()
     [1, -8]
     """
-    to, exact = Cast.to(to), np.asarray(values, np.float64)
+    to, exact = Cast.to(to), _exact_floats(values)
     if not np.isfinite(exact).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(exact))[0])
         raise FormatError(f"from_float: values must be finite, not {exact[where]} at {list(where)}")
@@ -418,16 +419,57 @@ def from_float(
         steps = np.ldexp(exact, to.format.frac + guard_bits)
     whole = np.floor(np.where((steps == 0) & (exact < 0), -0.5, steps))
     if np.abs(whole).max(initial=0) >= 2.0**FLOAT_BITS:
-        raise FormatError(
-            "from_float: |value| must be below"
-            f" 2**{FLOAT_BITS - guard_bits - to.format.frac} to be cast with"
-            f" {to.format.frac} fractional bits, not {np.abs(exact).max()}"
-        )
+        return _from_float_in_python(exact, to, key)
     # One more bit says whether anything lies below: no mode asks for more ("sticky" bit).
     below = (steps != whole) | ((steps == 0) & (exact != 0))
-    codes = 2 * whole.astype(np.int64) + below
+    codes = np.asarray(2 * whole.astype(np.int64) + below)
     tensor = FixedTensor.trusted(codes, FixedPoint(63, to.format.frac + guard_bits + 1))
     return cast(tensor, to, key, storage(to.format))
+
+
+def _exact_floats(values: ArrayLike) -> NDArray[np.float64]:
+    """Numbers as float64; integers that are none are refused."""
+    given = np.asarray(values)
+    exact = np.asarray(given, np.float64)
+    if given.dtype.kind in "iuO":
+        far = [(int(i), v) for i, v in enumerate(given.reshape(-1).tolist()) if v != float(v)]
+        if far:
+            place = element(far[0][0], given.shape)
+            raise FormatError(
+                f"from_float: integers must be float64 exactly, as all up to 2**53 are, not"
+                f" {far[0][1]} at {place}; FixedTensor takes codes"
+            )
+    return exact
+
+
+def _from_float_in_python(
+    exact: NDArray[np.float64], to: Cast, key: int
+) -> tuple[FixedTensor, OverflowStatistics]:
+    """Floats whose codes no machine word holds before they are limited, by the specification."""
+    out = np.empty(exact.size, storage(to.format))
+    quantised = overflowed = 0
+    for i, value in enumerate(exact.reshape(-1).tolist()):
+        code, scale = value.as_integer_ratio()
+        finer = scale.bit_length() - 1 - to.format.frac
+        # one more bit than the format has: a float counts as having more
+        shift = max(finer, 1)
+        out[i], dropped, outside = specification.cast(
+            code << (shift - finer),
+            shift,
+            to.format.bits,
+            to.format.signed,
+            to.rounding.name,
+            to.overflow.name,
+            to.saturated_bits,
+            specification.draw(key, i, to.random_bits),
+            to.random_bits,
+        )
+        quantised, overflowed = quantised + dropped, overflowed + outside
+    if to.overflow is Overflow.ERROR and overflowed:
+        raise FormatError(f"from_float: {overflowed} of {exact.size} values do not fit {to.format}")
+    return FixedTensor.trusted(out.reshape(exact.shape), to.format), OverflowStatistics(
+        quantised, overflowed
+    )
 
 
 def rescale(

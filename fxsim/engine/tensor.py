@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.errors import FormatError, ShapeError
+from fxsim.errors import FormatError
 from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.formats import FixedPoint
 from fxsim.numerics.scale import Scale
@@ -77,14 +77,14 @@ class FixedTensor:
 
     Parameters
     ----------
-    codes : any shape, signed integers; they become read-only
+    codes : any shape, integers; they become read-only, and unsigned ones the next wider signed
     format : what they are worth
     blocks : the map of an operand
     scale : of a uniform quantiser
 
     Raises
     ------
-    FormatError : for codes that are no signed integers, or outside the format (the first is named)
+    FormatError : for codes that are no integers, or outside the format (the first is named)
 
     Examples
     --------
@@ -102,15 +102,17 @@ class FixedTensor:
             raise FormatError(
                 f"FixedTensor: codes must be a NumPy array, not {type(self.codes).__name__}"
             )
-        if not np.issubdtype(self.codes.dtype, np.signedinteger):
+        if not np.issubdtype(self.codes.dtype, np.integer):
             help_ = "; casts.from_float converts floats" if self.codes.dtype.kind == "f" else ""
-            raise FormatError(
-                f"FixedTensor: codes must be signed integers, not {self.codes.dtype}{help_}"
-            )
+            raise FormatError(f"FixedTensor: codes must be integers, not {self.codes.dtype}{help_}")
         if self.codes.size:
             self._check_range()
-        native = self.codes.astype(self.codes.dtype.newbyteorder("="), copy=False)
-        object.__setattr__(self, "codes", _frozen(native))
+        kind = self.codes.dtype.newbyteorder("=")
+        if kind.kind == "u":
+            if self.codes.max(initial=0) >= 1 << 63:
+                raise FormatError("FixedTensor: codes must be below 2**63, for they become int64")
+            kind = np.dtype(f"i{min(2 * kind.itemsize, 8)}")
+        object.__setattr__(self, "codes", _frozen(self.codes.astype(kind, copy=False)))
 
     def _check_range(self) -> None:
         low, high = int(self.codes.min()), int(self.codes.max())
@@ -167,11 +169,7 @@ class FixedTensor:
 
         Returns
         -------
-        (product of all other axes, last axis), a view.
-
-        Raises
-        ------
-        ShapeError : for a single number
+        (product of all other axes, last axis), a view; (1, 1) of a single number.
 
         Examples
         --------
@@ -179,7 +177,7 @@ class FixedTensor:
         (6, 4)
         """
         if not self.codes.ndim:
-            raise ShapeError("FixedTensor: a single number has no matrix view")
+            return self.codes.reshape(1, 1)
         return self.codes.reshape(rows_of(self.codes), self.codes.shape[-1])
 
     def reshape(self, *shape: int) -> FixedTensor:

@@ -14,6 +14,8 @@ from fxsim.errors import FormatError
 from fxsim.numerics.formats import FixedPoint, check_integers
 
 MULTIPLIER_BITS = 31
+MAX_SHIFT = 62
+_LEAST_BITS = 8  # of a multiplier that the shift cuts short: 0.2 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,10 @@ class Scale:
         check_integers("Scale", multiplier=self.multiplier, shift=self.shift)
         if not -(1 << MULTIPLIER_BITS) <= self.multiplier < 1 << MULTIPLIER_BITS:
             raise FormatError(f"Scale: multiplier must be an int32, not {self.multiplier}")
-        if not -MULTIPLIER_BITS <= self.shift <= 62:
-            raise FormatError(f"Scale: shift must be -{MULTIPLIER_BITS} to 62, not {self.shift}")
+        if not -MULTIPLIER_BITS <= self.shift <= MAX_SHIFT:
+            raise FormatError(
+                f"Scale: shift must be -{MULTIPLIER_BITS} to {MAX_SHIFT}, not {self.shift}"
+            )
 
     @property
     def value(self) -> Fraction:
@@ -61,11 +65,13 @@ class Scale:
 
         Returns
         -------
-        The scale; its relative error is at most 2**-bits.
+        The scale; its relative error is at most 2**-bits. A value so small that the shift would
+        exceed 62 has a multiplier of fewer bits, at least 8.
 
         Raises
         ------
-        FormatError : for a value that is not positive and finite, or bits outside these limits
+        FormatError : for a value that is not positive and finite, or bits outside these limits; for
+            a value of which no multiplier of at least 8 bits (or `bits`) is left
 
         Examples
         --------
@@ -80,7 +86,14 @@ class Scale:
         octave = exact.numerator.bit_length() - exact.denominator.bit_length()
         shift = bits - octave
         shift -= exact * Fraction(2) ** shift >= 1 << bits
+        shift = min(shift, MAX_SHIFT)
         multiplier = round(exact * Fraction(2) ** shift)
         if multiplier == 1 << bits:
             multiplier, shift = multiplier >> 1, shift - 1
+        least = min(bits, _LEAST_BITS)
+        if shift < -MULTIPLIER_BITS or multiplier.bit_length() < least:
+            low, high = 2.0 ** (least - 1 - MAX_SHIFT), 2.0 ** (bits + MULTIPLIER_BITS)
+            raise FormatError(
+                f"Scale: a scale must be between {low:.3g} and {high:.3g}, not {float(value):.3g}"
+            )
         return cls(multiplier, shift)

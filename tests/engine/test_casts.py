@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
+from fxsim.numerics.notation import parse
 from fxsim.numerics.operand_formats import TensorFormat
 
 CODES = st.integers(-(2**61), 2**61)
@@ -180,7 +183,7 @@ def test_dynamic_scale_is_the_finest_that_fits(codes, bits):
 
 
 def test_floats_are_not_codes():
-    with pytest.raises(FormatError, match="must be signed integers, not float64; casts"):
+    with pytest.raises(FormatError, match="must be integers, not float64; casts"):
         FixedTensor(np.zeros(2), FixedPoint(8, 0))
 
 
@@ -207,3 +210,53 @@ def test_rounding_alone_leaves_a_dynamic_word():
     result, overflows = casts.quantise_tensor(tensor, form, key=0)
     assert (result.codes * 2.0**-result.format.frac).tolist() == [3.96875, 2.0, -4.0, 0.0]
     assert overflows.overflowed == 1
+
+
+def test_unsigned_codes_become_signed_ones():
+    for kind, wider in (("u1", "i2"), ("u2", "i4"), ("u4", "i8"), ("u8", "i8")):
+        tensor = FixedTensor(np.array([1, 200], kind), FixedPoint(8, 0, signed=False))
+        assert tensor.codes.dtype == np.dtype(wider)
+        assert casts.cast(tensor, FixedPoint(4, 0))[0].codes.tolist() == [1, 7]
+    with pytest.raises(FormatError, match=r"below 2\*\*63"):
+        FixedTensor(np.array([1 << 63], np.uint64), FixedPoint(64, 0, signed=False))
+
+
+def test_a_single_number_is_a_tensor():
+    one = FixedTensor(np.array(5), FixedPoint(8, 0))
+    result, _ = casts.quantise_tensor(one, TensorFormat(4), key=0)
+    assert (result.shape, int(result.codes), result.blocks.rows) == ((), 5, 1)
+    assert int(casts.from_float(0.25, FixedPoint(8, 3))[0].codes) == 2
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, [1, 2**53 + 1], np.array([[2**53 + 1]])])
+def test_integers_that_are_no_floats_are_refused(value):
+    with pytest.raises(FormatError, match=r"integers must be float64 exactly.*9007199254740993"):
+        casts.from_float(value, FixedPoint(64, 0))
+    assert int(casts.from_float(2**53, FixedPoint(64, 0))[0].codes) == 2**53
+
+
+@given(
+    value=st.floats(-9, 9) | st.floats(allow_nan=False, allow_infinity=False, width=32),
+    frac=st.integers(-5, 63),
+    rounding=st.sampled_from(list(Rounding)),
+    overflow=st.sampled_from([Overflow.SAT, Overflow.WRAP, Overflow.SAT_ZERO]),
+)
+def test_floats_reach_wide_formats_exactly(value, frac, rounding, overflow):
+    to = Cast(FixedPoint(64, frac), rounding, overflow)
+    exact = Fraction(value) * Fraction(2) ** frac
+    places = exact.denominator.bit_length()
+    want = specification.cast(
+        2 * exact.numerator,
+        places,
+        64,
+        True,
+        rounding.name,
+        overflow.name,
+        draw=specification.draw(3, 0),
+    )
+    got, seen = casts.from_float([value], to, key=3)
+    assert (int(got.codes[0]), seen.overflowed) == (want[0], want[2])
+
+
+def test_a_type_name_of_64_bits_holds_one():
+    assert int(casts.from_float(1.0, parse("ap_fixed<64,4>"))[0].codes) == 1 << 60

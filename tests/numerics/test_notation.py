@@ -31,7 +31,13 @@ STANDARD = list(Rounding)[:7]
             Cast(FixedPoint(16, 10, False), Rounding.RND_CONV_ODD, Overflow.SAT_SYM),
         ),
         ("ac_fixed<7,7>", Cast(FixedPoint(7, 0), Rounding.TRN, Overflow.WRAP)),
-        ("Q5.10", Cast(FixedPoint(16, 10), Rounding.RND, Overflow.SAT)),
+        ("ap_int<8>", Cast(FixedPoint(8, 0), Rounding.TRN, Overflow.WRAP)),
+        ("ap_uint<7>", Cast(FixedPoint(7, 0, False), Rounding.TRN, Overflow.WRAP)),
+        ("sc_uint<5>", Cast(FixedPoint(5, 0, False), Rounding.TRN, Overflow.WRAP)),
+        ("ac_int<6,false>", Cast(FixedPoint(6, 0, False), Rounding.TRN, Overflow.WRAP)),
+        ("ac_int<6>", Cast(FixedPoint(6, 0), Rounding.TRN, Overflow.WRAP)),
+        ("fixed<8,3>", Cast(FixedPoint(8, 5), Rounding.TRN, Overflow.WRAP)),
+        ("ufixed<8,3,RND,SAT>", Cast(FixedPoint(8, 5, False), Rounding.RND, Overflow.SAT)),
         ("Q15", Cast(FixedPoint(16, 15), Rounding.RND, Overflow.SAT)),
         ("UQ0.8", Cast(FixedPoint(8, 8, False), Rounding.RND, Overflow.SAT)),
     ],
@@ -62,7 +68,18 @@ def test_what_is_written_is_read_back(bits, integer, signed, rounding, overflow,
 @given(bits=st.integers(1, 64), frac=st.integers(-9, 70), signed=st.booleans())
 def test_q_notation_is_read_back(bits, frac, signed):
     cast = Cast(FixedPoint(bits, frac, signed), Rounding.JAM, Overflow.SAT_ZERO)
-    assert parse(written(cast, "Q"), Rounding.JAM, Overflow.SAT_ZERO) == cast
+    assert parse(written(cast, "Q"), Rounding.JAM, Overflow.SAT_ZERO, convention="ti") == cast
+
+
+def test_q_notation_is_that_of_two_houses():
+    assert parse("Q1.7", convention="arm").format == FixedPoint(8, 7)
+    assert parse("Q1.7", convention="ti").format == FixedPoint(9, 7)
+    with pytest.warns(UserWarning, match="'Q1.7' has 9 bits as Texas .* and 8 as Arm"):
+        assert parse("Q1.7").format == FixedPoint(9, 7)
+    for text in ("Q7", "UQ1.7"):  # the same in both
+        assert parse(text) == parse(text, convention="arm") == parse(text, convention="ti")
+    with pytest.raises(FormatError, match="convention must be 'ti' or 'arm', not 'intel'"):
+        parse("Q1.7", convention="intel")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +92,10 @@ def test_q_notation_is_read_back(bits, frac, signed):
         ("ap_fixed<8,3,SC_RND>", "must be one of AP_RND, .* not 'SC_RND'"),
         ("ac_fixed<8,3,yes>", "signedness must be true or false, not 'yes'"),
         ("fixed point", "must be a type such as"),
+        ("ap_fixed<8,3,AP_SAT,AP_RND>", "rounding comes before overflow: write AP_RND,AP_SAT"),
+        ("fixed<8,3,AP_RND>", "must be one of RND, .* not 'AP_RND'; did you mean 'RND'"),
+        ("ap_int<8,3>", "needs 1 argument, not 2"),
+        ("ac_int<8,true,3>", "needs 1 to 2 arguments, not 3"),
         ("ap_fixed<99,3>", "bits must be 1 to 64, not 99"),
         ("ap_ufixed<8,3,AP_TRN,AP_WRAP_SM>", "WRAP_SM keeps a sign"),
     ],

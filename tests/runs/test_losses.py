@@ -1,4 +1,4 @@
-"""What a run loses is warned of (operands, accumulators, updates); so is one that learned nothing."""
+"""What a run loses is warned of: in operands, sums and updates; so is that it learned nothing."""
 
 from __future__ import annotations
 
