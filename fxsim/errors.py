@@ -38,6 +38,10 @@ class ThresholdError(FxsimError):
     """A comparison met a condition under which it was to fail."""
 
 
+class FxsimWarning(UserWarning):
+    """Something went on in another way than was asked; the command line prints one line."""
+
+
 @contextmanager
 def naming(what: str) -> Iterator[None]:
     """Put a name in front of what a FormatError says that is raised inside.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from typer.exceptions import TyperException
 
 from fxsim import __version__
 from fxsim.cli.commands import costs, files, studies, training
-from fxsim.errors import FxsimError, ReplayError, ThresholdError
+from fxsim.errors import FxsimError, FxsimWarning, ReplayError, ThresholdError
+from fxsim.terminal.console import warn
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _RESUMABLE = {"run", "simulate", "sweep"}  # commands that go on where they were
@@ -52,9 +54,17 @@ def _options(
 def main() -> None:
     """Entry point: deliberate errors become one line and exit code 2."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.stdout is None:
+        if sys.stderr is not None:
+            problem = "fxsim: standard output is closed; > /dev/null discards what is printed"
+            typer.echo(problem, err=True)
+        sys.exit(2)
     code = _INTERRUPTED
     try:
-        code = app(standalone_mode=False)  # an exit code, also of an interrupt that typer caught
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", FxsimWarning)
+            warnings.showwarning = lambda message, *_: warn([str(message)])
+            code = app(standalone_mode=False)  # an exit code, also of an interrupt typer caught
     except TyperException as error:
         message = " ".join(getattr(error, "format_message", lambda: "")().split())
         if message:

@@ -26,7 +26,7 @@ import re
 import warnings
 from typing import Any, Literal
 
-from fxsim.errors import FormatError, hint
+from fxsim.errors import FormatError, FxsimWarning, hint
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
 
 _FIXED = ("sc_fixed", "sc_ufixed", "ap_fixed", "ap_ufixed", "ac_fixed", "fixed", "ufixed")
@@ -77,7 +77,7 @@ def parse(
 
     Warns
     -----
-    UserWarning : for a signed Qm.n without `convention`; it is read as Texas Instruments'
+    FxsimWarning : for a signed Qm.n without `convention`; it is read as Texas Instruments'
 
     Examples
     --------
@@ -102,6 +102,7 @@ def parse(
                 warnings.warn(
                     f"{text!r} has {bits} bits as Texas Instruments counts, and {bits - 1} as Arm"
                     " does; it is read the first way: say convention='ti' or 'arm'",
+                    FxsimWarning,
                     stacklevel=2,
                 )
         return Cast(FixedPoint(bits, fraction, not unsigned), rounding, overflow)

@@ -17,6 +17,17 @@ def _permissions() -> int:
 
 
 @contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Give an OSError that names no file, as a full disk's does, the name of this one."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.filename is None and problem.errno is not None:
+            problem.filename = str(path)
+        raise
+
+
+@contextmanager
 def _parents(path: Path) -> Iterator[None]:
     """Make the parents of `path`; those that were not there go again if the block fails."""
     made = [parent for parent in path.parents if not parent.exists()]
@@ -33,7 +44,7 @@ def _parents(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block succeeds, removed if not."""
-    with _parents(path):
+    with naming_file(path), _parents(path):
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
         )
@@ -53,7 +64,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
     Until then what stood at `path` stays untouched.
     """
-    with _parents(path):
+    with naming_file(path), _parents(path):
         fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.new."))
         try:
             yield fresh

@@ -19,14 +19,15 @@ import json
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from fxsim.errors import ConfigError, DataError
+from fxsim.errors import ConfigError, DataError, FxsimWarning
 from fxsim.identifiers import STEP
-from fxsim.persistence.atomic import atomic_file
+from fxsim.persistence.atomic import atomic_file, naming_file
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import checkpoint
 from fxsim.training.loop import Progress
@@ -143,13 +144,12 @@ class ResumeState:
 
     def resumed(self) -> Progress | None:
         """The state of the newest checkpoint, with its rows; what is newer is cut off."""
-        path = checkpoint.latest(self.checkpoints)
-        if path is None:
+        progress = self._newest()
+        if progress is None:
             for table in TABLES:
                 (self.directory / f"{table}.csv").unlink(missing_ok=True)
             shutil.rmtree(self.trace, ignore_errors=True)
             return None
-        progress = checkpoint.load(path)
         for table in TABLES:
             rows = _rows(self.directory / f"{table}.csv", progress.step)
             if table != "evaluations" and len(rows) != progress.step:
@@ -165,6 +165,22 @@ class ResumeState:
             for row in progress.decisions
         ]
         return progress
+
+    def _newest(self) -> Progress | None:
+        """The newest checkpoint that can be read; None if there is none at all."""
+        damaged: list[Path] = []
+        while (path := checkpoint.latest(self.checkpoints)) is not None:
+            try:
+                return checkpoint.load(path)
+            except DataError as problem:
+                warnings.warn(f"{problem}; the one before it is taken", FxsimWarning, stacklevel=2)
+                shutil.rmtree(path)
+                damaged.append(path)
+        if damaged:
+            raise DataError(
+                f"{damaged[0]}: none of the run's checkpoints can be read; --force begins again"
+            )
+        return None
 
     def _replace(self, table: str, rows: list[dict[str, Any]]) -> None:
         """Cut a table to these rows, in one piece."""
@@ -203,8 +219,9 @@ class ResumeState:
                 self._columns[table] = list(row)
                 self._files[table].write(",".join(row) + "\n")
         line = ",".join(repr(row[name]) for name in self._columns[table])
-        self._files[table].write(line + "\n")
-        self._files[table].flush()
+        with naming_file(self.directory / f"{table}.csv"):
+            self._files[table].write(line + "\n")
+            self._files[table].flush()
 
 
 def unfinished(run: Path) -> Path:

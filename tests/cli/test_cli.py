@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import typer
-from support import ENVIRONMENT, ROOT, STUDY, fxsim, jit_only, written_again
+from support import COMMAND, ENVIRONMENT, ROOT, STUDY, fxsim, jit_only, written_again
 
 from fxsim.cli import main
 from fxsim.cli.commands import training
@@ -423,3 +423,14 @@ def test_a_run_begins_from_anothers_weights_and_says_what_it_lacks(tmp_path):
         "nowhere: must be the directory of a run or of a checkpoint; it holds no weights.npz and no"
         " state.npz"
     )
+
+
+def test_a_closed_standard_output_is_one_line(tmp_path):
+    shell = f"{shlex.join([*COMMAND, 'list'])} >&-"
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "fxsim: standard output is closed; > /dev/null discards what is printed"
+    ]

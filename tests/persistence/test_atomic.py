@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from fxsim.persistence.atomic import atomic_directory, atomic_file
@@ -49,3 +52,14 @@ def test_an_interrupted_directory_leaves_what_was_there(tmp_path, problem):
         (fresh / "b").write_text("new")
     assert [p.name for p in place.iterdir()] == ["b"]
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    full, path = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path / "table.csv"
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        atomic_file(tmp_path / "table.csv"),
+    ):
+        raise full
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
