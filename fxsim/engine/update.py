@@ -82,7 +82,7 @@ class Updated:
 
     master, momentum, square : its new state; square: Adam's second moment
     overflowed : momenta or moments that lay outside their static scale's word
-    saturated : weights that lay outside the master's word, and ratios of Adam's beyond 256
+    saturated : weights that lay outside the master's word, and ratios of Adam's beyond 1,024
     vanished : gradients other than zero that moved no weight because of rounding. Steps that are
         rounded stochastically do not count, for they move it now and then
     """

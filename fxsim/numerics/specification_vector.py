@@ -415,7 +415,7 @@ def moment(
 
 
 def adam_ratio(first: int, second: int, fracs: tuple[int, int], epsilon: tuple[int, int]) -> int:
-    """first / (root of second + epsilon), 28 fractional bits, at most 256, towards zero.
+    """first / (root of second + epsilon), 28 fractional bits, at most 1,024, towards zero.
 
     The root has 30 or 31 bits, whatever the size of `second`; the quotient at least 29.
     """
@@ -435,7 +435,7 @@ def adam_ratio(first: int, second: int, fracs: tuple[int, int], epsilon: tuple[i
         return 0
     up = 62 - abs(first).bit_length()
     quotient = (abs(first) << up) // denominator
-    ratio = min(shift_down(quotient, up - (28 + frac - fracs[0])), 1 << 36)
+    ratio = min(shift_down(quotient, up - (28 + frac - fracs[0])), 1 << 38)
     return ratio if first > 0 else -ratio
 
 

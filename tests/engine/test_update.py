@@ -241,6 +241,14 @@ def test_adams_moments_fade_to_nothing():
     assert not first.codes.any()
 
 
+def test_one_gradient_keeps_its_step_at_the_largest_beta():
+    """At beta1 = 0 the first step is the rate, whatever beta2 is."""
+    betas, ten = (Fraction(0), 1 - Fraction(1, 1 << 20)), FixedTensor(np.array([10]), ZERO.format)
+    c = update.AdamConstants.of(betas, Fraction(1, 10**8), Fraction(1, 10), Fraction(0), False, 0)
+    done = update.adam(ZERO, ZERO, ZERO, ten, c, UpdateFormats(rounding=Rounding.RND_CONV))
+    assert float(done.master.to_float()[0]) == pytest.approx(-0.1, rel=0.02)  # epsilon: 1e-8
+
+
 @pytest.mark.parametrize("rate", ["4e-7", "1.4e-6", "0.99999", "0.05", "1e-12", "1000"])
 def test_rates_are_held_to_a_millionth(rate):
     exact = Fraction(rate)

@@ -23,7 +23,7 @@ from fxsim.engine.kernels.rounding import (
 GUARD = np.int64(16)  # places beyond a word's, at which terms are summed
 MASTER_FRAC = 26
 RATIO_FRAC = 28
-LARGEST_RATIO = 1 << 36  # of the moments: 256
+LARGEST_RATIO = 1 << 38  # of the moments: 1,024, that of one gradient at beta2 = 1 - 2**-20
 FADE_BITS = 20
 AHEAD_BITS = 34  # of Nesterov's momentum, which is not kept
 _OUTSIDE = 1 << 61
@@ -139,7 +139,7 @@ def faded(old, new, fade, fade_shift):
 
 @kernel
 def adam_ratio(first, second, first_frac, second_frac, epsilon, epsilon_shift):
-    """first / (root of second + epsilon), 28 fractional bits, at most 256, towards zero.
+    """first / (root of second + epsilon), 28 fractional bits, at most 1,024, towards zero.
 
     second < 2**61
     """
