@@ -48,6 +48,10 @@ class Policy(BaseModel, ABC):
         """The layers of which its parameters say something of their own."""
         return ()
 
+    def idle_words(self, optimizer: str) -> list[str]:
+        """The parameters that say something of another optimiser's words than a workload's."""
+        return []
+
     @property
     def bit_cost_request(self) -> BitCostRequest | None:
         """The bit costs that it weighs, if it does."""
@@ -109,6 +113,12 @@ class IntegerPolicy(Policy, Generic[D]):
             self.first_moment.format,
             self.second_moment.format,
         )
+
+    def idle_words(self, optimizer: str) -> list[str]:
+        """Those of momentum under Adam, and of moments under SGD, that are not the defaults."""
+        others = ["first_moment", "second_moment"] if optimizer == "sgd" else ["momentum"]
+        fields = type(self).model_fields
+        return [name for name in others if getattr(self, name) != fields[name].default]
 
     def operand_rounding(self, role: Role) -> Rounding:
         """How an operand is rounded."""

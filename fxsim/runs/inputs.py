@@ -142,6 +142,11 @@ def prepare(  # noqa: PLR0913
                 f"{source.path}: the policy's layers must be the network's; it has no"
                 f" {name!r}{hint(name, layers)}"
             )
+    if idle := policy.idle_words(workload.training.optimizer):
+        raise ConfigError(
+            f"{source.path}: the policy's {idle[0]} must not be given, because the workload's"
+            f" optimizer, {workload.training.optimizer}, has none"
+        )
     data = dataset or datasets.load(
         data_name or workload.dataset, data_directory, model.input_shape
     )

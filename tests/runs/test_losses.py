@@ -90,6 +90,11 @@ def test_one_bit_learns_with_a_low_clipping_level(tmp_path):
         (["master=8"], "--set master=8: must be given in parts: master.bits, master.frac"),
         (["master.bit=8"], "--set master.bit: must be one of bits, frac, rounding; did you mean"),
         (["master.bits=8", "master.frac=1"], "at most 26 fractional and at most 6 others, not 8"),
+        (
+            ["first_moment.bits=32"],
+            "the policy's first_moment must not be given, because the workload's optimizer, sgd,"
+            " has none",
+        ),
         (["weight_overflow=ERROR", "weight_frac=9"], "step 0, layer 'conv1': weight: cast: "),
     ],
 )
