@@ -20,7 +20,7 @@ from fxsim.engine import casts
 from fxsim.engine.kernels import update
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
-from fxsim.errors import FormatError
+from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.numerics.state_formats import (
@@ -127,9 +127,11 @@ def sgd(
     Raises
     ------
     FormatError : for values far outside a static scale
+    ShapeError : for state or a gradient of another shape than the weights'
 
     Source: Sutskever et al., ICML 2013, in the form of PyTorch's SGD (no dampening).
     """
+    _alike(master, momentum, gradient)
     formats = constants.formats
     friction = multiplier(constants.friction, FRICTION_BITS)
     rate, decay = multiplier(constants.rate), multiplier(constants.decay)
@@ -245,7 +247,9 @@ def adam(
     Raises
     ------
     FormatError : for values far outside a static scale
+    ShapeError : for state or a gradient of another shape than the weights'
     """
+    _alike(master, first, second, gradient)
     c, own = constants, formats.master
     bound = _largest(gradient) + (c.decay.value * _largest(master) if c.decay.code else 0)
     g = finest_frac(bound, 32) if bound else gradient.format.frac
@@ -264,7 +268,7 @@ def adam(
         _chosen("second moment", formats.second, bounds[1], second.format, 0),
     ]
     weights, m = _copies(master, first, np.int64)
-    v = second.codes.astype(np.int64)
+    v = np.array(second.codes, np.int64, order="C")
     fine = own.frac + GUARD
     parts = split(
         update.adam_range,
@@ -308,8 +312,18 @@ def _largest(tensor: FixedTensor) -> Fraction:
 def _copies(
     master: FixedTensor, state: FixedTensor, kind: type[np.signedinteger]
 ) -> tuple[NDArray[np.int32], NDArray[np.signedinteger]]:
-    """Weights and state, to be overwritten."""
-    return np.array(master.codes, np.int32), np.array(state.codes, kind)
+    """Weights and state, to be overwritten through flat views, and so in C order."""
+    return np.array(master.codes, np.int32, order="C"), np.array(state.codes, kind, order="C")
+
+
+def _alike(master: FixedTensor, *others: FixedTensor) -> None:
+    """Refuse state and gradients that are not of the weights' shape."""
+    for other in others:
+        if other.shape != master.shape:
+            raise ShapeError(
+                f"update: momentum, moments and gradient must have the weights' shape,"
+                f" {list(master.shape)}, not {list(other.shape)}"
+            )
 
 
 def _overflow(form: StateFormat) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Generic, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fxsim.engine.tensor import FixedTensor
 from fxsim.identifiers import Role
@@ -17,7 +17,13 @@ from fxsim.numerics.formats import Accumulator, Overflow, Rounding
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
 from fxsim.numerics.state_formats import UpdateFormats
 from fxsim.policies.enum_fields import OverflowName, RoundingName
-from fxsim.policies.update_words import MasterWords, MomentumWords, MomentWords, StaticFrac
+from fxsim.policies.update_words import (
+    OVERFLOW_NEEDS_FRAC,
+    MasterWords,
+    MomentumWords,
+    MomentWords,
+    StaticFrac,
+)
 from fxsim.training.decisions import D
 from fxsim.training.policy import (
     BitCostRequest,
@@ -88,6 +94,12 @@ class IntegerPolicy(Policy, Generic[D]):
     momentum: MomentumWords = MomentumWords()
     first_moment: MomentWords = MomentWords(bits=40)
     second_moment: MomentWords = MomentWords(bits=62)
+
+    @model_validator(mode="after")
+    def _static_gradients(self) -> IntegerPolicy[D]:
+        if self.weight_gradient_frac is None and self.weight_gradient_overflow is not Overflow.SAT:
+            raise ValueError(f"weight_gradient: {OVERFLOW_NEEDS_FRAC}")
+        return self
 
     @classmethod
     def decisions_type(cls) -> type[D]:

@@ -20,6 +20,11 @@ from fxsim.policies.enum_fields import OverflowName, RoundingName
 StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
 
 
+OVERFLOW_NEEDS_FRAC = (
+    "overflow is of a static scale, and there is none: give frac as well, or leave overflow out"
+)
+
+
 class _Words(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +60,12 @@ class MomentWords(_Words):
     frac: StaticFrac = None
     rounding: RoundingName = Rounding.TRN_ZERO
     overflow: OverflowName = Overflow.SAT
+
+    @model_validator(mode="after")
+    def _static(self) -> MomentWords:
+        if self.frac is None and self.overflow is not Overflow.SAT:
+            raise ValueError(OVERFLOW_NEEDS_FRAC)
+        return self
 
     @property
     def format(self) -> StateFormat:

@@ -39,8 +39,9 @@ def lines(run: Run) -> list[str]:
         what = {
             "saturated": "left the words of gradient, momentum or master and were limited; a"
             " coarser or dynamic scale, or more bits, holds them",
-            "vanished": "moved no weight, because their step was rounded to zero; more bits of"
-            " master, or update_rounding: STOCHASTIC, keeps them",
+            "vanished": "moved no weight, because they or their step were rounded to zero; more"
+            " bits or a finer scale of gradient, momentum and master, or update_rounding:"
+            " STOCHASTIC, keeps them",
         }[str(row.loss)]
         found.append(
             f"{row.layer} update: {_share(row.words, row.elements)} {what}; in {row.steps} steps,"

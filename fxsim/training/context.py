@@ -166,7 +166,8 @@ class StepContext:
     state : the policy's, to which tensors that are cast may add; None where all is decided: at
         inference, and in a replay
     exact, taken : gradients by parameter, as exact sums, and as the update took them
-    clipped_gradients : by parameter, how many words a static scale's word did not hold
+    clipped_gradients, zeroed_gradients : by parameter, how many words a static scale's word did not
+        hold, and how many it rounded to zero
     probed : the batch's loss under the policy's probes
     """
 
@@ -186,6 +187,7 @@ class StepContext:
     exact: dict[str, FixedTensor] = field(default_factory=dict)
     taken: dict[str, FixedTensor] = field(default_factory=dict)
     clipped_gradients: dict[str, int] = field(default_factory=dict)
+    zeroed_gradients: dict[str, int] = field(default_factory=dict)
     probed: dict[str, float] = field(default_factory=dict)
     sensitivity: dict[Role, int] = field(default_factory=dict)
     signal: dict[Role, int] = field(default_factory=dict)
@@ -300,6 +302,9 @@ class StepContext:
             with naming(f"gradient of {name!r}"):
                 rounded, lost = casts.quantise_tensor(exact, target, key, operand=False)
             self.clipped_gradients[name] = lost.overflowed
+            if target.frac is not None:
+                kept = int(np.count_nonzero(rounded.codes))
+                self.zeroed_gradients[name] = int(np.count_nonzero(exact.codes)) - kept
             yield name, update.normalised(rounded) if policy.normalises_gradients else rounded
 
     def on_gradient(self, layer: str, role: Role, gradient: FixedTensor) -> None:

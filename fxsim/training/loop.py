@@ -334,7 +334,7 @@ def _work(
             stash_write_bits=moved,
             stash_read_bits=moved,
             saturated=clipped + (done.overflowed + done.saturated if done else 0),
-            vanished=done.vanished if done else 0,
+            vanished=context.zeroed_gradients.get(name, 0) + (done.vanished if done else 0),
         ),
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fxsim.engine import update
 from fxsim.engine.tensor import FixedTensor
-from fxsim.errors import FormatError
+from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics import specification, specification_vector
 from fxsim.numerics.formats import FixedPoint, Overflow, Rounding
 from fxsim.numerics.state_formats import MASTER, StateFormat, UpdateFormats
@@ -280,6 +280,42 @@ def test_narrow_masters_stall_to_nearest_and_learn_stochastically(rounding, move
     mean = float(master.to_float().mean())
     assert (abs(mean / (-200 * 2**-16) - 1) < 0.1) if moves else mean == 0
     assert vanished == (0 if moves else 200 * 256)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_weights_move_in_any_order_of_memory(order):
+    def laid(code: int, form: FixedPoint) -> FixedTensor:
+        return FixedTensor(np.full((3, 4), code, order=order), form)
+
+    master, gradient = laid(1 << 20, MASTER), laid(1, FixedPoint(16, 8))
+    state = laid(0, FixedPoint(62, 0))
+    done = update.sgd(master, state, gradient, update.SgdConstants(Fraction(0), Fraction(1)))
+    assert (done.master.codes == (1 << 20) - (1 << 18)).all()
+    assert (done.momentum.codes != 0).all()
+    c = update.AdamConstants.of(
+        (Fraction(9, 10), Fraction(999, 1000)),
+        Fraction(1, 10**8),
+        Fraction(1),
+        Fraction(0),
+        False,
+        0,
+    )
+    done = update.adam(master, state, state, gradient, c)
+    assert all(
+        (x.codes != y.codes).all()
+        for x, y in ((done.master, master), (done.momentum, state), (done.square, state))
+    )
+
+
+def test_other_shapes_are_refused():
+    master = FixedTensor(np.zeros((4, 3), np.int32), MASTER)
+    small = FixedTensor(np.zeros((2, 2), np.int32), FixedPoint(32, 24))
+    constants = update.SgdConstants(Fraction(0), Fraction(1))
+    with pytest.raises(ShapeError, match=r"the weights' shape, \[4, 3\], not \[2, 2\]"):
+        update.sgd(master, master, small, constants)
+    c = update.AdamConstants.of((Fraction(0),) * 2, Fraction(1), Fraction(1), Fraction(0), False, 0)
+    with pytest.raises(ShapeError, match=r"not \[2, 2\]"):
+        update.adam(master, master, small, master, c)
 
 
 def test_narrow_words_say_what_they_do_not_hold():

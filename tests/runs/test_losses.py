@@ -36,8 +36,13 @@ from support import fxsim, jit_only
         ),
         (
             ["master.bits=8", "master.frac=6", "update_rounding=RND_CONV"],
-            "moved no weight, because their step was rounded to zero; more bits of master, or"
-            " update_rounding: STOCHASTIC, keeps them; in 88 steps, first at step 0",
+            "moved no weight, because they or their step were rounded to zero; more bits or a finer"
+            " scale of gradient, momentum and master, or update_rounding: STOCHASTIC, keeps them;"
+            " in 88 steps, first at step 0",
+        ),
+        (
+            ["weight_gradient_frac=-5"],
+            "moved no weight, because they or their step were rounded to zero",
         ),
         ([], ""),
         (["master.bits=8", "master.frac=6"], ""),  # stochastically: nothing is lost
@@ -95,6 +100,8 @@ def test_one_bit_learns_with_a_low_clipping_level(tmp_path):
             "the policy's first_moment must not be given, because the workload's optimizer, sgd,"
             " has none",
         ),
+        (["momentum.overflow=WRAP"], "overflow is of a static scale, and there is none"),
+        (["weight_gradient_overflow=ERROR"], "weight_gradient: overflow is of a static scale"),
         (["weight_overflow=ERROR", "weight_frac=9"], "step 0, layer 'conv1': weight: cast: "),
     ],
 )
