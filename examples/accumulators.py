@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fxsim.engine import casts, matmul
+from fxsim.engine.rescale import rescale, rescale_double
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics.formats import Accumulator, Cast, FixedPoint, Overflow, Rounding
@@ -55,8 +56,8 @@ print(f"64 bits to 16:       {narrow.codes.tolist()}, {lost.overflowed} saturate
 # Requantisation rounded once or twice, by choice (TFLite): they differ on 0.6 % of inputs.
 codes = FixedTensor(rng.integers(-(2**30), 2**30, 100_000), FixedPoint(32, 0))
 scale = Scale(1_395_864_371, 31 + 9)
-once, _ = casts.rescale(codes, scale, FixedPoint(32, 0))
-twice, _ = casts.rescale_double(codes, scale, FixedPoint(32, 0))
+once, _ = rescale(codes, scale, FixedPoint(32, 0))
+twice, _ = rescale_double(codes, scale, FixedPoint(32, 0))
 print(f"single or double:    {(once.codes != twice.codes).sum()} of {codes.codes.size} differ")
 
 # Formats as other tools write them.

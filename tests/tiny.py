@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from fxsim.numerics import specification as ref
+from fxsim.numerics import specification_update as upd
 from fxsim.numerics import specification_vector as vec
 from fxsim.training.data.base import ImageDataset
 from fxsim.training.layers.activation import Relu
@@ -285,8 +286,8 @@ class Reference:
     def update(self, name: str, codes, frac: int, rate: int) -> None:
         flat = [c for row in codes for c in row]
         gradient, dropped = ref.quantise_tensor(flat, 16, "RND_CONV", 0)
-        friction = vec.multiplier(Fraction(9, 10), 30)
-        decay = vec.multiplier(Fraction(1, 1000) if name.endswith(".weight") else Fraction(0), 24)
+        friction = upd.multiplier(Fraction(9, 10), 30)
+        decay = upd.multiplier(Fraction(1, 1000) if name.endswith(".weight") else Fraction(0), 24)
         stream, width = self.key(name, "update"), len(self.master[name][0])
         old = self.momentum_frac.get(name, 24)
 
@@ -296,10 +297,10 @@ class Reference:
         bound = Fraction(friction[0], 1 << friction[1]) * largest(self.momentum[name], old)
         bound += largest([gradient], frac - dropped)
         bound += decay[0] / Fraction(2) ** decay[1] * largest(self.master[name], 26)
-        new = vec.fitting_frac(bound, 32) if bound else old
+        new = upd.fitting_frac(bound, 32) if bound else old
         for i, code in enumerate(gradient):
             r, c = divmod(i, width)
-            self.master[name][r][c], self.momentum[name][r][c] = vec.sgd(
+            self.master[name][r][c], self.momentum[name][r][c] = upd.sgd(
                 self.master[name][r][c],
                 self.momentum[name][r][c],
                 code,
@@ -308,7 +309,7 @@ class Reference:
                 frac=new,
                 bits=32,
                 friction=friction,
-                rate=vec.multiplier(Fraction(rate, 1 << 40), 24),
+                rate=upd.multiplier(Fraction(rate, 1 << 40), 24),
                 decay=decay,
                 modes=("TRN_ZERO", "STOCHASTIC"),
                 overflow="SAT",

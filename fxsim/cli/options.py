@@ -77,18 +77,18 @@ def policy_of(kind: str, settings: list[str]) -> Any:
         parameter, *parts = name.split(".")
         if parameter not in fields:
             fail(f"--set {setting}: {kind} has no parameter {parameter!r}{hint(parameter, fields)}")
-        given: Any = value
+        parsed: Any = value
         if "tuple" in str(fields[parameter].annotation):
-            given = value.strip("[]()").split(",")
+            parsed = value.strip("[]()").split(",")
         if value.lower() in ("none", "null"):
-            given = None
+            parsed = None
         place, key = values, parameter
         for part in parts:
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
                 fail(f"--set {setting}: {key} was given whole before")
             key = part
-        place[key] = given
+        place[key] = parsed
     try:
         return POLICIES[kind].model_validate(values)
     except ValidationError as problem:
@@ -102,8 +102,8 @@ def _refused(policy: Any, named: str, settings: list[str], error: Any) -> str:
     if not named:
         return f"{' '.join(settings)}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] == "extra_forbidden":
-        known = known_keys(policy, error["loc"])
-        return f"{named}: must be one of {', '.join(known)}{hint(str(error['loc'][-1]), known)}"
+        keys = known_keys(policy, error["loc"])
+        return f"{named}: must be one of {', '.join(keys)}{hint(str(error['loc'][-1]), keys)}"
     if error["type"] == "model_type":
         parts = ", ".join(f"{named}.{key}" for key in known_keys(policy, (*error["loc"], "")))
         return f"{named}={error['input']}: must be given in parts: {parts}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxsim.engine.epilogue import Epilogue, epilogue_arguments
 from fxsim.engine.kernels import casting, elementwise
-from fxsim.engine.kernels import epilogue as epilogue_kernels
 from fxsim.engine.overflow_statistics import OverflowStatistics
 from fxsim.engine.tensor import Codes, FixedTensor, storage
 from fxsim.engine.threads import split
@@ -20,7 +19,6 @@ from fxsim.numerics.block_map import BlockMap
 from fxsim.numerics.draws import Lfsr
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding, check_key
 from fxsim.numerics.operand_formats import TensorFormat
-from fxsim.numerics.scale import MULTIPLIER_BITS, Scale
 
 LARGEST_SHIFT = 62
 FLOAT_BITS = 61  # of a float's code that int64 holds with its sticky bit
@@ -186,7 +184,7 @@ def cast(
             draws.register_draws,
         )
     else:
-        parts = [_cast_in_python(x, out, shift, to, draws)]
+        parts = [_cast_in_python(((code, shift) for code in x.tolist()), out, to, draws)]
     overflows = OverflowStatistics(*(int(sum(p[i] for p in parts)) for i in range(2)))
     if to.overflow is Overflow.ERROR and overflows.overflowed:
         first = _first_outside(x, shift, to, draws)
@@ -244,11 +242,14 @@ def _fits_kernel(source: FixedPoint, x: Codes, shift: int, to: Cast) -> bool:
 
 
 def _cast_in_python(
-    x: Codes, out: NDArray[Any], shift: int, to: Cast, draws: _Draws
+    codes: Iterable[tuple[int, int]], out: NDArray[Any], to: Cast, draws: _Draws
 ) -> tuple[int, int]:
-    """The specification itself, for what no machine word holds: (quantised, overflowed)."""
+    """The specification itself, for what no machine word holds: (quantised, overflowed).
+
+    codes : each with the places that it is shifted down
+    """
     quantised = overflowed = 0
-    for i, code in enumerate(x.tolist()):
+    for i, (code, shift) in enumerate(codes):
         out[i], dropped, outside = specification.cast(
             code,
             shift,
@@ -429,16 +430,15 @@ def from_float(
 
 def _exact_floats(values: ArrayLike) -> NDArray[np.float64]:
     """Numbers as float64; integers that are none are refused."""
-    given = np.asarray(values)
-    exact = np.asarray(given, np.float64)
-    if given.dtype.kind in "iuO":
-        far = [(int(i), v) for i, v in enumerate(given.reshape(-1).tolist()) if v != float(v)]
-        if far:
-            place = element(far[0][0], given.shape)
-            raise FormatError(
-                f"from_float: integers must be float64 exactly, as all up to 2**53 are, not"
-                f" {far[0][1]} at {place}; FixedTensor takes codes"
-            )
+    numbers = np.asarray(values)
+    exact = np.asarray(numbers, np.float64)
+    if numbers.dtype.kind in "iuO":
+        for i, number in enumerate(numbers.reshape(-1).tolist()):
+            if number != float(number):
+                raise FormatError(
+                    f"from_float: integers must be float64 exactly, as all up to 2**53 are, not"
+                    f" {number} at {element(i, numbers.shape)}; FixedTensor takes codes"
+                )
     return exact
 
 
@@ -447,123 +447,15 @@ def _from_float_in_python(
 ) -> tuple[FixedTensor, OverflowStatistics]:
     """Floats whose codes no machine word holds before they are limited, by the specification."""
     out = np.empty(exact.size, storage(to.format))
-    quantised = overflowed = 0
-    for i, value in enumerate(exact.reshape(-1).tolist()):
-        code, scale = value.as_integer_ratio()
-        finer = scale.bit_length() - 1 - to.format.frac
-        # one more bit than the format has: a float counts as having more
-        shift = max(finer, 1)
-        out[i], dropped, outside = specification.cast(
-            code << (shift - finer),
-            shift,
-            to.format.bits,
-            to.format.signed,
-            to.rounding.name,
-            to.overflow.name,
-            to.saturated_bits,
-            specification.draw(key, i, to.random_bits),
-            to.random_bits,
-        )
-        quantised, overflowed = quantised + dropped, overflowed + outside
-    if to.overflow is Overflow.ERROR and overflowed:
-        raise FormatError(f"from_float: {overflowed} of {exact.size} values do not fit {to.format}")
-    return FixedTensor.trusted(out.reshape(exact.shape), to.format), OverflowStatistics(
-        quantised, overflowed
-    )
+    codes = (_with_a_finer_bit(value, to.format.frac) for value in exact.reshape(-1).tolist())
+    counts = _cast_in_python(codes, out, to, _Draws.of(to, key, None, exact.size))
+    if to.overflow is Overflow.ERROR and counts[1]:
+        raise FormatError(f"from_float: {counts[1]} of {exact.size} values do not fit {to.format}")
+    return FixedTensor.trusted(out.reshape(exact.shape), to.format), OverflowStatistics(*counts)
 
 
-def rescale(
-    tensor: FixedTensor,
-    scale: Scale | tuple[Scale, ...],
-    to: Cast | FixedPoint,
-    key: int = 0,
-) -> tuple[FixedTensor, OverflowStatistics]:
-    """code * multiplier * 2**-shift, rounded once ("single rounding").
-
-    Parameters
-    ----------
-    tensor : codes, whose own fraction does not count
-    scale : one, or one a channel of the last axis
-    to : the result's format, and how it is rounded and limited; a format alone means TFLite's
-        TFLITE_SINGLE_ROUNDING: to nearest, ties up, saturating
-    key : the stream of draws of STOCHASTIC
-
-    Returns
-    -------
-    The tensor, and how many codes dropped a bit and left the format.
-
-    Raises
-    ------
-    FormatError : with `Overflow.ERROR`, if a code does not fit; for what 64 bits cannot hold
-
-    Examples
-    --------
-    >>> x = FixedTensor(np.array([[100, 100]]), FixedPoint(16, 0))
-    >>> rescale(x, (Scale(3, 2), Scale(1, 0)), FixedPoint(16, 0))[0].codes.tolist()
-    [[75, 100]]
-    """
-    to = to if isinstance(to, Cast) else Cast(to, Rounding.RND)
-    codes = np.ascontiguousarray(tensor.matrix().astype(np.int64))
-    epilogue, width = Epilogue(to, scale=scale, key=key), codes.shape[1]
-    out = np.empty(codes.shape, storage(to.format))
-    bound = 1 << tensor.format.bits
-    arguments = epilogue_arguments(epilogue, tensor.format, False, width, bound)
-    parts = split(
-        epilogue_kernels.epilogue_range,
-        codes.shape[0],
-        4 * width,
-        codes,
-        out,
-        0,
-        *arguments.arguments,
-    )
-    overflows = arguments.overflows(parts)
-    if to.overflow is Overflow.ERROR and overflows.overflowed:
-        raise FormatError(
-            f"rescale: {overflows.overflowed} of {out.size} codes do not fit {to.format}"
-        )
-    return FixedTensor.trusted(out.reshape(tensor.shape), to.format), overflows
-
-
-def rescale_double(
-    tensor: FixedTensor, scale: Scale, target: FixedPoint
-) -> tuple[FixedTensor, OverflowStatistics]:
-    """code * multiplier * 2**-shift, rounded twice, as gemmlowp and TFLite do on int32.
-
-    First the high half of 2 * code * multiplier, to nearest, ties up; then by the remaining bits,
-    ties away from zero; at last saturated to `target`. A shift below 31 multiplies the code by a
-    power of two before, in 32 bits that wrap.
-
-    Parameters
-    ----------
-    tensor : codes of at most 32 bits
-    scale : of all elements
-    target : the result's format
-
-    Returns
-    -------
-    The tensor, and how many codes left the format.
-
-    Raises
-    ------
-    FormatError : for wider codes
-
-    Examples
-    --------
-    >>> x = FixedTensor(np.array([100]), FixedPoint(32, 0))
-    >>> rescale_double(x, Scale.nearest(0.75), FixedPoint(8, 0))[0].codes.tolist()
-    [75]
-
-    Notes
-    -----
-    Source: gemmlowp `fixedpoint.h`, SaturatingRoundingDoublingHighMul and RoundingDivideByPOT;
-    TensorFlow Lite, MultiplyByQuantizedMultiplier.
-    """
-    if tensor.format.bits + (not tensor.format.signed) > 32:
-        raise FormatError(f"rescale_double: codes must be int32, not {tensor.format.bits} bits")
-    after = scale.shift - MULTIPLIER_BITS
-    x = np.ascontiguousarray(tensor.codes.astype(np.int64)).reshape(-1)
-    out = np.empty(x.size, np.int64)
-    split(casting.double_range, x.size, 4, x, out, scale.multiplier, after)
-    wide = FixedTensor.trusted(out.reshape(tensor.shape), FixedPoint(32, target.frac))
-    return cast(wide, target, dtype=storage(target))
+def _with_a_finer_bit(value: float, frac: int) -> tuple[int, int]:
+    """A float as code and places: it counts as having at least one bit more than the format."""
+    code, denominator = value.as_integer_ratio()
+    places = denominator.bit_length() - 1 - frac
+    return code << max(1 - places, 0), max(places, 1)

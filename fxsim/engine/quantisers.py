@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxsim.engine import casts
+from fxsim.engine.rescale import rescale
 from fxsim.engine.softmax import POWERS
 from fxsim.engine.tensor import FixedTensor, storage
 from fxsim.numerics.block_map import BlockMap
@@ -103,7 +104,7 @@ def clipped_levels(x: FixedTensor, form: ClippedFormat, alpha: Fraction) -> Fixe
     levels = (1 << form.bits) - 1
     step = alpha / levels
     to_code = Scale.nearest(1 / (step * Fraction(2) ** x.format.frac), SCALE_BITS)
-    levels_tensor, _ = casts.rescale(x, to_code, FixedPoint(form.bits, 0, False))
+    levels_tensor, _ = rescale(x, to_code, FixedPoint(form.bits, 0, False))
     target = FixedPoint(form.bits + 1, 0)
     rows, columns = x.matrix().shape
     return FixedTensor.trusted(

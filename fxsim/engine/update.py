@@ -23,6 +23,7 @@ from fxsim.engine.threads import split
 from fxsim.errors import FormatError, ShapeError
 from fxsim.numerics.formats import Cast, FixedPoint, Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
+from fxsim.numerics.scale import nearest_multiplier
 from fxsim.numerics.state_formats import (
     FINEST,
     MASTER,
@@ -57,13 +58,7 @@ class Multiplier(NamedTuple):
 
 def multiplier(value: Fraction, bits: int = RATE_BITS) -> Multiplier:
     """The nearest multiplier of `bits` bits with its top bit set: within 2**-bits of the rate."""
-    if not value:
-        return Multiplier(0, 0)
-    places = bits - value.numerator.bit_length() + value.denominator.bit_length()
-    while value * Fraction(2) ** places >= 1 << bits:
-        places -= 1
-    code = round(value * Fraction(2) ** places)
-    return Multiplier(code >> 1, places - 1) if code == 1 << bits else Multiplier(code, places)
+    return Multiplier(*nearest_multiplier(value, bits)) if value else Multiplier(0, 0)
 
 
 def rate_code(rate: Fraction) -> int:

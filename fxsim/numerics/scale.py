@@ -83,13 +83,9 @@ class Scale:
         if not 1 <= bits <= MULTIPLIER_BITS:
             raise FormatError(f"Scale: bits must be 1 to {MULTIPLIER_BITS}, not {bits}")
         exact = Fraction(value)
-        octave = exact.numerator.bit_length() - exact.denominator.bit_length()
-        shift = bits - octave
-        shift -= exact * Fraction(2) ** shift >= 1 << bits
-        shift = min(shift, MAX_SHIFT)
-        multiplier = round(exact * Fraction(2) ** shift)
-        if multiplier == 1 << bits:
-            multiplier, shift = multiplier >> 1, shift - 1
+        multiplier, shift = nearest_multiplier(exact, bits)
+        if shift > MAX_SHIFT:
+            multiplier, shift = round(exact * (1 << MAX_SHIFT)), MAX_SHIFT
         least = min(bits, _LEAST_BITS)
         if shift < -MULTIPLIER_BITS or multiplier.bit_length() < least:
             low, high = 2.0 ** (least - 1 - MAX_SHIFT), 2.0 ** (bits + MULTIPLIER_BITS)
@@ -97,3 +93,26 @@ class Scale:
                 f"Scale: a scale must be between {low:.3g} and {high:.3g}, not {float(value):.3g}"
             )
         return cls(multiplier, shift)
+
+
+def nearest_multiplier(value: Fraction, bits: int) -> tuple[int, int]:
+    """The closest integer of `bits` bits, its top bit set, times a power of two.
+
+    Parameters
+    ----------
+    value : above 0
+    bits : of the integer, at least 1
+
+    Returns
+    -------
+    (multiplier, shift): multiplier * 2**-shift is within 2**-bits of the value, relatively.
+
+    Examples
+    --------
+    >>> nearest_multiplier(Fraction(1, 10), 8)
+    (205, 11)
+    """
+    shift = bits - value.numerator.bit_length() + value.denominator.bit_length()
+    shift -= value * Fraction(2) ** shift >= 1 << bits
+    multiplier = round(value * Fraction(2) ** shift)
+    return (multiplier >> 1, shift - 1) if multiplier == 1 << bits else (multiplier, shift)

@@ -1,13 +1,13 @@
 """The specification of the vector unit, in Python integers: what happens between the products.
 
-Normalisation, activation functions, softmax and loss, dropout, optimizers. Like `specification`,
-it imports nothing of the engine; tensors are nested lists, columns are channels.
+Normalisation, activation functions, softmax and loss, dropout; `specification_update` has the
+optimizers. Like `specification`, it imports nothing of the engine; tensors are nested lists,
+columns are channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from math import isqrt
 
 from fxsim.numerics.specification import Matrix, cast, limit_code, rnd, rnd_conv, round_code
@@ -271,7 +271,7 @@ def look_up(code: int, knots: Sequence[int]) -> int:
     return (32 * knots[k] + (knots[k + 1] - knots[k]) * part + 16) >> 5
 
 
-# --- softmax, loss and update ----------------------------------------------------------------
+# --- softmax and losses ----------------------------------------------------------------------
 
 
 def power_of_two_table() -> list[int]:
@@ -325,136 +325,23 @@ def squared_error(values: Matrix, labels: Sequence[int]) -> Matrix:
     ]
 
 
-def multiplier(value: Fraction, bits: int) -> tuple[int, int]:
-    """(code, places): the nearest code * 2**-places of `bits` bits to a rate, ties to even."""
-    places = 0
-    if not value:
-        return 0, 0
-    while value * Fraction(2) ** places >= 1 << bits:
-        places -= 1
-    while value * Fraction(2) ** places < 1 << (bits - 1):
-        places += 1
-    code = round(value * Fraction(2) ** places)
-    return (code // 2, places - 1) if code == 1 << bits else (code, places)
+def power_of_two_error(scores: Sequence[int], label: int, count: int) -> list[int]:
+    """NITI's gradient of a row of scores (16 fractional bits), mean over `count`: 30 bits."""
+    octaves = [score * 47274 >> 31 for score in scores]
+    top = max(octaves)
+    return _niti_error([(1 << max(octave - top + 10, 0)) - 1 for octave in octaves], label, count)
 
 
-def fitting_frac(bound: Fraction, bits: int) -> int:
-    """The most fractional bits, at most 250, at which a word holds `bound` and one code more."""
-    frac = 250
-    while bound * Fraction(2) ** frac + 1 > (1 << (bits - 1)) - 1:
-        frac -= 1
-    return frac
+def second_order_error(codes: Sequence[int], exponent: int, label: int, count: int) -> list[int]:
+    """The same of small scores, codes * 2**exponent, exponent <= -7."""
+    powers = [2 ** (1 - 2 * exponent) + s * 2 ** (1 - exponent) + s * s for s in codes]
+    return _niti_error(powers, label, count)
 
 
-def shift_down(code: int, shift: int, mode: str = "TRN_ZERO", draw_code: int = 0) -> int:
-    """code * 2**-shift, rounded; nothing is left of it beyond 62 places."""
-    return 0 if code == 0 or shift > 62 else round_code(code, shift, mode, draw_code)
-
-
-def moved(master: int, step: int, grid: int, bits: int) -> int:
-    """A master weight less `step` multiples of 2**grid codes, in `bits` bits of that grid."""
-    return limit_code((master >> grid) - step, bits, True, "SAT")[0] << grid
-
-
-def sgd(
-    master: int,
-    momentum: int,
-    gradient: int,
-    *,
-    momentum_frac: int,
-    gradient_frac: int,
-    frac: int,
-    bits: int,
-    friction: tuple[int, int],
-    rate: tuple[int, int],
-    decay: tuple[int, int],
-    modes: tuple[str, str],
-    overflow: str,
-    draws: tuple[int, int],
-    nesterov: bool = False,
-    master_frac: int = 26,
-    master_bits: int = 32,
-) -> tuple[int, int]:
-    """(new master weight, 26 fractional bits; new momentum, `frac` fractional bits in `bits`).
-
-    Rates are (multiplier, places). Each term is cut towards zero 16 places beyond the new
-    momentum's; their sum is rounded once, as modes[0] says; the step as modes[1] says.
-    """
-    fine = frac + 16
-    pull = shift_down(gradient, gradient_frac - fine)
-    pull += shift_down(master * decay[0], 26 + decay[1] - fine)
-    kept = shift_down(momentum * friction[0], momentum_frac + friction[1] - fine)
-    exact = round_code(kept + pull, 16, modes[0], draws[0])
-    velocity = limit_code(exact, bits, True, overflow)[0]
-    ahead = velocity
-    if nesterov:
-        further = rnd_conv(shift_down(velocity * friction[0], friction[1] - 16) + pull, 16)
-        ahead = limit_code(further, 34, True, "SAT")[0]
-    step = shift_down(ahead * rate[0], frac + rate[1] - master_frac, modes[1], draws[1])
-    return moved(master, step, 26 - master_frac, master_bits), velocity
-
-
-def moment(
-    old: int,
-    new: int,
-    fade: tuple[int, int],
-    fracs: tuple[int, int, int],
-    bits: int,
-    mode: str,
-    overflow: str,
-    draw_code: int,
-) -> int:
-    """old + fade * (new - old) in `bits` bits; fracs: of old; of new and the sum; of the result.
-
-    The product is rounded down, the sum then as `mode` says.
-    """
-    own, fine, frac = fracs
-    at = shift_down(old, own - fine)
-    exact = at + ((new - at) * fade[0] >> fade[1])
-    return limit_code(shift_down(exact, fine - frac, mode, draw_code), bits, True, overflow)[0]
-
-
-def adam_ratio(first: int, second: int, fracs: tuple[int, int], epsilon: tuple[int, int]) -> int:
-    """first / (root of second + epsilon), 28 fractional bits, at most 1,024, towards zero.
-
-    The root has 30 or 31 bits, whatever the size of `second`; the quotient at least 29.
-    """
-    multiplier, places = epsilon
-    if second == 0:
-        denominator, frac = multiplier, places
-    else:
-        up = 0
-        while second << (up + 1) < 1 << 62:
-            up += 1
-        up -= (fracs[1] + up) % 2
-        root, frac = isqrt(second << up), (fracs[1] + up) // 2
-        down = max(frac - places - 7, 0)  # so that epsilon has at most 31 bits
-        frac -= down
-        denominator = (root >> down) + shift_down(multiplier, places - frac)
-    if first == 0:
-        return 0
-    up = 62 - abs(first).bit_length()
-    quotient = (abs(first) << up) // denominator
-    ratio = min(shift_down(quotient, up - (28 + frac - fracs[0])), 1 << 38)
-    return ratio if first > 0 else -ratio
-
-
-def adam_master(
-    master: int,
-    ratio: int,
-    rate: tuple[int, int],
-    pull: tuple[int, int],
-    mode: str,
-    draw_code: int,
-    master_frac: int = 26,
-    master_bits: int = 32,
-) -> int:
-    """master - rate * ratio - pull * master, each cut 16 places beyond the master's own."""
-    fine = master_frac + 16
-    exact = shift_down(ratio * rate[0], 28 + rate[1] - fine)
-    exact += shift_down(master * pull[0], 26 + pull[1] - fine)
-    step = round_code(exact, 16, mode, draw_code)
-    return moved(master, step, 26 - master_frac, master_bits)
+def _niti_error(powers: Sequence[int], label: int, count: int) -> list[int]:
+    shares = [(p << 11) // sum(powers) for p in powers]
+    shares[label] -= sum(shares)
+    return [(share << 19) // count for share in shares]
 
 
 # --- uniform quantisers ----------------------------------------------------------------------
@@ -491,73 +378,3 @@ def tanh_levels(codes: Sequence[int], frac: int, bits: int) -> tuple[list[int], 
 def level_of(code: int, multiplier: int, shift: int, bits: int) -> int:
     """PACT's level of a word: code * multiplier * 2**-shift, half up, within 0 to 2**bits - 1."""
     return min(max(rnd(code * multiplier, shift), 0), (1 << bits) - 1)
-
-
-# --- updates in few bits ---------------------------------------------------------------------
-
-
-def nearest_octave(code: int) -> int:
-    """round(log2(code)) of a positive code: 2**(n + 1/2) is the border between n and n + 1."""
-    n = 0
-    while code * code >= 1 << (2 * n + 1):
-        n += 1
-    return n
-
-
-def wage_steps(gradient: Sequence[int], rate: int, draws: Sequence[int]) -> list[int]:
-    """rate (24 fractional bits) * g / 2**round(log2 max|g|), rounded by 16-bit draws."""
-    shift = 24 + nearest_octave(max(map(abs, gradient)))
-    return [
-        round_code(g * rate, shift, "STOCHASTIC", drawn)
-        for g, drawn in zip(gradient, draws, strict=True)
-    ]
-
-
-def pseudo_stochastic(code: int, shift: int) -> int:
-    """NITI's rounding: the dropped bits' upper half against their lower half."""
-    magnitude, half = abs(code), shift // 2
-    dropped = magnitude % (1 << shift)
-    upper, lower = dropped >> half, dropped % (1 << half) * (1 + shift % 2)
-    rounded = (magnitude >> shift) + (upper > lower)
-    return rounded if code >= 0 else -rounded
-
-
-def niti_steps(gradient: Sequence[int], gradient_bits: int) -> list[int]:
-    """The gradient's `gradient_bits` highest bits below ceil(log2 max|g|)."""
-    largest, length = max(map(abs, gradient)), 0
-    while 1 << length < largest:
-        length += 1
-    return [pseudo_stochastic(g, max(length - gradient_bits, 0)) for g in gradient]
-
-
-def grid_update(master: int, steps: int, shift: int, bits: int) -> int:
-    """A master code that many grid steps lower, within the bits-wide words but the lowest."""
-    most = (1 << (bits - 1)) - 1
-    return min(max((master >> shift) - steps, -most), most) << shift
-
-
-def normalised(gradient: Sequence[int]) -> list[int]:
-    """g / ||g|| with 24 fractional bits, rounded to zero; the root has 6."""
-    norm = isqrt(sum(g * g for g in gradient) << 12)
-    if not norm:
-        return [0 for _ in gradient]
-    return [(abs(g) << 30) // norm * (1 if g >= 0 else -1) for g in gradient]
-
-
-def power_of_two_error(scores: Sequence[int], label: int, count: int) -> list[int]:
-    """NITI's gradient of a row of scores (16 fractional bits), mean over `count`: 30 bits."""
-    octaves = [score * 47274 >> 31 for score in scores]
-    top = max(octaves)
-    return _niti_error([(1 << max(octave - top + 10, 0)) - 1 for octave in octaves], label, count)
-
-
-def second_order_error(codes: Sequence[int], exponent: int, label: int, count: int) -> list[int]:
-    """The same of small scores, codes * 2**exponent, exponent <= -7."""
-    powers = [2 ** (1 - 2 * exponent) + s * 2 ** (1 - exponent) + s * s for s in codes]
-    return _niti_error(powers, label, count)
-
-
-def _niti_error(powers: Sequence[int], label: int, count: int) -> list[int]:
-    shares = [(p << 11) // sum(powers) for p in powers]
-    shares[label] -= sum(shares)
-    return [(share << 19) // count for share in shares]

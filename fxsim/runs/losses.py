@@ -16,7 +16,7 @@ _AT_CHANCE = 1.25  # times the share of one class of them all; ours
 def lines(run: Run) -> list[str]:
     """A line for each loss of an integer run, and before them one if it learned nothing."""
     trace = run.trace()
-    found = [
+    losses = [
         f"{row.layer} {row.pass_}: its {row.accumulator_bits}-bit accumulator overflowed and"
         f" altered {row.altered:,} of {row.sums:,} sums ({_percent(row.altered / row.sums)}) in"
         f" {row.steps} steps, first at step {row.first_step}, sum {row.first_sum}; widen it with"
@@ -31,7 +31,7 @@ def lines(run: Run) -> list[str]:
         }[str(row.loss)]
         if levels and row.loss == "zero" and row.role == Role.ACTIVATION:
             remedy = "are below half a level of their clipping level; a smaller alpha keeps them"
-        found.append(
+        losses.append(
             f"{row.layer} {row.role}: {_share(row.words, row.elements)} {remedy}; so at the last"
             f" step, since step {row.since}"
         )
@@ -43,22 +43,22 @@ def lines(run: Run) -> list[str]:
             " bits or a finer scale of gradient, momentum and master, or update_rounding:"
             " STOCHASTIC, keeps them",
         }[str(row.loss)]
-        found.append(
+        losses.append(
             f"{row.layer} update: {_share(row.words, row.elements)} {what}; in {row.steps} steps,"
             f" first at step {row.since}"
         )
-    return _chance(run, found) + found
+    return _chance(run, losses) + losses
 
 
-def _chance(run: Run, found: list[str]) -> list[str]:
+def _chance(run: Run, losses: list[str]) -> list[str]:
     """That a run learned nothing, and the likely cause."""
     classes = int(yaml_document.read(run.directory / "workload.yaml").data["classes"])
     accuracy = run.manifest["test_accuracy"]
     if accuracy * classes > _AT_CHANCE:
         return []
     cause = (
-        f"the likely cause is the first of {len(found)} losses: {found[0].partition(';')[0]}"
-        if found
+        f"the likely cause is the first of {len(losses)} losses: {losses[0].partition(';')[0]}"
+        if losses
         else "no loss of words was recorded, so look at the learning rate, or train longer"
     )
     return [

@@ -47,9 +47,9 @@ class Parameter:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The codes by name, in order, each but the master's with its bits and fractional bits."""
-        kept = {"momentum": self.momentum, "square": self.square}
+        history = {"momentum": self.momentum, "square": self.square}
         arrays: dict[str, NDArray[Any]] = {"master": self.master.codes}
-        for name, tensor in kept.items():
+        for name, tensor in history.items():
             if tensor is not None:
                 form = tensor.format
                 arrays |= {name: tensor.codes, f"{name}_format": np.array([form.bits, form.frac])}
@@ -303,8 +303,8 @@ class StepContext:
                 rounded, lost = casts.quantise_tensor(exact, target, key, operand=False)
             self.clipped_gradients[name] = lost.overflowed
             if target.frac is not None:
-                kept = int(np.count_nonzero(rounded.codes))
-                self.zeroed_gradients[name] = int(np.count_nonzero(exact.codes)) - kept
+                before, after = (np.count_nonzero(x.codes) for x in (exact, rounded))
+                self.zeroed_gradients[name] = int(before - after)
             yield name, update.normalised(rounded) if policy.normalises_gradients else rounded
 
     def on_gradient(self, layer: str, role: Role, gradient: FixedTensor) -> None:

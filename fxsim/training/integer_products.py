@@ -13,6 +13,7 @@ import numpy as np
 from fxsim.engine import casts, quantisers, vector_int16
 from fxsim.engine.contractions import Contraction, Pairwise, Product
 from fxsim.engine.epilogue import Epilogue
+from fxsim.engine.rescale import rescale
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.identifiers import ParameterId, Pass, Role
@@ -46,7 +47,7 @@ def _bias_in(bias: FixedTensor, frac: int, share: Fraction) -> FixedTensor:
     if share == 1:
         return casts.cast(bias, target)[0]
     factor = Fraction(2) ** (frac - bias.format.frac) / share
-    return casts.rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), target)[0]
+    return rescale(bias, Scale.nearest(factor, quantisers.SCALE_BITS), target)[0]
 
 
 class IntegerProducts(ABC):

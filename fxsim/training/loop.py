@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxsim.engine import softmax, update, update_rules
+from fxsim.engine import softmax, update
 from fxsim.engine.allocator import keep_freed
 from fxsim.engine.normalisation import RunningStatistics
 from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.errors import DataError, FormatError, ShapeError, naming
 from fxsim.identifiers import OPERAND_ROLES, STEP, ParameterId, Pass, Role
-from fxsim.numerics.formats import FixedPoint
-from fxsim.numerics.state_formats import MASTER, UpdateFormats
+from fxsim.numerics.state_formats import MASTER
 from fxsim.training.context import Parameter, Probed, StepContext, Tracer, VectorWork
 from fxsim.training.data.base import Batch, Dataset, batches
-from fxsim.training.decisions import D, Decisions, GridDecisions, NitiDecisions, WageDecisions
+from fxsim.training.decisions import D, Decisions
 from fxsim.training.model import Model, weight_hash
 from fxsim.training.policy import (
     Feedback,
@@ -33,7 +31,8 @@ from fxsim.training.policy import (
     UpdateInfo,
 )
 from fxsim.training.schedule import Plateau
-from fxsim.training.settings import TrainingSettings, Watcher, decays, integer_metrics
+from fxsim.training.settings import TrainingSettings, Watcher, integer_metrics
+from fxsim.training.update_step import update_parameters
 
 EVALUATION_BATCH = 250
 
@@ -278,131 +277,10 @@ def training_step(
             "loss", Pass.FORWARD, VectorWork(size, 4, 4, VECTOR_BITS * size, 2 * VECTOR_BITS * size)
         )
         ops.tape.backward(last, error)
-        _update(context, settings)
+        update_parameters(context, settings)
     except (FormatError, ShapeError) as problem:
         raise type(problem)(f"step {context.step}, {problem}") from None
     return probability
-
-
-def _update(context: StepContext, settings: TrainingSettings) -> None:
-    gradients = dict(context.gradients())
-    if settings.clip_norm is not None:
-        factor = update.clip_factor(list(gradients.values()), settings.clip_norm)
-        if factor is not None:
-            gradients = {n: update.clipped(g, *factor) for n, g in gradients.items()}
-    context.taken = gradients
-    sgd = settings.optimizer == "sgd"
-    on_a_grid = isinstance(context.decisions, GridDecisions)
-    for name, gradient in gradients.items():
-        size = gradient.codes.size
-        if on_a_grid and ParameterId.parse(name).is_weight:
-            _on_a_grid(context, name, gradient)
-            _work(context, name, size, 2, 1, (context.stored_bits + gradient.format.bits) * size)
-            continue
-        formats = context.policy.update_formats
-        if not ParameterId.parse(name).is_weight:
-            formats = replace(formats, master=MASTER)
-        with naming(f"update of {name!r}"):
-            done = (_sgd if sgd else _adam)(context, settings, name, gradient, formats)
-        context.parameters[name] = Parameter(done.master, done.momentum, done.square)
-        words = formats.master.bits + done.momentum.format.bits + gradient.format.bits
-        words += done.square.format.bits if done.square is not None else 0
-        adds, multiplies = (4, 3) if sgd else (6, 8)
-        _work(context, name, size, adds, multiplies, words * size, done)
-
-
-def _work(
-    context: StepContext,
-    name: str,
-    size: int,
-    adds: int,
-    multiplies: int,
-    moved: int,
-    done: update.Updated | None = None,
-) -> None:
-    """Tell of the update of a parameter, whose state and gradient have so many bits."""
-    clipped = context.clipped_gradients[name]
-    context.vector(
-        ParameterId.parse(name).owner,
-        Pass.UPDATE,
-        VectorWork(
-            size,
-            adds,
-            multiplies,
-            moved,
-            moved,
-            stash_write_bits=moved,
-            stash_read_bits=moved,
-            saturated=clipped + (done.overflowed + done.saturated if done else 0),
-            vanished=context.zeroed_gradients.get(name, 0) + (done.vanished if done else 0),
-        ),
-    )
-
-
-def _on_a_grid(context: StepContext, name: str, gradient: FixedTensor) -> None:
-    """WAGE's or NITI's update, with the step's decisions as constants."""
-    parameter, decided = context.parameters[name], context.decisions
-    assert isinstance(decided, GridDecisions)
-    grid, bits = decided.grid[ParameterId.parse(name).owner], decided.stored_bits
-    if isinstance(decided, WageDecisions):
-        key = context.key(name, "update")
-        parameter.master = update_rules.wage(
-            parameter.master, gradient, decided.rate, grid, bits, key
-        )
-    elif isinstance(decided, NitiDecisions):
-        parameter.master = update_rules.niti(
-            parameter.master, gradient, decided.gradient_bits, grid, bits
-        )
-
-
-def _sgd(
-    context: StepContext,
-    settings: TrainingSettings,
-    name: str,
-    gradient: FixedTensor,
-    formats: UpdateFormats,
-) -> update.Updated:
-    parameter = context.parameters[name]
-    constants = update.SgdConstants(
-        settings.momentum,
-        update.rate_of(context.decisions.learning_rate),
-        settings.weight_decay if decays(name) else Fraction(0),
-        settings.nesterov,
-        formats,
-    )
-    keys = context.key(name, "momentum"), context.key(name, "update")
-    return update.sgd(parameter.master, parameter.momentum, gradient, constants, keys)
-
-
-def _adam(
-    context: StepContext,
-    settings: TrainingSettings,
-    name: str,
-    gradient: FixedTensor,
-    formats: UpdateFormats,
-) -> update.Updated:
-    parameter = context.parameters[name]
-    first, second = parameter.momentum, parameter.square
-    if second is None:
-        empty = np.zeros(parameter.master.shape, np.int64)
-        first, second = (
-            FixedTensor.trusted(empty, FixedPoint(form.bits, form.frac or 0))
-            for form in (formats.first, formats.second)
-        )
-    constants = update.AdamConstants.of(
-        settings.betas,
-        settings.epsilon,
-        update.rate_of(context.decisions.learning_rate),
-        settings.weight_decay if decays(name) else Fraction(0),
-        settings.optimizer == "adamw",
-        context.step,
-    )
-    keys = (
-        context.key(name, "first moment"),
-        context.key(name, "second moment"),
-        context.key(name, "update"),
-    )
-    return update.adam(parameter.master, first, second, gradient, constants, formats, keys)
 
 
 def evaluate(model: Model, context: StepContext, data: Dataset) -> dict[str, float]:

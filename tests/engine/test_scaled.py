@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import jit_only, shared
 
 from fxsim.engine import casts
+from fxsim.engine.rescale import rescale, rescale_double
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError
 from fxsim.numerics import specification
@@ -28,10 +29,10 @@ def test_both_roundings_of_tflite_agree_on_every_row():
         *(d[k].tolist() for k in ("x", "mult", "shift", "y", "y_single")), strict=True
     ):
         scale, tensor = Scale(mult, 31 - shift), FixedTensor(np.array([x], np.int64), INT32)
-        assert casts.rescale_double(tensor, scale, INT32)[0].codes[0] == y
+        assert rescale_double(tensor, scale, INT32)[0].codes[0] == y
         double += 1
         wide = FixedPoint(62, 0)
-        assert casts.rescale(tensor, scale, wide)[0].codes[0] == once
+        assert rescale(tensor, scale, wide)[0].codes[0] == once
         single += 1
     assert (single, double) == (20_000, 20_000)
 
@@ -46,7 +47,7 @@ def test_both_roundings_of_tflite_agree_on_every_row():
 def test_rescaling_equals_reference(codes, multiplier, shift, rounding, overflow):
     tensor = FixedTensor(np.array(codes, np.int64), FixedPoint(22, 3))
     target = FixedPoint(8, 0)
-    got, losses = casts.rescale(tensor, Scale(multiplier, shift), Cast(target, rounding, overflow))
+    got, losses = rescale(tensor, Scale(multiplier, shift), Cast(target, rounding, overflow))
     want = [
         specification.cast(c * multiplier, shift, 8, True, rounding.name, overflow.name)
         for c in codes
@@ -58,10 +59,10 @@ def test_rescaling_equals_reference(codes, multiplier, shift, rounding, overflow
 
 def test_each_channel_has_its_own_scale():
     tensor = FixedTensor(np.full((3, 2), 100, np.int64), FixedPoint(16, 0))
-    got, _ = casts.rescale(tensor, (Scale(3, 2), Scale(1, 0)), FixedPoint(16, 0))
+    got, _ = rescale(tensor, (Scale(3, 2), Scale(1, 0)), FixedPoint(16, 0))
     assert got.codes.tolist() == [[75, 100]] * 3
     with pytest.raises(FormatError, match=r"need \d+ bits and"):
-        casts.rescale(tensor, Scale(2**31 - 1, -31), FixedPoint(16, 0))
+        rescale(tensor, Scale(2**31 - 1, -31), FixedPoint(16, 0))
 
 
 @given(st.fractions(min_value=Fraction(1, 10**6), max_value=10**6), st.integers(2, 31))

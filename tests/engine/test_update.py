@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fxsim.engine import update
 from fxsim.engine.tensor import FixedTensor
 from fxsim.errors import FormatError, ShapeError
-from fxsim.numerics import specification, specification_vector
+from fxsim.numerics import specification, specification_update
 from fxsim.numerics.formats import FixedPoint, Overflow, Rounding
 from fxsim.numerics.state_formats import MASTER, StateFormat, UpdateFormats
 
@@ -76,7 +76,7 @@ def test_sgd_equals_reference(codes, scales, rates, momentum, own, rounding, nes
     gradient = tensor(codes[2], 32, scales[1])
     with refused_if_static(momentum):
         got = update.sgd(tensor(master, 32, 26), velocity, gradient, constants, KEY[:2])
-    want = specification_vector.sgd(
+    want = specification_update.sgd(
         master,
         *codes[1:],
         momentum_frac=scales[0],
@@ -120,7 +120,7 @@ def test_adam_equals_reference(
     gradient = tensor(codes[3], 32, scales[2])
     with refused_if_static(*forms):
         got = update.adam(tensor(master, 32, 26), first, second, gradient, c, formats, KEY)
-    spec, draws = specification_vector, [specification.draw(key, 0) for key in KEY]
+    spec, draws = specification_update, [specification.draw(key, 0) for key in KEY]
     bound = Fraction(abs(codes[3])) / Fraction(2) ** scales[2]
     bound += c.decay.value * abs(master) / 2**26
     place = update.finest_frac(bound, 32) if bound else scales[2]
@@ -342,11 +342,11 @@ def test_clipping_brings_the_norm_to_the_limit(seed, limit):
         for frac in rng.integers(5, 20, 3)
     ]
     norm = np.sqrt(sum((g.to_float() ** 2).sum() for g in gradients))
-    found = update.clip_factor(gradients, Fraction(limit))
+    factor_and_shift = update.clip_factor(gradients, Fraction(limit))
     if norm < 0.999 * float(limit):
-        assert found is None
+        assert factor_and_shift is None
     if norm > 1.001 * float(limit):
-        factor, places = found
+        factor, places = factor_and_shift
         assert 2**14 <= factor <= 2**15
         assert abs(factor * 2.0**-places * norm / float(limit) - 1) < 2**-13
         for gradient in gradients:

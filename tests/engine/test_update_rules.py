@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fxsim.engine import softmax, update, update_rules
 from fxsim.engine.tensor import FixedTensor
 from fxsim.numerics import specification
-from fxsim.numerics import specification_vector as spec
+from fxsim.numerics import specification_update as spec
+from fxsim.numerics import specification_vector as vector
 from fxsim.numerics.formats import FixedPoint
 from fxsim.numerics.state_formats import MASTER
 
@@ -114,7 +115,7 @@ def test_the_power_of_two_error_equals_the_specification(scores, label):
     scores[0][0] = 1 << 16  # a logit of 1, too large for the second-order form
     logits = FixedTensor(np.array(scores), softmax.LOGIT)
     _, error = softmax.power_of_two_error(logits, np.full(len(scores), label))
-    wanted = [spec.power_of_two_error(row, label, len(scores)) for row in scores]
+    wanted = [vector.power_of_two_error(row, label, len(scores)) for row in scores]
     assert error.codes.tolist() == wanted
 
 
@@ -128,7 +129,7 @@ def test_the_power_of_two_error_equals_the_specification(scores, label):
 def test_the_error_of_small_logits_equals_the_specification(scores, exponent, label):
     logits = FixedTensor(np.array(scores), FixedPoint(8, -exponent))
     _, error = softmax.power_of_two_error(logits, np.full(len(scores), label))
-    wanted = [spec.second_order_error(row, exponent, label, len(scores)) for row in scores]
+    wanted = [vector.second_order_error(row, exponent, label, len(scores)) for row in scores]
     assert error.codes.tolist() == wanted
 
 

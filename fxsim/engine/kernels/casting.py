@@ -80,7 +80,7 @@ def requantise_range(start, stop, x, out, shift, rounding, low, high, key, rando
 
 @kernel
 def double_range(start, stop, x, out, multiplier, after):
-    """gemmlowp's double rounding of int32 codes; see `casts.rescale_double`."""
+    """gemmlowp's double rounding of int32 codes; see `rescale.rescale_double`."""
     for i in range(start, stop):
         code = x[i]
         if after < 0:

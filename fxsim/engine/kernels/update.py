@@ -69,7 +69,7 @@ def sgd_range(
     momentum,
     gradient,
     friction,
-    kept_shift,
+    damped_shift,
     ahead_shift,
     rate,
     step_shift,
@@ -94,9 +94,9 @@ def sgd_range(
     for i in range(start, stop):
         weight, pulled = np.int64(master[i]), np.int64(gradient[i])
         pull = cut(pulled, gradient_shift) + cut(weight * decay, decay_shift)
-        kept = cut(np.int64(momentum[i]) * friction, kept_shift)
+        damped = cut(np.int64(momentum[i]) * friction, damped_shift)
         noise = draw(keys[0], i, DRAW_BITS) if modes[0] == STOCHASTIC else np.int64(0)
-        exact = round_shift(kept + pull, GUARD, modes[0], noise)
+        exact = round_shift(damped + pull, GUARD, modes[0], noise)
         velocity, outside = word(exact, bits, overflow)
         ahead = velocity
         if nesterov:
