@@ -404,7 +404,7 @@ def from_float(
     Raises
     ------
     FormatError : for NaN and infinity, naming the element; for integers beyond 2**53, which are no
-        floats
+        floats; for what is no real number
 
     Examples
     --------
@@ -430,8 +430,16 @@ def from_float(
 
 def _exact_floats(values: ArrayLike) -> NDArray[np.float64]:
     """Numbers as float64; integers that are none are refused."""
-    numbers = np.asarray(values)
-    exact = np.asarray(numbers, np.float64)
+    try:
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "biufO" or (numbers.dtype.kind == "O" and None in numbers):
+            raise TypeError
+        exact = np.asarray(numbers, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise FormatError(
+            "from_float: values must be real numbers within float64, in an array or lists of one"
+            f" length, not {str(values)[:60]}"
+        ) from None
     if numbers.dtype.kind in "iuO":
         for i, number in enumerate(numbers.reshape(-1).tolist()):
             if number != float(number):

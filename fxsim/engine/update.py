@@ -77,7 +77,7 @@ class Updated:
 
     master, momentum, square : its new state; square: Adam's second moment
     overflowed : momenta or moments that lay outside their static scale's word
-    saturated : weights that lay outside the master's word, and ratios of Adam's beyond 1,024
+    saturated : weights that lay outside the master's word
     vanished : gradients other than zero that moved no weight because of rounding. Steps that are
         rounded stochastically do not count, for they move it now and then
     """
@@ -288,7 +288,7 @@ def adam(
         tuple(np.uint64(key) for key in keys),
         *c.epsilon,
         c.rate.code,
-        update.RATIO_FRAC + c.rate.places - fine,
+        c.rate.places - fine,
         c.pull.code,
         MASTER.frac + c.pull.places - fine,
         MASTER.frac - own.frac,

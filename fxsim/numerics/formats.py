@@ -121,6 +121,8 @@ class FixedPoint(Displayed):
 
     def __post_init__(self) -> None:
         check_integers("FixedPoint", bits=self.bits, frac=self.frac)
+        object.__setattr__(self, "bits", index(self.bits))  # NumPy's integers would overflow
+        object.__setattr__(self, "frac", index(self.frac))
         if not 1 <= self.bits <= MAX_ACCUMULATOR_BITS:
             raise FormatError(
                 f"FixedPoint: bits must be 1 to {MAX_ACCUMULATOR_BITS}, not {self.bits}"

@@ -90,6 +90,8 @@ def parse(
     >>> parse("ap_int<8>").format
     FixedPoint(bits=8, frac=0, signed=True)
     """
+    if not isinstance(text, str):
+        raise FormatError(f"a type must be text such as 'ap_fixed<16,6>', not {text!r}")
     if convention not in (None, "ti", "arm"):
         raise FormatError(f"convention must be 'ti' or 'arm', not {convention!r}")
     match = _Q.fullmatch(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
 
 from fxsim.errors import FormatError
 from fxsim.numerics.formats import FixedPoint, check_integers
@@ -42,6 +43,8 @@ class Scale:
 
     def __post_init__(self) -> None:
         check_integers("Scale", multiplier=self.multiplier, shift=self.shift)
+        object.__setattr__(self, "multiplier", index(self.multiplier))
+        object.__setattr__(self, "shift", index(self.shift))
         if not -(1 << MULTIPLIER_BITS) <= self.multiplier < 1 << MULTIPLIER_BITS:
             raise FormatError(f"Scale: multiplier must be an int32, not {self.multiplier}")
         if not -MULTIPLIER_BITS <= self.shift <= MAX_SHIFT:

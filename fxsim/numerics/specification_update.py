@@ -101,14 +101,18 @@ def moment(
     return limit_code(shift_down(exact, fine - frac, mode, draw_code), bits, True, overflow)[0]
 
 
-def adam_ratio(first: int, second: int, fracs: tuple[int, int], epsilon: tuple[int, int]) -> int:
-    """first / (root of second + epsilon), 28 fractional bits, at most 1,024, towards zero.
+def adam_ratio(
+    first: int, second: int, fracs: tuple[int, int], epsilon: tuple[int, int]
+) -> tuple[int, int]:
+    """first / (root of second + epsilon) towards zero, as (code, fractional bits).
 
-    The root has 30 or 31 bits, whatever the size of `second`; the quotient at least 29.
+    The root has 31 bits, whatever the size of `second`; the quotient at least 29.
     """
     multiplier, places = epsilon
+    if first == 0:
+        return 0, 0
     if second == 0:
-        denominator, frac = multiplier, places
+        denominator, frac = multiplier << 8, places + 8
     else:
         up = 0
         while second << (up + 1) < 1 << 62:
@@ -118,17 +122,14 @@ def adam_ratio(first: int, second: int, fracs: tuple[int, int], epsilon: tuple[i
         down = max(frac - places - 7, 0)  # so that epsilon has at most 31 bits
         frac -= down
         denominator = (root >> down) + shift_down(multiplier, places - frac)
-    if first == 0:
-        return 0
     up = 62 - abs(first).bit_length()
     quotient = (abs(first) << up) // denominator
-    ratio = min(shift_down(quotient, up - (28 + frac - fracs[0])), 1 << 38)
-    return ratio if first > 0 else -ratio
+    return quotient if first > 0 else -quotient, fracs[0] + up - frac
 
 
 def adam_master(
     master: int,
-    ratio: int,
+    ratio: tuple[int, int],
     rate: tuple[int, int],
     pull: tuple[int, int],
     mode: str,
@@ -138,7 +139,7 @@ def adam_master(
 ) -> int:
     """master - rate * ratio - pull * master, each cut 16 places beyond the master's own."""
     fine = master_frac + 16
-    exact = shift_down(ratio * rate[0], 28 + rate[1] - fine)
+    exact = shift_down(ratio[0] * rate[0], ratio[1] + rate[1] - fine)
     exact += shift_down(master * pull[0], 26 + pull[1] - fine)
     step = round_code(exact, 16, mode, draw_code)
     return moved(master, step, 26 - master_frac, master_bits)

@@ -19,9 +19,10 @@ from fxsim.numerics.state_formats import UpdateFormats
 from fxsim.policies.enum_fields import OverflowName, RoundingName
 from fxsim.policies.update_words import (
     OVERFLOW_NEEDS_FRAC,
+    FirstMomentWords,
     MasterWords,
     MomentumWords,
-    MomentWords,
+    SecondMomentWords,
     StaticFrac,
 )
 from fxsim.training.decisions import D
@@ -92,8 +93,8 @@ class IntegerPolicy(Policy, Generic[D]):
     update_rounding: RoundingName = Rounding.STOCHASTIC
     master: MasterWords = MasterWords()
     momentum: MomentumWords = MomentumWords()
-    first_moment: MomentWords = MomentWords(bits=40)
-    second_moment: MomentWords = MomentWords(bits=62)
+    first_moment: FirstMomentWords = FirstMomentWords()
+    second_moment: SecondMomentWords = SecondMomentWords()
 
     @model_validator(mode="after")
     def _static_gradients(self) -> IntegerPolicy[D]:

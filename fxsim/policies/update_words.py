@@ -53,8 +53,8 @@ class MasterWords(_Words):
         return FixedPoint(self.bits, self.frac)
 
 
-class MomentWords(_Words):
-    """A moment of Adam's: bits, fractional bits (none: a dynamic scale), rounding and overflow."""
+class StateWords(_Words):
+    """What an optimiser keeps: bits, fractional bits (none: a dynamic scale), and modes."""
 
     bits: Annotated[int, Field(ge=2, le=MAX_MOMENT_BITS)]
     frac: StaticFrac = None
@@ -62,7 +62,7 @@ class MomentWords(_Words):
     overflow: OverflowName = Overflow.SAT
 
     @model_validator(mode="after")
-    def _static(self) -> MomentWords:
+    def _static(self) -> StateWords:
         if self.frac is None and self.overflow is not Overflow.SAT:
             raise ValueError(OVERFLOW_NEEDS_FRAC)
         return self
@@ -73,7 +73,19 @@ class MomentWords(_Words):
         return StateFormat(self.bits, self.frac, self.rounding, self.overflow)
 
 
-class MomentumWords(MomentWords):
-    """SGD's momentum, the same way."""
+class FirstMomentWords(StateWords):
+    """Adam's first moment."""
+
+    bits: Annotated[int, Field(ge=2, le=MAX_MOMENT_BITS)] = 40
+
+
+class SecondMomentWords(StateWords):
+    """Adam's second moment."""
+
+    bits: Annotated[int, Field(ge=2, le=MAX_MOMENT_BITS)] = 62
+
+
+class MomentumWords(StateWords):
+    """SGD's momentum."""
 
     bits: Annotated[int, Field(ge=2, le=MAX_MOMENTUM_BITS)] = MAX_MOMENTUM_BITS

@@ -37,8 +37,8 @@ def lines(run: Run) -> list[str]:
         )
     for row in trace.update_losses().itertuples():
         what = {
-            "saturated": "left the words of gradient, momentum or master and were limited; a"
-            " coarser or dynamic scale, or more bits, holds them",
+            "saturated": "left the words of gradient, momentum, moments or master and were limited;"
+            " a coarser or dynamic scale, or more bits, holds them",
             "vanished": "moved no weight, because they or their step were rounded to zero; more"
             " bits or a finer scale of gradient, momentum and master, or update_rounding:"
             " STOCHASTIC, keeps them",

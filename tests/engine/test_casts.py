@@ -260,3 +260,9 @@ def test_floats_reach_wide_formats_exactly(value, frac, rounding, overflow):
 
 def test_a_type_name_of_64_bits_holds_one():
     assert int(casts.from_float(1.0, parse("ap_fixed<64,4>"))[0].codes) == 1 << 60
+
+
+@pytest.mark.parametrize("values", [None, "a", [1, [2, 3]], 10**400, [1 + 2j], [None], {"a": 1}])
+def test_what_is_no_number_is_refused_in_one_line(values):
+    with pytest.raises(FormatError, match="from_float: values must be real numbers within float64"):
+        casts.from_float(values, FixedPoint(8, 2))

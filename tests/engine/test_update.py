@@ -153,13 +153,16 @@ def test_adam_equals_reference(
 
 
 def test_adams_constants_are_those_of_the_paper():
-    """Rate and epsilon with both bias corrections."""
-    betas, rate = (Fraction(9, 10), Fraction(999, 1000)), Fraction(1, 4)
+    """Rate and epsilon with both bias corrections, within the last bit of their multipliers."""
+    betas, rate, epsilon = (Fraction(9, 10), Fraction(999, 1000)), Fraction(1, 4), Fraction(1, 1000)
     for step in (0, 1, 10, 1000):
-        got = update.AdamConstants.of(betas, Fraction(1, 1000), rate, Fraction(0), False, step)
-        first, second = (1 - float(beta) ** (step + 1) for beta in betas)
-        assert float(got.rate.value) == pytest.approx(0.25 * second**0.5 / first, rel=1e-6)
-        assert float(got.epsilon.value) == pytest.approx(0.001 * second**0.5, rel=1e-6)
+        got = update.AdamConstants.of(betas, epsilon, rate, Fraction(0), False, step)
+        first, second = (1 - beta ** (step + 1) for beta in betas)
+        for squared in (
+            (got.rate.value * first / rate) ** 2 / second,
+            (got.epsilon.value / epsilon) ** 2 / second,
+        ):
+            assert abs(squared - 1) <= Fraction(1, 1 << update.RATE_BITS - 2)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
@@ -187,66 +190,108 @@ def test_adam_follows_the_float_formula_at_any_scale_of_gradients(scale):
     assert np.abs(master.to_float() - weight).max() < 1e-3
 
 
-def sgd_path(pulse: float, zeros: int, rate: str, friction: str, pulses: int = 1) -> float:
-    """The weight, from 0, after gradients of `pulse`, then zeros."""
-    form = FixedPoint(16, 14 - int(np.floor(np.log2(abs(pulse)))))
+class Path:
+    """A weight that begins at 0, and how far rounding to nearest may have led it astray."""
+
+    def __init__(self) -> None:
+        self.master, self.moves = FixedTensor(np.zeros(1, np.int32), MASTER), 0
+
+    def move(self, done: update.Updated) -> None:
+        assert (done.overflowed, done.saturated) == (0, 0)
+        self.moves += int(done.master.codes[0] != self.master.codes[0])
+        self.master = done.master
+
+    def ends_at(self, exact: float, fade: float) -> bool:
+        """Within half a code a move, the steps below half a code, and a millionth for the rates."""
+        codes = self.moves / 2 + 0.5 / (1 - fade) + abs(exact) * 2**26 / 10**6
+        return abs(int(self.master.codes[0]) - exact * 2**26) <= codes
+
+
+def sgd_path(pulse: float, zeros: int, rate: str, friction: str, pulses: int = 1) -> Path:
+    """Gradients of `pulse`, then zeros."""
+    form = FixedPoint(31, 29 - int(np.floor(np.log2(abs(pulse)))))
     fed = FixedTensor(np.array([round(pulse * 2.0**form.frac)]), form)
-    master = FixedTensor(np.zeros(1, np.int32), MASTER)
-    velocity = ZERO
+    path, velocity = Path(), ZERO
     formats = UpdateFormats(rounding=Rounding.RND_CONV)
     constants = update.SgdConstants(Fraction(friction), Fraction(rate), formats=formats)
     for gradient in [fed] * pulses + [ZERO] * zeros:
-        done = update.sgd(master, velocity, gradient, constants)
-        master, velocity = done.master, done.momentum
-        assert (done.overflowed, done.saturated) == (0, 0)
+        done = update.sgd(path.master, velocity, gradient, constants)
+        path.move(done)
+        velocity = done.momentum
     if zeros and friction == "0.99":
         assert not velocity.codes.any()
-    return float(master.to_float()[0])
+    return path
 
 
 @pytest.mark.parametrize(
-    ("path", "exact"),
+    ("fed", "exact"),
     [
         ({"pulse": 300, "zeros": 0, "rate": "0.01", "friction": "0.9"}, -3.0),
-        ({"pulse": 2e-8, "zeros": 0, "rate": "1", "friction": "0.9", "pulses": 50}, -8.21e-6),
-        ({"pulse": 5e-8, "zeros": 0, "rate": "1", "friction": "0.9", "pulses": 50}, -2.05e-5),
+        (
+            {"pulse": 2e-8, "zeros": 0, "rate": "1", "friction": "0.9", "pulses": 50},
+            -2e-7 * (50 - 9 * (1 - 0.9**50)),
+        ),
+        (
+            {"pulse": 5e-8, "zeros": 0, "rate": "1", "friction": "0.9", "pulses": 50},
+            -5e-7 * (50 - 9 * (1 - 0.9**50)),
+        ),
         ({"pulse": 1e-3, "zeros": 30_000, "rate": "0.1", "friction": "0.99"}, -0.01),
-        ({"pulse": 1e-3, "zeros": 30_000, "rate": "0.001", "friction": "0.9999"}, -0.01 * 0.9502),
+        (
+            {"pulse": 1e-3, "zeros": 30_000, "rate": "0.001", "friction": "0.9999"},
+            -0.01 * (1 - 0.9999**30_001),
+        ),
     ],
 )
-def test_sgd_neither_clips_nor_underflows_nor_drifts(path, exact):
-    """Values of float64; the last: 0.001 * 1e-3 * (1 - 0.9999**30000) / 1e-4."""
-    assert sgd_path(**path) == pytest.approx(exact, rel=0.01)
+def test_sgd_neither_clips_nor_underflows_nor_drifts(fed, exact):
+    """Where the sums of the geometric series lie."""
+    assert sgd_path(**fed).ends_at(exact, float(fed["friction"]))
 
 
 def test_adams_moments_fade_to_nothing():
     """One pulse of -1e-5, then 30,000 zeros at rate 1e-3: float64 ends at 0.0060."""
-    master = FixedTensor(np.zeros(1, np.int32), MASTER)
+    path = Path()
     first = second = FixedTensor(np.zeros(1, np.int64), FixedPoint(62, 0))
-    pulse = FixedTensor(np.array([round(-1e-5 * 2**40)]), FixedPoint(32, 40))
-    betas, formats = (Fraction(9, 10), Fraction(999, 1000)), UpdateFormats()
+    pulse = FixedTensor(np.array([round(-1e-5 * 2**45)]), FixedPoint(32, 45))
+    betas, formats = (
+        (Fraction(9, 10), Fraction(999, 1000)),
+        UpdateFormats(rounding=Rounding.RND_CONV),
+    )
     weight, m, v = 0.0, 0.0, 0.0
     for step in range(30_000):
         c = update.AdamConstants.of(
             betas, Fraction(1, 10**8), Fraction(1, 1000), Fraction(0), False, step
         )
-        done = update.adam(master, first, second, ZERO if step else pulse, c, formats)
-        master, first, second = done.master, done.momentum, done.square
+        done = update.adam(path.master, first, second, ZERO if step else pulse, c, formats)
+        path.move(done)
+        first, second = done.momentum, done.square
         g = 0.0 if step else -1e-5
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         root = np.sqrt(v / (1 - 0.999 ** (step + 1)))
         weight -= 0.001 * m / (1 - 0.9 ** (step + 1)) / (root + 1e-8)
-    assert weight == pytest.approx(0.0060, abs=1e-4)
-    assert float(master.to_float()[0]) == pytest.approx(weight, rel=0.01)
+    assert round(weight, 4) == 0.0060
+    assert path.ends_at(weight, 0.9)
     assert not first.codes.any()
 
 
-def test_one_gradient_keeps_its_step_at_the_largest_beta():
-    """At beta1 = 0 the first step is the rate, whatever beta2 is."""
-    betas, ten = (Fraction(0), 1 - Fraction(1, 1 << 20)), FixedTensor(np.array([10]), ZERO.format)
-    c = update.AdamConstants.of(betas, Fraction(1, 10**8), Fraction(1, 10), Fraction(0), False, 0)
-    done = update.adam(ZERO, ZERO, ZERO, ten, c, UpdateFormats(rounding=Rounding.RND_CONV))
-    assert float(done.master.to_float()[0]) == pytest.approx(-0.1, rel=0.02)  # epsilon: 1e-8
+@pytest.mark.parametrize(
+    ("beta", "epsilon", "code"),
+    [
+        ("0", "1e-8", 10),
+        ("0.999", "1", 50),  # a gradient far below epsilon, at a rate of 1: a small ratio
+        ("0.999999", "0.0013", 671),
+    ],
+)
+def test_the_first_step_is_the_gradient_over_itself_and_epsilon(beta, epsilon, code):
+    betas, gradient = (
+        (Fraction(beta), 1 - Fraction(1, 1 << 20)),
+        FixedTensor(np.array([code]), ZERO.format),
+    )
+    size = Fraction(code, 1 << 24)
+    exact = -size / (size + Fraction(epsilon))
+    c = update.AdamConstants.of(betas, Fraction(epsilon), Fraction(1), Fraction(0), False, 0)
+    path = Path()
+    path.move(update.adam(ZERO, ZERO, ZERO, gradient, c, UpdateFormats(rounding=Rounding.RND_CONV)))
+    assert path.ends_at(float(exact), 0)
 
 
 @pytest.mark.parametrize("rate", ["4e-7", "1.4e-6", "0.99999", "0.05", "1e-12", "1000"])

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import astuple
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from fxsim.errors import FormatError
 from fxsim.numerics.formats import Accumulator, FixedPoint, Overflow, Rounding
 from fxsim.numerics.operand_formats import BlockFormat, TensorFormat
+from fxsim.numerics.scale import Scale
 
 
 def test_limits_and_step():
@@ -54,3 +57,8 @@ def test_formats_print_as_they_are_built():
 def test_impossible_formats_say_why(build, message):
     with pytest.raises(FormatError, match=message):
         build()
+
+
+def test_numpys_integers_become_pythons():
+    for made in (FixedPoint(np.int8(8), np.int64(-5)), Scale(np.int32(3), np.int8(2))):
+        assert all(type(number) is int for number in astuple(made)[:2])

@@ -105,6 +105,12 @@ def test_wrong_names_say_what_is_wrong(text, message):
         parse(text)
 
 
+@pytest.mark.parametrize("text", [None, 5, b"Q5.10"])
+def test_a_type_is_text(text):
+    with pytest.raises(FormatError, match="a type must be text such as 'ap_fixed<16,6>', not"):
+        parse(text)
+
+
 def test_a_family_without_the_mode_says_so():
     for mode in (Rounding.JAM, Rounding.RND_CONV_ODD):
         with pytest.raises(FormatError, match=f"ap_fixed has no {mode.name}"):

@@ -26,13 +26,13 @@ from support import fxsim, jit_only
         ),
         (
             ["weight_gradient_frac=20"],
-            "left the words of gradient, momentum or master and were limited; a coarser or dynamic"
-            " scale, or more bits, holds them; in 88 steps, first at step 0",
+            "left the words of gradient, momentum, moments or master and were limited; a coarser or"
+            " dynamic scale, or more bits, holds them; in 88 steps, first at step 0",
         ),
         (
             ["momentum.bits=16", "momentum.frac=20"],
-            "left the words of gradient, momentum or master and were limited; a coarser or dynamic"
-            " scale, or more bits, holds them; in 88 steps, first at step 0",
+            "left the words of gradient, momentum, moments or master and were limited; a coarser or"
+            " dynamic scale, or more bits, holds them; in 88 steps, first at step 0",
         ),
         (
             ["master.bits=8", "master.frac=6", "update_rounding=RND_CONV"],

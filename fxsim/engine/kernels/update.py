@@ -22,8 +22,6 @@ from fxsim.engine.kernels.rounding import (
 
 GUARD = np.int64(16)  # places beyond a word's, at which terms are summed
 MASTER_FRAC = 26
-RATIO_FRAC = 28
-LARGEST_RATIO = 1 << 38  # of the moments: 1,024, that of one gradient at beta2 = 1 - 2**-20
 FADE_BITS = 20
 AHEAD_BITS = 34  # of Nesterov's momentum, which is not kept
 _OUTSIDE = 1 << 61
@@ -139,12 +137,15 @@ def faded(old, new, fade, fade_shift):
 
 @kernel
 def adam_ratio(first, second, first_frac, second_frac, epsilon, epsilon_shift):
-    """first / (root of second + epsilon), 28 fractional bits, at most 1,024, towards zero.
+    """first / (root of second + epsilon), as code (below 2**33) and fractional bits.
 
-    second < 2**61
+    second < 2**61; epsilon has 24 bits. The root has 31 bits whatever the size of `second`, the
+    quotient 29 to 33; both are rounded towards zero.
     """
+    if first == 0:
+        return np.int64(0), np.int64(0)
     if second == 0:
-        denominator, frac = epsilon, epsilon_shift
+        denominator, frac = epsilon << 8, epsilon_shift + 8
     else:
         up = headroom(second)
         up -= (second_frac + up) & 1
@@ -152,13 +153,10 @@ def adam_ratio(first, second, first_frac, second_frac, epsilon, epsilon_shift):
         down = max(frac - epsilon_shift - 7, np.int64(0))
         frac -= down
         denominator = (root >> min(down, np.int64(62))) + cut(epsilon, epsilon_shift - frac)
-    if first == 0:
-        return np.int64(0)
     magnitude = abs(first)
     up = headroom(magnitude)
     quotient = (magnitude << up) // denominator
-    ratio = min(cut(quotient, up - (RATIO_FRAC + frac - first_frac)), np.int64(LARGEST_RATIO))
-    return ratio if first > 0 else -ratio
+    return quotient if first > 0 else -quotient, first_frac + up - frac
 
 
 @kernel
@@ -196,7 +194,7 @@ def adam_range(
     g = gradient + decay * master; ratio: see `adam_ratio`; pull: of the master weight itself
     fades, into, out, fracs, bits, overflows : of both moments: into the scale of the sum, out of
     it, and then; modes, keys : of both moments and of the step
-    Returns how many moments overflowed, how many weights (or ratios) saturated, how many
+    Returns how many moments overflowed, how many weights saturated, how many
     gradients moved nothing because of rounding; and the first element of which a moment
     overflowed, or -1.
     """
@@ -215,9 +213,8 @@ def adam_range(
         if outside > 0 and first_outside < 0:
             first_outside = i
         first[i], second[i] = m, v
-        ratio = adam_ratio(m, max(v, np.int64(0)), fracs[0], fracs[1], epsilon, epsilon_shift)
-        saturated += np.int64(abs(ratio) == LARGEST_RATIO)
-        exact = cut(ratio * rate, rate_shift) + cut(weight * pull, pull_shift)
+        ratio, frac = adam_ratio(m, max(v, np.int64(0)), fracs[0], fracs[1], epsilon, epsilon_shift)
+        exact = cut(ratio * rate, frac + rate_shift) + cut(weight * pull, pull_shift)
         step = round_shift(exact, GUARD, modes[2], draw(keys[2], i, DRAW_BITS))
         moved, outside = word((weight >> grid) - step, master_bits, 0)
         saturated += outside
