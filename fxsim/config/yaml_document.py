@@ -144,10 +144,13 @@ class Document:
         )
 
 
-def read(path: Path | Document) -> Document:
+def read(path: str | Path | Document) -> Document:
     """Parse a YAML file; what is parsed already stays as it is."""
     if isinstance(path, Document):
         return path
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"must be the path of a YAML file, not {path!r}")
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

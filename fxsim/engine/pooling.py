@@ -12,7 +12,7 @@ from fxsim.engine.tensor import FixedTensor
 from fxsim.engine.threads import split
 from fxsim.engine.vector_int16 import to_int16
 from fxsim.engine.window import Windows
-from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.formats import FixedPoint, Rounding
 
 SHARE_BITS = 8  # more fractional bits in the backward pass of average pooling
 
@@ -60,19 +60,36 @@ def max_pool_backward(
     return to_int16(FixedTensor.trusted(out, FixedPoint(32, to_int16(error).format.frac)))
 
 
-def average_pool(x: FixedTensor, windows: Windows) -> FixedTensor:
-    """Means at the input's scale, zeros of the padding included, rounded half up."""
+def average_pool(
+    x: FixedTensor, windows: Windows, rounding: Rounding = Rounding.RND, key: int = 0
+) -> FixedTensor:
+    """Means at the input's scale, zeros of the padding included, rounded.
+
+    key : of the draws of STOCHASTIC, one an element of the result
+    """
     shape = _pooled(x, windows)
     out = np.empty(shape, np.int16)
-    work = x.codes[0].size
-    split(pooling.average_pool_range, shape[0], work, _image(x), *_fields(windows), out)
+    split(
+        pooling.average_pool_range,
+        shape[0],
+        x.codes[0].size,
+        _image(x),
+        *_fields(windows),
+        int(rounding),
+        np.uint64(key),
+        out,
+    )
     return FixedTensor.trusted(out, to_int16(x).format)
 
 
 def average_pool_backward(
-    error: FixedTensor, windows: Windows, shape: tuple[int, ...]
+    error: FixedTensor,
+    windows: Windows,
+    shape: tuple[int, ...],
+    rounding: Rounding = Rounding.RND,
+    key: int = 0,
 ) -> FixedTensor:
-    """Each input's share of the errors, with 8 more fractional bits, rounded half up. Words."""
+    """Each input's share of the errors, with 8 more fractional bits, rounded. Words."""
     out = np.zeros(shape, np.int32)
     split(
         pooling.average_pool_back_range,
@@ -80,6 +97,8 @@ def average_pool_backward(
         out[0].size,
         _image(error),
         *_fields(windows),
+        int(rounding),
+        np.uint64(key),
         out,
     )
     return to_int16(

@@ -241,7 +241,7 @@ class Accelerator(BaseModel, Displayed):
         return pj * 1e-12 * self.technology.clock_hz + self.leakage_w
 
 
-def load(source: Path | yaml_document.Document) -> Accelerator:
+def load(source: str | Path | yaml_document.Document) -> Accelerator:
     """Read an accelerator.
 
     Parameters

@@ -15,6 +15,34 @@ from fxsim.numerics.specification import Matrix, cast, limit_code, rnd, rnd_conv
 WORD_BITS = 16
 
 
+def round_quotient(numerator: int, denominator: int, mode: str, draw_code: int = 0) -> int:
+    """numerator / denominator, rounded in any mode; STOCHASTIC compares 16 bits with its draw."""
+    floor, rest = divmod(numerator, denominator)
+    negative, lost = numerator < 0, rest != 0
+    towards_even, away = floor % 2 == 1, floor >= 0
+    ties = {
+        "RND": True,
+        "RND_ZERO": not away,
+        "RND_MIN_INF": False,
+        "RND_INF": away,
+        "RND_CONV": towards_even,
+        "RND_CONV_ODD": not towards_even,
+    }
+    if mode in ties:
+        return floor + (2 * rest > denominator or (2 * rest == denominator and ties[mode]))
+    if mode == "STOCHASTIC":
+        return floor + (((rest << 16) // denominator + draw_code) >> 16)
+    return {
+        "TRN": floor,
+        "TRN_ZERO": floor + (negative and lost),
+        "TRN_INF": floor + lost,
+        "TRN_AWAY": floor + (lost and not negative),
+        "TRN_MAG": floor + negative,
+        "JAM": floor | lost,
+        "JAM_ALWAYS": floor | 1,
+    }[mode]
+
+
 def divide_nearest(numerator: int, denominator: int) -> int:
     """Quotient rounded to nearest, ties up."""
     return (2 * numerator + denominator) // (2 * denominator)

@@ -20,10 +20,10 @@ from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies import adapt_rules as rules
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.level_formats import owner_of
 from fxsim.policies.uniform import OperandBits
 from fxsim.training.decisions import Decisions, table
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 NARROWED = 12  # fractional bits that a gradient's sum loses before it is squared

@@ -16,9 +16,9 @@ from fxsim.identifiers import OperandId, Role
 from fxsim.numerics.formats import Cast, FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import ceil_log2
 from fxsim.training.decisions import Decisions, table
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.policy import State, StepInfo
 
 Real = Annotated[float, Field(ge=0)]

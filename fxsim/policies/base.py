@@ -16,7 +16,6 @@ from fxsim.identifiers import Role
 from fxsim.numerics.formats import Accumulator, Overflow, Rounding
 from fxsim.numerics.operand_formats import OperandFormat, TensorFormat
 from fxsim.numerics.state_formats import UpdateFormats
-from fxsim.policies.enum_fields import OverflowName, RoundingName
 from fxsim.policies.update_words import (
     OVERFLOW_NEEDS_FRAC,
     FirstMomentWords,
@@ -26,6 +25,7 @@ from fxsim.policies.update_words import (
     StaticFrac,
 )
 from fxsim.training.decisions import D
+from fxsim.training.enum_fields import OverflowName, RoundingName
 from fxsim.training.policy import (
     BitCostRequest,
     Feedback,

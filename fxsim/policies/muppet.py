@@ -17,9 +17,9 @@ from fxsim.identifiers import OperandId, ParameterId, Role
 from fxsim.numerics.formats import FixedPoint, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
 from fxsim.training.decisions import Decisions, table
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.policy import Feedback, Memory, State, StepInfo, UpdateInfo
 
 FLOAT_BITS = 32

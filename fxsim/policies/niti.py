@@ -15,9 +15,9 @@ from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, refuse_master, stretched
-from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.log2 import floor_log2
 from fxsim.training.decisions import NitiDecisions
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.policy import Feedback, LossGradient, State, StepInfo
 
 BITS = 8

@@ -10,9 +10,9 @@ from fxsim.identifiers import OPERAND_ROLES, LayerId, Role
 from fxsim.numerics.formats import Overflow
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
-from fxsim.policies.enum_fields import OverflowName
 from fxsim.policies.update_words import StaticFrac
 from fxsim.training.decisions import Decisions
+from fxsim.training.enum_fields import OverflowName
 
 OperandBits = Annotated[int, Field(ge=2, le=16)]
 

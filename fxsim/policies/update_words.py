@@ -15,7 +15,7 @@ from fxsim.numerics.state_formats import (
     StateFormat,
     UpdateFormats,
 )
-from fxsim.policies.enum_fields import OverflowName, RoundingName
+from fxsim.training.enum_fields import OverflowName, RoundingName
 
 StaticFrac = Annotated[int, Field(ge=-MAX_FRAC, le=MAX_FRAC)] | None
 

@@ -18,9 +18,9 @@ from fxsim.numerics.formats import Overflow, Rounding
 from fxsim.numerics.operand_formats import TensorFormat
 from fxsim.policies.base import IntegerPolicy
 from fxsim.policies.coarse_grid import Shares, on_grid, refuse_master, stretched
-from fxsim.policies.enum_fields import RoundingName
 from fxsim.policies.uniform import OperandBits
 from fxsim.training.decisions import WageDecisions
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.policy import Feedback, State, StepInfo
 
 LIMIT_GAIN = 3  # weights are drawn from +-sqrt(3 / fan_in), or the least that bits tell from 0

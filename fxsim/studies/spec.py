@@ -175,7 +175,7 @@ class Study:
     inputs: dict[str, str]
 
 
-def load(path: Path, node_nm: float | None = None) -> Study:
+def load(path: str | Path, node_nm: float | None = None) -> Study:
     """Read a study and everything it names.
 
     Parameters
@@ -245,7 +245,9 @@ def load(path: Path, node_nm: float | None = None) -> Study:
     )
     inputs |= {"workload.yaml": versions[0].document.text, "study.yaml": resolved.text}
     options = "" if node_nm is None else f" --node {node_nm:g}"
-    return Study(spec, path, document, options, versions[0].document, policies, machines, inputs)
+    return Study(
+        spec, document.path, document, options, versions[0].document, policies, machines, inputs
+    )
 
 
 def _at_node(document: Document, machine: Accelerator, node_nm: float | None) -> Accelerator:

@@ -261,7 +261,7 @@ def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
     return ""
 
 
-def load(path: Path) -> Sweep:
+def load(path: str | Path) -> Sweep:
     """Read a sweep; every error names its line."""
     document = yaml_document.read(path)
     spec = document.validate(SweepSpec, "sweep")
@@ -292,7 +292,7 @@ def load(path: Path) -> Sweep:
             document.fail(
                 ("axes",), f"axes: a grid of at most {MOST_POINTS:,} points, not {size:,}"
             )
-    sweep = Sweep(spec, path, document, axes)
+    sweep = Sweep(spec, document.path, document, axes)
     _check(document, sweep)
     return sweep
 

@@ -16,6 +16,7 @@ from fxsim.engine.contractions import Contraction, Convolved, Matrix, Transposed
 from fxsim.engine.kernels import casting
 from fxsim.engine.window import Windows
 from fxsim.numerics.draws import stream_key
+from fxsim.numerics.formats import Rounding
 from fxsim.training.float_math import (
     FUNCTIONS,
     Floats,
@@ -279,7 +280,9 @@ class FloatOperations:
 
         return self._record(out, [x], backward)
 
-    def average_pool(self, name: str, x: FloatValue, windows: Windows) -> FloatValue:
+    def average_pool(
+        self, name: str, x: FloatValue, windows: Windows, rounding: Rounding
+    ) -> FloatValue:
         fields = _taps_last(x.tensor, windows, 0.0)
 
         def backward(errors: list[Floats]) -> list[Floats]:

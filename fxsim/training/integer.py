@@ -14,7 +14,7 @@ from fxsim.engine.vector_int16 import VECTOR_BITS
 from fxsim.engine.window import Windows
 from fxsim.errors import FormatError
 from fxsim.identifiers import Pass
-from fxsim.numerics.formats import FixedPoint
+from fxsim.numerics.formats import FixedPoint, Rounding
 from fxsim.training.context import CLIPPING
 from fxsim.training.integer_products import Int16Value, IntegerProducts
 from fxsim.training.tape import Value
@@ -357,14 +357,18 @@ class IntegerOperations(IntegerProducts):
 
         return self._record(out, [x], backward)
 
-    def average_pool(self, name: str, x: Int16Value, windows: Windows) -> Int16Value:
-        out, area = pooling.average_pool(x.tensor, windows), windows[0].size * windows[1].size
+    def average_pool(
+        self, name: str, x: Int16Value, windows: Windows, rounding: Rounding
+    ) -> Int16Value:
+        key, area = self.context.key(name, "pool"), windows[0].size * windows[1].size
+        out = pooling.average_pool(x.tensor, windows, rounding, key)
         self._work(name, Pass.FORWARD, out.codes.size, adds=area, multiplies=1)
 
         def backward(errors: list[FixedTensor]) -> list[FixedTensor]:
             self._work(name, Pass.BACKWARD, out.codes.size, adds=area, multiplies=1)
             error = vector_int16.to_int16(errors[0])
-            return [pooling.average_pool_backward(error, windows, x.shape)]
+            back = self.context.key(name, "pool backward")
+            return [pooling.average_pool_backward(error, windows, x.shape, rounding, back)]
 
         return self._record(out, [x], backward)
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, WrapValidator
 
+from fxsim.numerics.formats import Rounding
+from fxsim.training.enum_fields import RoundingName
 from fxsim.training.fields import (
     LARGEST,
     AboveZero,
@@ -133,13 +135,36 @@ class LinearSpec(LayerBase):
     bias: bool = True
 
 
-class PoolSpec(LayerBase):
-    """Pooling; the stride is the size unless given. Zeros of a mean's padding count."""
+class MaxPoolSpec(LayerBase):
+    """The largest of each window; the stride is the size unless given."""
 
-    kind: Literal["max_pool", "average_pool"]
+    kind: Literal["max_pool"]
     size: Pair
     stride: Pair | None = None
     padding: Padding = 0
+
+
+class AveragePoolSpec(LayerBase):
+    """The mean of each window; the stride is the size unless given. Zeros of the padding count.
+
+    rounding : of a mean, and of its gradient's shares: half up, or another mode
+    """
+
+    kind: Literal["average_pool"]
+    size: Pair
+    stride: Pair | None = None
+    padding: Padding = 0
+    rounding: RoundingName = Rounding.RND
+
+
+class GlobalAveragePoolSpec(LayerBase):
+    """The mean over all positions.
+
+    rounding : as of average_pool
+    """
+
+    kind: Literal["global_average_pool"]
+    rounding: RoundingName = Rounding.RND
 
 
 class GroupsSpec(LayerBase):
@@ -249,7 +274,6 @@ class PlainSpec(LayerBase):
         "silu",
         "hard_swish",
         "softmax",
-        "global_average_pool",
         "add",
         "multiply",
         "concat",
@@ -266,7 +290,9 @@ LayerSpec = Annotated[
     | Conv1dSpec
     | ConvTranspose2dSpec
     | LinearSpec
-    | PoolSpec
+    | MaxPoolSpec
+    | AveragePoolSpec
+    | GlobalAveragePoolSpec
     | GroupsSpec
     | LeakyReluSpec
     | PactSpec

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from fxsim.engine.contractions import Contraction
 from fxsim.engine.window import Windows
+from fxsim.numerics.formats import Rounding
 from fxsim.training.tape import Value
 
 T = TypeVar("T")
@@ -91,8 +92,10 @@ class Operations(Protocol[T]):
     def max_pool(self, name: str, x: Value[T], windows: Windows) -> Value[T]:
         """The largest of each window."""
 
-    def average_pool(self, name: str, x: Value[T], windows: Windows) -> Value[T]:
-        """The mean of each window, zeros of the padding included."""
+    def average_pool(
+        self, name: str, x: Value[T], windows: Windows, rounding: Rounding
+    ) -> Value[T]:
+        """The mean of each window, zeros of the padding included, rounded where integers are."""
 
     def zeros(self, like: Value[T], *shape: int) -> Value[T]:
         """A constant of zeros, at the scale of another tensor."""

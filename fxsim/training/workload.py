@@ -103,7 +103,7 @@ INPUTS = {
 }
 
 
-def load(source: Path | yaml_document.Document) -> tuple[Workload, Model]:
+def load(source: str | Path | yaml_document.Document) -> tuple[Workload, Model]:
     """Read a workload and build its network; every error names its line."""
     document = yaml_document.read(source)
     workload = document.validate(Workload, "workload")

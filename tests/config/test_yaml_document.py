@@ -254,6 +254,20 @@ CASES = [
         "weight_decay: 1e-13",
         "must be 0, or between 1e-12 and 1, not 1e-13",
     ),
+    (
+        "workloads",
+        "kind: max_pool, size: 2",
+        "kind: max_pool, size: 2, rounding: RND",
+        "rounding: RND",
+        "unknown key 'rounding'",
+    ),
+    (
+        "workloads",
+        "kind: max_pool, size: 2",
+        "kind: average_pool, size: 2, rounding: RND_IN",
+        "rounding: RND_IN",
+        "not 'RND_IN'; did you mean 'RND_INF'",
+    ),
     ("workloads", "name: relu2", "name: bn1", "bn1, kind: relu", "'bn1' is already a layer's name"),
     (
         "workloads",
@@ -377,3 +391,12 @@ def test_every_section_of_every_accelerator_has_a_source():
         data = yaml_document.read(path).data
         sections = [v for v in data.values() if isinstance(v, dict)] + data["memory"]
         assert all(section.get("source") for section in [data, *sections]), path
+
+
+@pytest.mark.parametrize("kind", sorted(FILES))
+def test_a_path_may_be_text(kind):
+    assert LOADERS[kind](str(FILES[kind])) is not None
+    with pytest.raises(ConfigError, match=r"no/such\.yaml: no such file"):
+        LOADERS[kind]("no/such.yaml")
+    with pytest.raises(ConfigError, match="must be the path of a YAML file, not None"):
+        LOADERS[kind](None)

@@ -6,14 +6,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from windows import windows
 
 from fxsim.engine import pooling, softmax
 from fxsim.engine.tensor import FixedTensor
-from fxsim.numerics import specification_vector
-from fxsim.numerics.formats import FixedPoint
+from fxsim.engine.window import Window
+from fxsim.numerics import specification, specification_vector
+from fxsim.numerics.formats import FixedPoint, Rounding
 
 
 def test_the_power_table_is_exact():
@@ -95,8 +97,9 @@ def test_softmax_keeps_its_error_bound():
     across=windows(padding=2, dilation=1),
     sides=st.tuples(st.integers(3, 6), st.integers(3, 6)),
     seed=st.integers(0, 99),
+    rounding=st.sampled_from(list(Rounding)),
 )
-def test_pooling_equals_reference(down, across, sides, seed):
+def test_pooling_equals_reference(down, across, sides, seed, rounding):
     sliding = tuple(
         replace(w, before=min(w.before, w.size - 1), after=min(w.after, w.size - 1))
         for w in (down, across)
@@ -105,11 +108,11 @@ def test_pooling_equals_reference(down, across, sides, seed):
     rng = np.random.default_rng(seed)
     x = FixedTensor(rng.integers(-9, 9, (2, *sides, 2)).astype(np.int16), FixedPoint(16, 3))
     largest, choice = pooling.max_pool(x, sliding)
-    mean = pooling.average_pool(x, sliding)
+    mean = pooling.average_pool(x, sliding, rounding, key=5)
     e = rng.integers(-99, 99, largest.shape).astype(np.int16)
     error = FixedTensor(e, FixedPoint(16, 5))
     back = pooling.max_pool_backward(error, choice, sliding, x.shape)
-    spread = pooling.average_pool_backward(error, sliding, x.shape)
+    spread = pooling.average_pool_backward(error, sliding, x.shape, rounding, key=6)
     area = down.size * across.size
     want_back, want_spread = np.zeros(x.shape, int), np.zeros(x.shape, int)
     for n, r, c, f in np.ndindex(largest.shape):
@@ -123,14 +126,34 @@ def test_pooling_equals_reference(down, across, sides, seed):
         taps = [(y, z) for y, z in taps if 0 <= y < sides[0] and 0 <= z < sides[1]]
         window = [int(x.codes[n, y, z, f]) for y, z in taps]
         assert largest.codes[n, r, c, f] == max(window)
-        share = specification_vector.divide_nearest(sum(window), area)
+        number = int(np.ravel_multi_index((n, r, c, f), largest.shape))
+        share = specification_vector.round_quotient(
+            sum(window), area, rounding.name, specification.draw(5, number)
+        )
         assert mean.codes[n, r, c, f] == share
         y, z = taps[window.index(max(window))]
         want_back[n, y, z, f] += e[n, r, c, f]
         for y, z in taps:
-            want_spread[n, y, z, f] += specification_vector.divide_nearest(
-                int(e[n, r, c, f]) << 8, area
+            want_spread[n, y, z, f] += specification_vector.round_quotient(
+                int(e[n, r, c, f]) << 8, area, rounding.name, specification.draw(6, number)
             )
     for got, want, frac in ((back, want_back, 5), (spread, want_spread, 13)):
         codes, kept = specification_vector.words(want.reshape(-1).tolist(), frac)
         assert (got.codes.reshape(-1).tolist(), got.format.frac) == (codes, kept)
+
+
+@given(numerator=st.integers(-999, 999), shift=st.integers(0, 6), mode=st.sampled_from(Rounding))
+def test_a_quotient_by_a_power_of_two_is_a_shift(numerator, shift, mode):
+    """The specification of quotients against that of shifts, which SystemC confirms."""
+    got = specification_vector.round_quotient(numerator, 1 << shift, mode.name, 4321)
+    if mode in (Rounding.JAM_ALWAYS, Rounding.TRN_MAG) and shift == 0:
+        return  # they do not look at what is lost, and a shift of nothing is none
+    assert got == specification.round_code(numerator, shift, mode.name, 4321)
+
+
+@pytest.mark.parametrize(("rounding", "mean"), [("RND", -2), ("RND_INF", -3), ("TRN_ZERO", -2)])
+def test_a_mean_of_minus_two_and_a_half(rounding, mean):
+    """-10 / 4: half up, away from zero as TFLite has it, and towards zero."""
+    x = FixedTensor(np.array([-1, -2, -3, -4], np.int16).reshape(1, 2, 2, 1), FixedPoint(16, 0))
+    whole = (Window(2, 2), Window(2, 2))
+    assert pooling.average_pool(x, whole, Rounding[rounding]).codes.item() == mean

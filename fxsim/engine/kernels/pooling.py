@@ -6,6 +6,7 @@ vertical, horizontal : (size, stride, places before the image) of the windows
 import numpy as np
 
 from fxsim.engine.jit import kernel
+from fxsim.engine.kernels.rounding import DRAW_BITS, RND, STOCHASTIC, draw, round_quotient
 
 
 @kernel
@@ -52,8 +53,17 @@ def max_pool_back_range(start, stop, error, choice, vertical, horizontal, out):
 
 
 @kernel
-def average_pool_range(start, stop, image, vertical, horizontal, out):
-    """Mean of each window, zeros of the padding included, rounded half up."""
+def share_of(code, area, rounding, key, element):
+    """code / area, rounded; an element's draw is that of its number."""
+    if rounding == RND:
+        return (2 * code + area) // (2 * area)
+    noise = draw(key, element, DRAW_BITS) if rounding == STOCHASTIC else np.int64(0)
+    return round_quotient(code, area, rounding, noise)
+
+
+@kernel
+def average_pool_range(start, stop, image, vertical, horizontal, rounding, key, out):
+    """Mean of each window, zeros of the padding included, rounded."""
     (high, down, above), (wide, across, before) = vertical, horizontal
     area = np.int64(high * wide)
     height, width, channels = image.shape[1], image.shape[2], image.shape[3]
@@ -67,13 +77,14 @@ def average_pool_range(start, stop, image, vertical, horizontal, out):
                     for column in range(max(left, 0), min(left + wide, width)):
                         for c in range(channels):
                             total[c] += np.int64(image[n, row, column, c])
+                element = ((n * out.shape[1] + y) * out.shape[2] + x) * channels
                 for c in range(channels):
-                    out[n, y, x, c] = (2 * total[c] + area) // (2 * area)
+                    out[n, y, x, c] = share_of(total[c], area, rounding, key, element + c)
 
 
 @kernel
-def average_pool_back_range(start, stop, error, vertical, horizontal, out):
-    """Add each error, with 8 more fractional bits and divided by the window, half up, to int32."""
+def average_pool_back_range(start, stop, error, vertical, horizontal, rounding, key, out):
+    """Add each error, with 8 more fractional bits and divided by the window, rounded, to int32."""
     (high, down, above), (wide, across, before) = vertical, horizontal
     area = np.int64(high * wide)
     height, width, channels = out.shape[1], out.shape[2], out.shape[3]
@@ -81,9 +92,10 @@ def average_pool_back_range(start, stop, error, vertical, horizontal, out):
     for n in range(start, stop):
         for y in range(error.shape[1]):
             for x in range(error.shape[2]):
+                element = ((n * error.shape[1] + y) * error.shape[2] + x) * channels
                 for c in range(channels):
                     code = np.int64(error[n, y, x, c]) << 8
-                    share[c] = np.int32((2 * code + area) // (2 * area))
+                    share[c] = np.int32(share_of(code, area, rounding, key, element + c))
                 top, left = y * down - above, x * across - before
                 for row in range(max(top, 0), min(top + high, height)):
                     for column in range(max(left, 0), min(left + wide, width)):

@@ -82,6 +82,22 @@ def round_stochastic(code, shift, noise, bits):
 
 
 @kernel
+def tie_goes_up(floor, mode):
+    """Whether a code halfway above `floor` is rounded up, in a mode to nearest."""
+    if mode == RND:
+        return True
+    if mode == RND_ZERO:
+        return floor < 0
+    if mode == RND_MIN_INF:
+        return False
+    if mode == RND_INF:
+        return floor >= 0
+    if mode == RND_CONV:
+        return floor & 1 == 1
+    return floor & 1 == 0
+
+
+@kernel
 def round_shift(code, shift, mode, draw_code):
     """code * 2**-shift, rounded; `draw_code` matters to STOCHASTIC only."""
     if shift == 0 and mode != JAM_ALWAYS:
@@ -105,19 +121,31 @@ def round_shift(code, shift, mode, draw_code):
     half = np.int64(1) << (shift - 1)
     if rest != half:
         return floor + np.int64(rest > half)
-    if mode == RND:
-        up = True
-    elif mode == RND_ZERO:
-        up = floor < 0
-    elif mode == RND_MIN_INF:
-        up = False
-    elif mode == RND_INF:
-        up = floor >= 0
-    elif mode == RND_CONV:
-        up = floor & 1 == 1
-    else:
-        up = floor & 1 == 0
-    return floor + np.int64(up)
+    return floor + np.int64(tie_goes_up(floor, mode))
+
+
+@kernel
+def round_quotient(numerator, denominator, mode, draw_code):
+    """numerator / denominator (positive, below 2**46), rounded; see `round_shift`."""
+    floor = numerator // denominator
+    rest = numerator - floor * denominator
+    if mode == TRN:
+        return floor
+    if mode == STOCHASTIC:
+        return floor + (((rest << DRAW_BITS) // denominator + draw_code) >> DRAW_BITS)
+    if mode == TRN_ZERO:
+        return floor + np.int64(numerator < 0 and rest != 0)
+    if mode == JAM:
+        return floor | np.int64(rest != 0)
+    if mode >= TRN_INF:
+        if mode == TRN_MAG:
+            return floor + np.int64(numerator < 0)
+        if mode == JAM_ALWAYS:
+            return floor | np.int64(1)
+        return floor + np.int64(rest != 0 and (mode == TRN_INF or numerator > 0))
+    if 2 * rest != denominator:
+        return floor + np.int64(2 * rest > denominator)
+    return floor + np.int64(tie_goes_up(floor, mode))
 
 
 @kernel

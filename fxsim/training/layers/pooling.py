@@ -8,6 +8,7 @@ from math import prod
 
 from fxsim.engine.window import Window, Windows
 from fxsim.errors import ShapeError
+from fxsim.numerics.formats import Rounding
 from fxsim.training.layers.base import Layer, Shape, T, shown
 from fxsim.training.layers.windows import Padding, Pair, check_fits, pair, windows
 from fxsim.training.operations import Operations
@@ -64,15 +65,19 @@ class MaxPool(_Pool):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragePool(_Pool):
-    """The mean of each window, rounded half up; zeros of the padding count."""
+    """The mean of each window, rounded half up unless given; zeros of the padding count."""
+
+    rounding: Rounding = Rounding.RND
 
     def forward(self, ops: Operations[T], inputs: Sequence[Value[T]]) -> Value[T]:
-        return ops.average_pool(self.name, inputs[0], self.windows)
+        return ops.average_pool(self.name, inputs[0], self.windows, self.rounding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalAveragePool(Layer):
     """The mean over all positions: (H, W, C) to (1, 1, C), (T, C) to (1, C)."""
+
+    rounding: Rounding = Rounding.RND
 
     def __post_init__(self) -> None:
         if len(self.in_shapes[0]) not in (2, 3):
@@ -89,5 +94,6 @@ class GlobalAveragePool(Layer):
         *places, channels = self.in_shapes[0]
         height, width = (*places, 1)[:2]
         image = ops.reshape(inputs[0], -1, height, width, channels)
-        mean = ops.average_pool(self.name, image, (Window(height), Window(width)))
+        whole = Window(height), Window(width)
+        mean = ops.average_pool(self.name, image, whole, self.rounding)
         return ops.reshape(mean, -1, *self.out_shape)
