@@ -107,7 +107,8 @@ def _refused(policy: Any, named: str, settings: list[str], error: Any) -> str:
     if error["type"] == "model_type":
         parts = ", ".join(f"{named}.{key}" for key in known_keys(policy, (*error["loc"], "")))
         return f"{named}={error['input']}: must be given in parts: {parts}"
-    return f"{named}={error['input']}: {error['msg'].removeprefix('Value error, ')}"
+    value = "" if isinstance(error["input"], dict) else f"={error['input']}"
+    return f"{named}{value}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def use_threads(threads: int | None) -> None:

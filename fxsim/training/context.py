@@ -301,8 +301,8 @@ class StepContext:
             key = self.key(name, Role.WEIGHT_GRADIENT)
             with naming(f"gradient of {name!r}"):
                 rounded, lost = casts.quantise_tensor(exact, target, key, operand=False)
-            self.clipped_gradients[name] = lost.overflowed
-            if target.frac is not None:
+            if target.frac is not None:  # a dynamic scale loses what rounding loses, and no more
+                self.clipped_gradients[name] = lost.overflowed
                 before, after = (np.count_nonzero(x.codes) for x in (exact, rounded))
                 self.zeroed_gradients[name] = int(before - after)
             yield name, update.normalised(rounded) if policy.normalises_gradients else rounded

@@ -55,7 +55,8 @@ def _record(
     """Tell of the update of a parameter; element_bits : of an element's state and gradient."""
     size = context.taken[name].codes.size
     bits = element_bits * size
-    saturated, vanished = context.clipped_gradients[name], context.zeroed_gradients.get(name, 0)
+    saturated = context.clipped_gradients.get(name, 0)
+    vanished = context.zeroed_gradients.get(name, 0)
     if moved is not None:
         saturated += moved.overflowed + moved.saturated
         vanished += moved.vanished

@@ -100,7 +100,10 @@ def test_one_bit_learns_with_a_low_clipping_level(tmp_path):
             "the policy's first_moment must not be given, because the workload's optimizer, sgd,"
             " has none",
         ),
-        (["momentum.overflow=WRAP"], "overflow is of a static scale, and there is none"),
+        (
+            ["momentum.overflow=WRAP"],
+            "--set momentum: overflow is of a static scale, and there is none",
+        ),
         (["weight_gradient_overflow=ERROR"], "weight_gradient: overflow is of a static scale"),
         (["weight_overflow=ERROR", "weight_frac=9"], "step 0, layer 'conv1': weight: cast: "),
     ],

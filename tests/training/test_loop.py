@@ -21,6 +21,7 @@ from fxsim.trace.reader import Trace
 from fxsim.trace.writer import TraceWriter
 from fxsim.training import loop, settings
 from fxsim.training.decisions import Decisions
+from fxsim.training.policy import StepInfo
 
 
 @given(st.integers(1, 2**30))
@@ -113,3 +114,16 @@ def test_a_trace_without_a_version_is_refused_by_that(tmp_path):
         DataError, match=r"must be a trace of version \d+, not of a version before 5"
     ):
         Trace.load(tmp_path)
+
+
+def test_gradients_at_a_dynamic_scale_are_never_said_to_be_clipped():
+    """Rounding alone takes the largest code past a word, and it saturates: no loss to warn of."""
+    model, data, policy = tiny.model(), tiny.data(), Uniform(weight_gradient_bits=2)
+    _, decisions = policy.decide({}, StepInfo(), None)
+    around = loop.StepContext(
+        0, 0, True, policy, decisions, model.initial_parameters(0), model.initial_running(), {}
+    )
+    images = data.train_batch(np.arange(tiny.BATCH), 0, 0)[0]
+    loop.training_step(model, around, images, data.train_labels, tiny.SETTINGS)
+    assert around.taken
+    assert around.clipped_gradients == around.zeroed_gradients == {}
